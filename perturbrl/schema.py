@@ -1,0 +1,48 @@
+"""Every TensorDict key, AnnData field and shape alias, named once.
+
+Shapes use jaxtyping. The axis names that all files share:
+
+- ``cells``: cells simulated or measured side by side
+- ``latent``: dimensions of the cell state
+- ``perturbations``: perturbations that may be dosed
+- ``genes``: measured genes
+- ``time``: steps of a trajectory
+"""
+
+from typing import Final
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+# TensorDict keys; the first block is TorchRL's own vocabulary.
+OBSERVATION: Final = "observation"
+ACTION: Final = "action"
+REWARD: Final = "reward"
+DONE: Final = "done"
+TERMINATED: Final = "terminated"
+TRUNCATED: Final = "truncated"
+ACTION_LOG_PROB: Final = "action_log_prob"
+ADVANTAGE: Final = "advantage"
+STATE_VALUE: Final = "state_value"
+VALUE_TARGET: Final = "value_target"
+NEXT: Final = "next"
+
+CELL_STATE: Final = "cell_state"
+GOAL_STATE: Final = "goal_state"
+DOSE: Final = "dose"
+USED: Final = "used"
+STEP_COUNT: Final = "step_count"
+
+# AnnData fields that perturbrl reads or writes.
+LATENT_OBSM: Final = "X_latent"
+COUNTS_LAYER: Final = "counts"
+PERTURBATION_OBS: Final = "perturbation"
+CONTROL_LABEL: Final = "control"
+COMBINATION_SEPARATOR: Final = "+"
+
+CellState = Float[Tensor, "cells latent"]
+Dose = Float[Tensor, "cells perturbations"]
+UsedMask = Bool[Tensor, "cells perturbations"]
+PerCell = Float[Tensor, " cells"]
+CellMask = Bool[Tensor, " cells"]
+Expression = Float[Tensor, "cells genes"]

@@ -1,0 +1,162 @@
+"""Which perturbations may be dosed, how strongly, and how an action becomes a dose."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torchrl.data import Bounded, Categorical, TensorSpec
+
+from perturbrl.errors import ConfigurationError
+from perturbrl.schema import Dose, UsedMask
+
+DEFAULT_MIN_DOSE: Final = 0.05
+
+
+class PerturbationSpace(nn.Module):
+    """The perturbations of a twin that an agent may dose, and the action spec that follows from them.
+
+    A dose of 1 is the perturbation as it was measured (or full expression in a network), 0 is nothing, a
+    negative dose points the other way (knock-down where 1 is over-expression).
+
+    Args:
+        names: perturbations, in the order of the dose's columns.
+        low: smallest dose, one number or one per perturbation.
+        high: largest dose, one number or one per perturbation.
+        min_dose: share of the range ``high - low`` below which a dose counts as unused and becomes 0.
+        max_perturbations: at most so many different perturbations per cell and episode; ``None`` is no limit.
+        discrete: the action is an integer: 0 does nothing, ``1 + i`` gives perturbation i its highest dose,
+            ``1 + n + i`` its lowest. Otherwise the action is the dose itself, projected onto the box.
+
+    Raises:
+        ConfigurationError: no or repeated names, an empty dose range, a limit below one.
+    """
+
+    low: Float[Tensor, " perturbations"]
+    high: Float[Tensor, " perturbations"]
+    columns: Int[Tensor, " perturbations"]
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        low: float | Sequence[float] = 0.0,
+        high: float | Sequence[float] = 1.0,
+        *,
+        min_dose: float = DEFAULT_MIN_DOSE,
+        max_perturbations: int | None = None,
+        discrete: bool = False,
+    ) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.min_dose = min_dose
+        self.max_perturbations = max_perturbations
+        self.discrete = discrete
+        n = len(self.names)
+        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32).expand(n).clone())
+        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32).expand(n).clone())
+        self.register_buffer("columns", torch.arange(n), persistent=False)
+        self.twin_columns = n
+        self._check()
+
+    def _check(self) -> None:
+        if not self.names:
+            raise ConfigurationError("there is no perturbation to choose from; allow at least one")
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ConfigurationError(f"perturbations {repeated} are listed twice; list each once")
+        if not bool((self.low < self.high).all()) or bool(((self.low > 0) | (self.high < 0)).any()):
+            raise ConfigurationError(
+                f"the dose range {self.low.min():g} to {self.high.max():g} is empty or leaves out 0 (doing "
+                "nothing); choose low <= 0 <= high with low < high"
+            )
+        if self.max_perturbations is not None and self.max_perturbations < 1:
+            raise ConfigurationError(
+                f"max_perturbations is {self.max_perturbations}; give at least 1, or null for no limit"
+            )
+        if not 0 <= self.min_dose < 1:
+            raise ConfigurationError(f"min_dose is {self.min_dose:g}; it is a share of the range, in [0, 1)")
+
+    @property
+    def n_perturbations(self) -> int:
+        """How many perturbations may be dosed."""
+        return len(self.names)
+
+    @property
+    def n_actions(self) -> int:
+        """Width of a continuous action, or number of choices of a discrete one."""
+        if not self.discrete:
+            return self.n_perturbations
+        return 1 + self.n_perturbations * (1 if bool((self.low == 0).all()) else 2)
+
+    def restrict(
+        self,
+        allowed: Sequence[str] | None = None,
+        *,
+        min_dose: float | None = None,
+        max_perturbations: int | None = None,
+    ) -> "PerturbationSpace":
+        """The same space with fewer perturbations and tighter limits; ``None`` keeps what is there.
+
+        Raises:
+            ConfigurationError: an allowed perturbation is not in this space.
+        """
+        names = self.names if allowed is None else tuple(allowed)
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ConfigurationError(
+                f"allowed perturbations {unknown} are not among the {len(self.names)} available ones "
+                f"({', '.join(self.names[:12])}{', ...' if len(self.names) > 12 else ''}); correct the list"
+            )
+        index = torch.tensor([self.names.index(name) for name in names], dtype=torch.long)
+        space = PerturbationSpace(
+            names,
+            self.low[index].tolist(),
+            self.high[index].tolist(),
+            min_dose=self.min_dose if min_dose is None else min_dose,
+            max_perturbations=self.max_perturbations if max_perturbations is None else max_perturbations,
+            discrete=self.discrete,
+        )
+        space.columns = self.columns[index]
+        space.twin_columns = self.twin_columns
+        return space
+
+    def action_spec(self, n_cells: int) -> TensorSpec:
+        """TorchRL spec of one action per cell; continuous actions outside the box are projected onto it."""
+        if self.discrete:
+            return Categorical(self.n_actions, shape=(n_cells,), dtype=torch.int64)
+        shape = (n_cells, self.n_perturbations)
+        return Bounded(self.low.expand(shape), self.high.expand(shape), shape=shape, dtype=torch.float32)
+
+    def project(self, action: Tensor, used: UsedMask) -> tuple[Dose, UsedMask]:
+        """The dose an action amounts to, and the perturbations used up to now in this episode.
+
+        Args:
+            action: ``[cells, perturbations]`` doses, or ``[cells]`` integers when ``discrete``.
+            used: which perturbations each cell has received before.
+        """
+        dose = self._one_dose(action) if self.discrete else action.clamp(self.low, self.high)
+        wanted = dose.abs() > self.min_dose * (self.high - self.low)
+        if self.max_perturbations is not None and self.max_perturbations < self.n_perturbations:
+            wanted = wanted & self._within_limit(dose, wanted, used)
+        return dose * wanted, used | wanted
+
+    def _one_dose(self, action: Int[Tensor, " cells"]) -> Dose:
+        n = self.n_perturbations
+        zero = torch.zeros_like(self.low)[None]
+        table = torch.cat((zero, torch.diag(self.high), torch.diag(self.low)))
+        return table[: 1 + 2 * n].index_select(0, action)
+
+    def _within_limit(self, dose: Dose, wanted: UsedMask, used: UsedMask) -> Bool[Tensor, "cells n"]:
+        # Perturbations already used outrank every new one, so they never count against the limit twice.
+        size = dose.abs() / (self.high - self.low)
+        score = torch.where(used, size + 2.0, size * wanted)
+        best = score.topk(self.max_perturbations or 1, dim=-1).indices
+        return torch.zeros_like(used).scatter(-1, best, True)
+
+    def expand(self, dose: Dose) -> Float[Tensor, "cells twin_perturbations"]:
+        """The dose in the columns of the twin, 0 for the perturbations that are not in this space."""
+        if self.n_perturbations == self.twin_columns:
+            return dose.index_select(-1, self.columns.argsort())
+        full = dose.new_zeros(dose.shape[0], self.twin_columns)
+        return full.index_copy(-1, self.columns, dose)

@@ -1,0 +1,107 @@
+"""Actors and critics: multilayer perceptrons with the action distributions that the optimiser knows."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from tensordict.nn import TensorDictModule
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, Normal
+from torchrl.modules import ProbabilisticActor, ValueOperator
+
+from perturbrl import schema
+
+
+def mlp(in_dim: int, hidden_sizes: Sequence[int], out_dim: int, *, out_gain: float) -> nn.Sequential:
+    """A tanh multilayer perceptron with orthogonal weights; the last layer is scaled by ``out_gain``."""
+    sizes = (in_dim, *hidden_sizes)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [_linear(fan_in, fan_out, 2**0.5), nn.Tanh()]
+    return nn.Sequential(*layers, _linear(sizes[-1], out_dim, out_gain))
+
+
+def _linear(fan_in: int, fan_out: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(fan_in, fan_out)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class GaussianMLP(nn.Module):
+    """Mean and standard deviation of a diagonal Gaussian; the deviation does not depend on the state.
+
+    The mean is ``action_loc + action_scale * trunk(observation)`` and the standard deviation
+    ``action_scale * exp(log_std)``, so ``trunk`` and ``log_std`` live in units of the action's range.
+    """
+
+    action_loc: Float[Tensor, " actions"]
+    action_scale: Float[Tensor, " actions"]
+
+    def __init__(
+        self,
+        observation_dim: int,
+        action_loc: Float[Tensor, " actions"],
+        action_scale: Float[Tensor, " actions"],
+        hidden_sizes: Sequence[int] = (64, 64),
+        init_log_std: float = -0.5,
+    ) -> None:
+        super().__init__()
+        n_actions = action_loc.shape[0]
+        self.trunk = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((n_actions,), float(init_log_std)))
+        self.register_buffer("action_loc", action_loc.clone())
+        self.register_buffer("action_scale", action_scale.clone())
+
+    def forward(self, observation: Float[Tensor, "*batch obs"]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, each ``[*batch, actions]``."""
+        loc = self.action_loc + self.action_scale * self.trunk(observation)
+        scale = (self.action_scale * self.log_std.exp()).expand_as(loc)
+        return loc, scale
+
+
+def independent_normal(loc: Tensor, scale: Tensor) -> Independent:
+    """A diagonal Gaussian whose log-probability and KL are summed over the action's dimensions."""
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def gaussian_actor(
+    observation_dim: int,
+    low: Float[Tensor, " actions"],
+    high: Float[Tensor, " actions"],
+    hidden_sizes: Sequence[int] = (64, 64),
+    init_log_std: float = -0.5,
+) -> ProbabilisticActor:
+    """A TorchRL actor with a Gaussian over doses that starts at doing nothing.
+
+    Samples may leave ``[low, high]``; the environment projects them onto the box, so a dose of exactly 0 or
+    exactly the limit can be learned and held, which a squashed mean only approaches.
+    """
+    scale = (high - low) / 2
+    module = GaussianMLP(observation_dim, torch.zeros_like(low).clamp(low, high), scale, hidden_sizes, init_log_std)
+    return ProbabilisticActor(
+        TensorDictModule(module, [schema.OBSERVATION], ["loc", "scale"]),
+        in_keys=["loc", "scale"],
+        out_keys=[schema.ACTION],
+        distribution_class=independent_normal,
+        return_log_prob=True,
+    )
+
+
+def categorical_actor(
+    observation_dim: int, n_actions: int, hidden_sizes: Sequence[int] = (64, 64)
+) -> ProbabilisticActor:
+    """A TorchRL actor with a categorical distribution over ``n_actions`` integer actions."""
+    module = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01)
+    return ProbabilisticActor(
+        TensorDictModule(module, [schema.OBSERVATION], ["logits"]),
+        in_keys=["logits"],
+        out_keys=[schema.ACTION],
+        distribution_class=Categorical,
+        return_log_prob=True,
+    )
+
+
+def critic(observation_dim: int, hidden_sizes: Sequence[int] = (64, 64)) -> ValueOperator:
+    """A TorchRL state-value network."""
+    return ValueOperator(mlp(observation_dim, hidden_sizes, 1, out_gain=1.0), in_keys=[schema.OBSERVATION])

@@ -52,7 +52,9 @@ class DigitalTwin(FittedModule, ABC):
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
-        return torch.randn(n_cells, self.latent_dim, generator=generator, device=self.start_cells.device)
+        return torch.randn(
+            n_cells, self.latent_dim, generator=generator, device=self.start_cells.device
+        )
 
     def start_from(self, cells: CellState) -> None:
         """Let episodes start from ``cells``, drawn with replacement."""
@@ -183,9 +185,7 @@ class CellStateEnv(EnvBase):
         given = None
         if tensordict is not None and "_reset" not in tensordict.keys():
             given = tensordict.get(schema.CELL_STATE, None)
-        state = (
-            self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
-        )
+        state = self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
         return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)

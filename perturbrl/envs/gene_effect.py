@@ -1,6 +1,6 @@
 """The linear twin: each perturbation shifts every cell by its own vector."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -81,6 +81,11 @@ class GeneEffectTwin(DigitalTwin):
                 "set combinations to true to use measured combinations as they are"
             )
         return {label: cells.mean_of(label) - control for label in labels}
+
+    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+        """Take over a checkpoint's description and the encoder that decodes states (see ``DigitalTwin``)."""
+        super().restore(description, encoder)
+        self.encoder = encoder
 
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
         """One linear step (see ``DigitalTwin``)."""

@@ -1,0 +1,352 @@
+"""The two-stage optimiser as a Lightning module: a natural-gradient step, then PPO epochs with a KL penalty."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import lazy_instance
+from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from tensordict import TensorDictBase
+from torch import Generator, Tensor
+from torchrl.modules import ProbabilisticActor
+
+from perturbrl import schema
+from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
+from perturbrl.envs.gene_effect import GeneEffectTwin
+from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.envs.tasks import ReachCellState
+from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
+from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, PPOKLResult, adapt_kl_coef, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
+from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.options import (
+    CriticOptions,
+    PolicyOptions,
+    PPOOptions,
+    RolloutOptions,
+    Schedule,
+    TrustRegionOptions,
+)
+
+CHECKPOINT_KEY = "perturbrl"
+
+
+class TwoStageModule(LightningModule):
+    """A policy on a digital twin, trained in two stages (paper, Algorithm 1). One epoch is one iteration.
+
+    Args:
+        twin: how cells move.
+        task: where they should go.
+        schedule: ``alternate`` runs both stages in every iteration, ``warm_start`` only the first in the first
+            ``trust_region_iterations`` and only the second afterwards; the other two are the ablations.
+        trust_region_iterations: length of the first phase of ``warm_start``.
+        policy: actor and critic.
+        rollout: how experience is gathered.
+        trust_region: stage 1.
+        ppo: stage 2.
+        critic: the critic's epochs.
+        seed: of weights and all random streams.
+    """
+
+    def __init__(
+        self,
+        twin: DigitalTwin = lazy_instance(GeneEffectTwin),
+        task: Task = lazy_instance(ReachCellState),
+        schedule: Schedule = "alternate",
+        trust_region_iterations: int = 5,
+        policy: PolicyOptions = PolicyOptions(),
+        rollout: RolloutOptions = RolloutOptions(),
+        trust_region: TrustRegionOptions = TrustRegionOptions(),
+        ppo: PPOOptions = PPOOptions(),
+        critic: CriticOptions = CriticOptions(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.twin, self.task = twin, task
+        self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
+        self.policy, self.rollout = policy, rollout
+        self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
+        self.seed = seed
+        self.kl_coef = ppo.kl_coef
+        self.space: PerturbationSpace | None = None
+        self.rollouts: Rollouts | None = None
+
+    # -- building ----------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Fit the twin to training cells, or take it from the checkpoint that is about to be loaded."""
+        if self.space is not None:
+            return
+        data = self._data()
+        if self.trainer.ckpt_path:
+            self._restore(data, read_description(self.trainer.ckpt_path))
+        else:
+            self._aim(data)
+        self._build_networks()
+
+    def _data(self) -> PerturbationDataModule:
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, PerturbationDataModule):
+            raise ConfigurationError(
+                f"the trainer's data are {type(data).__name__}; give it a PerturbationDataModule as datamodule"
+            )
+        return data
+
+    def _aim(self, data: PerturbationDataModule) -> None:
+        if data.target is None:
+            raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
+        if data.has_cells:
+            self.twin.fit(data.training_cells(), data.encoder)
+            start, goal = data.cells(data.source, "train"), data.cells(data.target, "goal")
+        elif self.twin.needs_data:
+            raise ConfigurationError(
+                f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
+            )
+        else:
+            start, goal = self._attractor(data.source), self._attractor(data.target)
+        self.twin.start_from(start)
+        self.task.aim(start, goal)
+        self.space = data.restrict(self.twin)
+
+    def _attractor(self, name: str) -> Tensor:
+        attractors = self.twin.attractors()
+        if name not in attractors:
+            raise ConfigurationError(
+                f"the network has no attractor '{name}'; choose data.source and data.target among "
+                f"{', '.join(attractors)}"
+            )
+        return attractors[name]
+
+    def _restore(self, data: PerturbationDataModule, description: dict[str, Any]) -> None:
+        self.twin.restore(description["twin"], data.encoder)
+        self.space = self.twin.perturbations.restrict(**description["space"])
+        self._observation_dim = description["observation_dim"]
+
+    def _build_networks(self) -> None:
+        space, sizes = self._space(), self.policy.hidden_sizes
+        width = getattr(self, "_observation_dim", None) or self.task.observation_dim + 1
+        self._observation_dim = width
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if space.discrete:
+                self.actor: ProbabilisticActor = categorical_actor(width, space.n_actions, sizes)
+            else:
+                self.actor = gaussian_actor(width, space.low, space.high, sizes, self.policy.init_log_std)
+            self.critic = critic(width, sizes)
+
+    def _space(self) -> PerturbationSpace:
+        if self.space is None:
+            raise ConfigurationError("the module is not set up yet; run it through a Trainer first")
+        return self.space
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Stage 1, stage 2 and the critic, in this order."""
+        options = vars(self.trust_region)
+        return [
+            TrustRegion(self.actor, **options),
+            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate),
+            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate),
+        ]
+
+    # -- one iteration -----------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Make the environment, now that the twin is on its device."""
+        ranks = self.trainer.world_size
+        if self.rollout.n_cells % ranks:
+            raise ConfigurationError(
+                f"rollout.n_cells is {self.rollout.n_cells}, which {ranks} processes cannot share; "
+                f"give a multiple of {ranks}"
+            )
+        n_cells = self.rollout.n_cells // ranks
+        env = self.make_env(n_cells, self.global_rank * n_cells, self.rollout.n_cells)
+        self.rollouts = Rollouts(env, self.actor, self.rollout.steps or self.rollout.horizon, self.seed)
+        for optimizer in self._optimizers():
+            if isinstance(optimizer.optimizer, TrustRegion):
+                optimizer.optimizer.reduce_sum = self._reduce_sum
+
+    def make_env(self, n_cells: int, first_cell: int = 0, total_cells: int | None = None) -> CellStateEnv:
+        """The twin, the task and the limits on doses as a TorchRL environment of ``n_cells``."""
+        return CellStateEnv(
+            self.twin,
+            self.task,
+            space=self._space().to(self.device),
+            horizon=self.rollout.horizon,
+            n_cells=n_cells,
+            first_cell=first_cell,
+            total_cells=total_cells,
+        )
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers
+
+    def _reduce_sum(self, value: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return value
+        return self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One iteration: experience, advantages, stage 1, stage 2, critic."""
+        started = time.perf_counter()
+        iteration = self.current_epoch
+        assert self.rollouts is not None
+        rollout = self.rollouts.collect(iteration)
+        add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
+        mean_return = self._mean_return(rollout)
+        flat = self._normalise_advantages(rollout.reshape(-1))
+        natural, penalised, adaptive = self._optimizers()
+        first = self._stage_one(flat, natural, iteration)
+        second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
+        error = self._improve_critic(flat, adaptive, iteration)
+        frames = self.rollouts.steps * self.rollout.n_cells
+        self._log_iteration(mean_return, first, second, error, frames / (time.perf_counter() - started))
+
+    def _mean_return(self, rollout: TensorDictBase) -> float:
+        after = rollout[schema.NEXT]
+        episodes = after[schema.DONE].sum().clamp_min(rollout.shape[0])
+        total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
+        return total / count
+
+    def _normalise_advantages(self, flat: TensorDictBase) -> TensorDictBase:
+        advantage = flat[schema.ADVANTAGE]
+        value = advantage.double()
+        moments = torch.stack((value.sum(), value.square().sum(), value.new_tensor(value.numel())))
+        total, squares, count = self._reduce_sum(moments)
+        mean = total / count
+        spread = (squares / count - mean.square()).clamp_min(0).sqrt()
+        flat[schema.ADVANTAGE] = ((value - mean) / (spread + 1e-8)).to(advantage.dtype)
+        return flat
+
+    def _stage_one(
+        self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int
+    ) -> TrustRegionStep | None:
+        if self.schedule == "ppo_only":
+            return None
+        if self.schedule == "warm_start" and iteration >= self.trust_region_iterations:
+            return None
+        return optimizer.step(batch=flat)
+
+    def _minibatches(self, n_rows: int, size: int) -> Minibatches:
+        ranks = self.trainer.world_size
+        return Minibatches(n_rows, self.global_rank * n_rows, ranks * n_rows, size)
+
+    def _generator(self, iteration: int, stream: int) -> Generator:
+        return Generator(device=self.device).manual_seed(stream_seed(self.seed, iteration, stream))
+
+    def _stage_two(
+        self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int, kl_first: float
+    ) -> PPOKLResult | None:
+        options = self.ppo
+        if self.schedule == "trust_region_only":
+            return None
+        if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
+            return None
+        result = ppo_kl_epochs(
+            PPOKLLoss(self.actor, options.entropy_coef, options.clip_epsilon),
+            optimizer.step,
+            flat,
+            self._minibatches(len(flat), options.minibatch_size),
+            epochs=options.epochs,
+            kl_coef=self.kl_coef,
+            kl_limit=kl_first + options.kl_stop * options.target_kl,
+            max_grad_norm=options.max_grad_norm,
+            generator=self._generator(iteration, 2),
+            reduce_sum=self._reduce_sum,
+        )
+        threshold = kl_first + options.target_kl
+        self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)
+        return result
+
+    def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
+        options = self.critic_options
+        error = critic_epochs(
+            self.critic,
+            optimizer.step,
+            flat,
+            self._minibatches(len(flat), options.minibatch_size),
+            epochs=options.epochs,
+            max_grad_norm=options.max_grad_norm,
+            generator=self._generator(iteration, 3),
+            reduce_sum=self._reduce_sum,
+        )
+        return error.item()
+
+    def _log_iteration(
+        self,
+        mean_return: float,
+        first: TrustRegionStep | None,
+        second: PPOKLResult | None,
+        critic_error: float,
+        frames_per_second: float,
+    ) -> None:
+        values: dict[str, float] = {"return": mean_return, "critic/error": critic_error}
+        if first is not None:
+            values |= {f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"}
+            values["trust_region/outcome"] = list(TrustRegionOutcome).index(first.outcome)
+        if second is not None:
+            values |= {
+                "ppo/kl": second.kl,
+                "ppo/kl_coef": self.kl_coef,
+                "ppo/steps": second.steps,
+                "ppo/stopped": float(second.stopped),
+                "ppo/entropy": second.entropy,
+            }
+        values["frames_per_second"] = frames_per_second
+        self.log_dict({name: float(value) for name, value in values.items()}, on_step=False, on_epoch=True)
+        self.last_step, self.last_epochs = first, second
+
+    # -- using the policy --------------------------------------------------------------------------------
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing per batch: designs are evaluated once, by the report callback."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing per batch: the design is applied once, by the report callback."""
+
+    # -- checkpoints -------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to rebuild the module without its data."""
+        space = self._space()
+        checkpoint[CHECKPOINT_KEY] = {
+            "twin": self.twin.describe(),
+            "space": {
+                "allowed": list(space.names),
+                "min_dose": space.min_dose,
+                "max_perturbations": space.max_perturbations,
+            },
+            "observation_dim": self._observation_dim,
+            "kl_coef": self.kl_coef,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what is no tensor."""
+        self.kl_coef = checkpoint[CHECKPOINT_KEY]["kl_coef"]
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """What ``on_save_checkpoint`` wrote into the checkpoint at ``path``.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is not one of perturbrl's.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no checkpoint at '{path}'; give --ckpt_path the path of a .ckpt file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"'{path}' cannot be read as a checkpoint ({type(error).__name__}); use an earlier one beside it"
+        ) from error
+    if CHECKPOINT_KEY not in content:
+        raise CheckpointError(f"'{path}' was not written by perturbrl; give a checkpoint of a perturbrl run")
+    return content[CHECKPOINT_KEY]

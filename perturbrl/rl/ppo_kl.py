@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl import schema
-from perturbrl.rl.fisher import kl_divergence
+from perturbrl.rl.distributions import kl_divergence
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
 

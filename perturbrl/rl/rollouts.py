@@ -47,6 +47,13 @@ def draw_action(dist: Distribution, generator: Generator, first: int, total: int
     return base.loc + base.scale * noise
 
 
+@torch.no_grad()
+def best_action(actor: ProbabilisticActor, observed: TensorDictBase) -> Tensor:
+    """The action a policy takes without exploring: its mean, or its most probable choice."""
+    dist = actor.get_dist(observed)
+    return dist.probs.argmax(-1) if isinstance(dist, Categorical) else dist.mean
+
+
 class _Explore(TensorDictModuleBase):
     """The actor with its own random stream."""
 

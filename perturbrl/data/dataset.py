@@ -123,6 +123,17 @@ class PerturbationDataset:
         """Library size of every cell, float64."""
         return self.adata.obs[SIZE_FACTOR_OBS].to_numpy(dtype=np.float64)
 
+    @cached_property
+    def cell_types(self) -> np.ndarray:
+        """Cell type of every cell, an object array of str.
+
+        Raises:
+            DataError: the file does not say.
+        """
+        if CELL_TYPE_OBS not in self.adata.obs.columns:
+            raise DataError("the data do not say the type of each cell; give cell_type_key")
+        return np.asarray(self.adata.obs[CELL_TYPE_OBS], dtype=object)
+
     def cells_of(self, label: str) -> CellIndex:
         """Return the rows of the cells under ``label`` (or of the control cells), in file order.
 
@@ -146,7 +157,9 @@ class PerturbationDataset:
             raise DataError(f"'{target}' is the control; name a perturbation such as {self._examples()}")
         close = self._closest(label)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
-        raise DataError(f"no cell has the perturbation '{target}' among the {len(self.perturbations)} measured; {hint}")
+        raise DataError(
+            f"no cell has the perturbation '{target}' among the {len(self.perturbations)} measured; {hint}"
+        )
 
     def require_perturbations(self, at_least: int = 2) -> None:
         """Refuse data with too few different perturbations for what is asked.
@@ -225,10 +238,14 @@ def _check_labels(column: pd.Series, fields: FieldMap) -> None:
     key = fields.perturbation_key
     missing = int(column.isna().sum())
     if missing:
-        raise DataError(f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop or label them")
+        raise DataError(
+            f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop or label them"
+        )
     odd = [label for label in column.unique() if not isinstance(label, str) or not label.strip()]
     if odd:
-        raise DataError(f"labels in obs['{key}'] must be text, and {_shown(odd)} are not; convert them to str")
+        raise DataError(
+            f"labels in obs['{key}'] must be text, and {_shown(odd)} are not; convert them to str"
+        )
     if fields.control_value != CONTROL_LABEL and CONTROL_LABEL in set(column.unique()):
         raise DataError(
             f"obs['{key}'] has the label '{CONTROL_LABEL}' beside the control '{fields.control_value}'; "
@@ -261,14 +278,18 @@ def _linear_sums(matrix: Matrix, kind: ValueKind) -> np.ndarray:
     sums = np.empty(matrix.shape[0])
     for place, index in row_chunks(np.arange(matrix.shape[0])):
         rows = read_rows(matrix, index)
-        sums[place] = np.asarray((np.expm1(rows) if kind == "log1p" else rows).sum(axis=1, dtype=np.float64)).ravel()
+        sums[place] = np.asarray(
+            (np.expm1(rows) if kind == "log1p" else rows).sum(axis=1, dtype=np.float64)
+        ).ravel()
     return sums
 
 
 def _with_obs(adata: AnnData, obs: pd.DataFrame) -> AnnData:
     """Return a shallow copy with other ``obs``; matrices are shared, or stay on disk."""
     layers = {COUNTS_LAYER: _by_row(adata.layers[COUNTS_LAYER])} if COUNTS_LAYER in adata.layers else {}
-    return AnnData(_by_row(adata.X), obs=obs, var=adata.var, uns=adata.uns, obsm=dict(adata.obsm), layers=layers)
+    return AnnData(
+        _by_row(adata.X), obs=obs, var=adata.var, uns=adata.uns, obsm=dict(adata.obsm), layers=layers
+    )
 
 
 def _by_row(matrix: Matrix) -> Matrix:

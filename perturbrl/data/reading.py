@@ -51,7 +51,9 @@ def read_cells(path: Path | str, backed: bool = False) -> AnnData:
 def _read_hdf5(path: Path, backed: bool) -> AnnData:
     kind = _file_kind(path)
     if backed and kind != "h5ad":
-        raise DataError(f"'{path.name}' is a {kind} file and cannot stay on disk; turn backed off or convert it")
+        raise DataError(
+            f"'{path.name}' is a {kind} file and cannot stay on disk; turn backed off or convert it"
+        )
     try:
         if kind == "h5mu":
             return _read_h5mu(path)
@@ -87,7 +89,9 @@ def _read_h5mu(path: Path) -> AnnData:
         modalities = sorted(file["mod"])
         rna = next((name for name in modalities if name.lower() in ("rna", "gex", "gene expression")), None)
         if rna is None:
-            raise DataError(f"'{path.name}' has no RNA modality ('rna' or 'gex'), only {modalities}; rename it")
+            raise DataError(
+                f"'{path.name}' has no RNA modality ('rna' or 'gex'), only {modalities}; rename it"
+            )
         adata: AnnData = anndata.io.read_elem(file["mod"][rna])
         shared: pd.DataFrame = anndata.io.read_elem(file["obs"])
     # Labels of a multimodal file may stand with all modalities or, prefixed by its name, with one.
@@ -113,7 +117,9 @@ def _read_mtx(path: Path) -> AnnData:
     try:
         adata: AnnData = scanpy.read_10x_mtx(path, make_unique=True)
     except (*_READ_ERRORS, EOFError) as error:
-        raise DataError(f"the 10x folder '{path.name}' is damaged ({_brief(error)}); copy it again") from error
+        raise DataError(
+            f"the 10x folder '{path.name}' is damaged ({_brief(error)}); copy it again"
+        ) from error
     return adata
 
 
@@ -141,7 +147,9 @@ def _check_unique(names: pd.Index, file: str, what: str, remedy: str) -> None:
     repeated = names[names.duplicated()].unique()
     if len(repeated):
         shown = ", ".join(map(str, repeated[:3]))
-        raise DataError(f"'{file}' has {len(repeated)} duplicated {what} names ({shown}); call {remedy} on it first")
+        raise DataError(
+            f"'{file}' has {len(repeated)} duplicated {what} names ({shown}); call {remedy} on it first"
+        )
 
 
 def check_values(values: InMemory) -> None:
@@ -156,7 +164,9 @@ def check_values(values: InMemory) -> None:
     low, high = data.min(), data.max()
     if np.isnan(low) or np.isinf(low) or np.isinf(high):
         bad = int(data.size - np.isfinite(data).sum())
-        raise DataError(f"the matrix has {bad} values that are NaN or infinite; replace them or drop those cells")
+        raise DataError(
+            f"the matrix has {bad} values that are NaN or infinite; replace them or drop those cells"
+        )
     if low < 0:
         raise DataError(
             f"the matrix has {int((data < 0).sum())} negative values (lowest {low:g}), as scaled data have; "

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -78,37 +78,54 @@ class Split:
             )
         return indices
 
+    def to_dict(self) -> dict[str, Any]:
+        """The parts as lists of barcodes: plain values for a checkpoint or a JSON file."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "held_out_perturbations": list(self.held_out_perturbations),
+            "parts": {part: [self.barcodes[row] for row in getattr(self, part)] for part in PARTS},
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], dataset: PerturbationDataset) -> "Split":
+        """Find the cells of ``to_dict``'s content in ``dataset``, whatever the order of its rows.
+
+        Raises:
+            DataError: it names cells that the data set does not have.
+        """
+        parts = content["parts"]
+        row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
+        absent = [barcode for barcodes in parts.values() for barcode in barcodes if barcode not in row_of]
+        if absent:
+            raise DataError(
+                f"the split '{content['name']}' has {len(absent)} cells that the data do not (first: {absent[0]}); "
+                "give the data it was made from"
+            )
+        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
+        held_out = tuple(content["held_out_perturbations"])
+        return cls(
+            content["name"], content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows
+        )
+
     def save(self, path: Path | str) -> None:
-        """Write the parts as JSON lists of barcodes."""
-        parts = {part: [self.barcodes[row] for row in getattr(self, part)] for part in PARTS}
-        held_out = list(self.held_out_perturbations)
-        content = {"name": self.name, "seed": self.seed, "held_out_perturbations": held_out, "parts": parts}
-        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        """Write the parts as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path | str, dataset: PerturbationDataset) -> "Split":
-        """Read a saved split and find its cells in ``dataset``, whatever the order of its rows.
+        """Read a saved split and find its cells in ``dataset``.
 
         Raises:
             DataError: the file is not a split, or names cells that the data set does not have.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            name, seed, held_out = content["name"], content["seed"], content["held_out_perturbations"]
-            parts = {part: content["parts"][part] for part in PARTS}
+            return cls.from_dict(content, dataset)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"'{path}' is not a saved split ({error!r}); give one that perturbrl wrote"
             ) from error
-        row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
-        absent = [barcode for barcodes in parts.values() for barcode in barcodes if barcode not in row_of]
-        if absent:
-            raise DataError(
-                f"the split '{path}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
-                "give the data it was made from"
-            )
-        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
-        return cls(name, seed, barcodes=dataset.barcodes, held_out_perturbations=tuple(held_out), **rows)
 
 
 class HeldOut(NamedTuple):

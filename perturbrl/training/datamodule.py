@@ -10,17 +10,18 @@ from jsonargparse import lazy_instance
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from perturbrl.data.dataset import PerturbationDataset, from_adata, load_dataset
+from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import canonical_label, detect_fields
 from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
-from perturbrl.data.synthetic import SyntheticScreen
+from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.base import DigitalTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState
+from perturbrl.training.options import SyntheticOptions
 
 Part = Literal["train", "goal", "test", "all"]
 
@@ -61,7 +62,7 @@ class PerturbationDataModule(LightningDataModule):
         cell_type_key: str | None = None,
         batch_key: str | None = None,
         size_factor_key: str | None = None,
-        synthetic: SyntheticScreen | None = None,
+        synthetic: SyntheticOptions | None = None,
         split: SplitStrategy = lazy_instance(HeldOutCells),
         goal_fraction: float = 0.5,
         n_top_genes: int | None = 2000,
@@ -123,17 +124,18 @@ class PerturbationDataModule(LightningDataModule):
     def _read(self) -> PerturbationDataset:
         if self.path is not None:
             return load_dataset(Path(self.path), **self.keys)
-        adata = self.synthetic.simulate() if self.synthetic is not None else self.adata
-        return from_adata(adata, detect_fields(adata, **self.keys))
+        adata = self.adata if self.synthetic is None else simulate_screen(**vars(self.synthetic))
+        assert adata is not None
+        return PerturbationDataset.from_adata(adata, detect_fields(adata, **self.keys))
 
     def _split(self, dataset: PerturbationDataset) -> None:
         self.source = canonical_label(self.source, dataset.fields)
-        dataset.require_label(self.source)
+        if self.source != CONTROL_LABEL:
+            dataset.require_label(self.source)
         held: tuple[str, ...] = ()
         if self.target is not None:
-            self.target = canonical_label(self.target, dataset.fields)
-            dataset.require_label(self.target)
             dataset.require_perturbations(at_least=2)
+            self.target = dataset.require_label(self.target)
             if self.target == self.source:
                 raise ConfigurationError(f"source and target are both '{self.source}'; choose another target")
             held = (self.target,)
@@ -204,7 +206,7 @@ class PerturbationDataModule(LightningDataModule):
         state: dict[str, Any] = {"target": self.target, "source": self.source}
         if self.split is not None:
             state["preprocessor"] = self.preprocessor.state_dict()
-            state["split"] = self.split.to_dict(self._dataset_now())
+            state["split"] = self.split.to_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,29 @@ def _require(condition: bool, option: str, value: object, meaning: str) -> None:
 
 
 @dataclass(frozen=True)
+class SyntheticOptions:
+    """A simulated screen in place of a data file.
+
+    Args:
+        n_perturbations: genes perturbed one at a time.
+        n_genes: genes measured.
+        n_control: control cells.
+        cells_per_perturbation: cells of every perturbation and pair.
+        n_combinations: pairs of perturbations measured, too.
+        effect_size: length of every effect in the space of gene programs.
+        seed: of the simulation.
+    """
+
+    n_perturbations: int = 8
+    n_genes: int = 200
+    n_control: int = 200
+    cells_per_perturbation: int = 60
+    n_combinations: int = 4
+    effect_size: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class PolicyOptions:
     """The actor and the critic.
 

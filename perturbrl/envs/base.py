@@ -1,6 +1,7 @@
 """Digital twin, task and environment: dynamics and goals vary apart, and TorchRL sees them joined."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -28,6 +29,7 @@ class DigitalTwin(FittedModule, ABC):
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
         relaxation_steps: transitions without dose after which a cell counts as settled.
+        gene_names: names of the columns of ``expression``, where the twin itself knows them.
         start_cells: ``[cells, latent]`` states from which episodes start.
     """
 
@@ -35,6 +37,7 @@ class DigitalTwin(FittedModule, ABC):
     latent_dim: int
     needs_data: bool = False
     relaxation_steps: int = 0
+    gene_names: Sequence[str] = ()
     start_cells: CellState
 
     def __init__(self) -> None:

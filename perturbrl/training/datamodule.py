@@ -20,7 +20,7 @@ from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.base import DigitalTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
-from perturbrl.schema import CONTROL_LABEL, CellState
+from perturbrl.schema import CONTROL_LABEL, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 
 Part = Literal["train", "goal", "test", "all"]
@@ -174,8 +174,8 @@ class PerturbationDataModule(LightningDataModule):
         of_label = self._dataset_now().cells_of(label)
         return of_label if part == "all" else np.intersect1d(of_label, getattr(self._split_now(), part))
 
-    def cells(self, label: str, part: Part) -> CellState:
-        """Cell states of the cells with ``label`` in one part of the split.
+    def expression(self, label: str, part: Part) -> Expression:
+        """Log-normalised expression of the cells with ``label`` in one part of the split.
 
         Raises:
             DataError: there are none.
@@ -185,9 +185,16 @@ class PerturbationDataModule(LightningDataModule):
             raise DataError(
                 f"no '{label}' cell is in the {part} part of the split; lower the held-out share or add cells"
             )
-        expression = self.preprocessor.transform(self._dataset_now(), rows)
+        return self.preprocessor.transform(self._dataset_now(), rows)
+
+    def cells(self, label: str, part: Part) -> CellState:
+        """Cell states of the cells with ``label`` in one part of the split.
+
+        Raises:
+            DataError: there are none.
+        """
         device = next(self.encoder.buffers()).device
-        return self.encoder.encode(expression.to(device))
+        return self.encoder.encode(self.expression(label, part).to(device))
 
     def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
         """What may be dosed in ``twin`` under the limits given here."""

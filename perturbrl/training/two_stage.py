@@ -1,8 +1,7 @@
 """The two-stage optimiser as a Lightning module: a natural-gradient step, then PPO epochs with a KL penalty."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, PPOKLResult, adapt_kl_coef, critic_epochs, ppo_kl_epochs
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
+from perturbrl.schema import CellState
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
     CriticOptions,
@@ -84,14 +84,20 @@ class TwoStageModule(LightningModule):
         """Fit the twin to training cells, or take it from the checkpoint that is about to be loaded."""
         if self.space is not None:
             return
-        data = self._data()
+        data = self.data
         if self.trainer.ckpt_path:
             self._restore(data, read_description(self.trainer.ckpt_path))
         else:
             self._aim(data)
         self._build_networks()
 
-    def _data(self) -> PerturbationDataModule:
+    @property
+    def data(self) -> PerturbationDataModule:
+        """The cells this module is trained and judged on.
+
+        Raises:
+            ConfigurationError: the trainer has other data, or none.
+        """
         data = getattr(self.trainer, "datamodule", None)
         if not isinstance(data, PerturbationDataModule):
             raise ConfigurationError(
@@ -104,16 +110,27 @@ class TwoStageModule(LightningModule):
             raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
         if data.has_cells:
             self.twin.fit(data.training_cells(), data.encoder)
-            start, goal = data.cells(data.source, "train"), data.cells(data.target, "goal")
+            start = data.cells(data.source, "train")
         elif self.twin.needs_data:
             raise ConfigurationError(
                 f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
             )
         else:
-            start, goal = self._attractor(data.source), self._attractor(data.target)
+            start = self._attractor(data.source)
         self.twin.start_from(start)
-        self.task.aim(start, goal)
+        self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
+
+    @property
+    def goal_cells(self) -> CellState:
+        """Target cells that define the goal (never those that judge), or the target attractor."""
+        target = str(self.data.target)
+        return self.data.cells(target, "goal") if self.data.has_cells else self._attractor(target)
+
+    @property
+    def gene_names(self) -> Sequence[str]:
+        """Names of the columns of ``twin.expression``."""
+        return self.data.genes if self.data.has_cells else self.twin.gene_names
 
     def _attractor(self, name: str) -> Tensor:
         attractors = self.twin.attractors()
@@ -130,7 +147,7 @@ class TwoStageModule(LightningModule):
         self._observation_dim = description["observation_dim"]
 
     def _build_networks(self) -> None:
-        space, sizes = self._space(), self.policy.hidden_sizes
+        space, sizes = self.require_space(), self.policy.hidden_sizes
         width = getattr(self, "_observation_dim", None) or self.task.observation_dim + 1
         self._observation_dim = width
         with torch.random.fork_rng(devices=[]):
@@ -141,7 +158,12 @@ class TwoStageModule(LightningModule):
                 self.actor = gaussian_actor(width, space.low, space.high, sizes, self.policy.init_log_std)
             self.critic = critic(width, sizes)
 
-    def _space(self) -> PerturbationSpace:
+    def require_space(self) -> PerturbationSpace:
+        """What may be dosed; known after ``setup``.
+
+        Raises:
+            ConfigurationError: the module is not set up yet.
+        """
         if self.space is None:
             raise ConfigurationError("the module is not set up yet; run it through a Trainer first")
         return self.space
@@ -177,7 +199,7 @@ class TwoStageModule(LightningModule):
         return CellStateEnv(
             self.twin,
             self.task,
-            space=self._space().to(self.device),
+            space=self.require_space().to(self.device),
             horizon=self.rollout.horizon,
             n_cells=n_cells,
             first_cell=first_cell,
@@ -301,7 +323,7 @@ class TwoStageModule(LightningModule):
                 "ppo/entropy": second.entropy,
             }
         values["frames_per_second"] = frames_per_second
-        self.log_dict({name: float(value) for name, value in values.items()}, on_step=False, on_epoch=True)
+        self.log_dict({name: float(value) for name, value in values.items()}, on_step=False, on_epoch=True, batch_size=1)
         self.last_step, self.last_epochs = first, second
 
     # -- using the policy --------------------------------------------------------------------------------
@@ -316,7 +338,7 @@ class TwoStageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to rebuild the module without its data."""
-        space = self._space()
+        space = self.require_space()
         checkpoint[CHECKPOINT_KEY] = {
             "twin": self.twin.describe(),
             "space": {

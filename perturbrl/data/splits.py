@@ -52,9 +52,7 @@ class Split:
     def __post_init__(self) -> None:
         rows = np.concatenate([getattr(self, part) for part in PARTS])
         if len(np.unique(rows)) != len(rows):
-            raise LeakageError(
-                f"split '{self.name}' puts {len(rows) - len(np.unique(rows))} cells into two parts"
-            )
+            raise LeakageError(f"split '{self.name}' puts cells into two parts; make a new split")
 
     def part_of(self, index: int) -> PartName:
         """Return the part that a row is in; ``unused`` is in none."""
@@ -73,8 +71,8 @@ class Split:
         if len(outside):
             first = int(outside[0])
             raise LeakageError(
-                f"{len(outside)} of {len(indices)} cells to learn from are held out (first: {self.barcodes[first]}, "
-                f"part {self.part_of(first)}) in split '{self.name}'; learn from its training cells only"
+                f"{len(outside)} of {len(indices)} cells to learn from are held out by {self.name} (first: "
+                f"{self.barcodes[first]}, part {self.part_of(first)}); learn from its training cells only"
             )
         return indices
 
@@ -97,18 +95,20 @@ class Split:
             name, seed, held_out = content["name"], content["seed"], content["held_out_perturbations"]
             parts = {part: content["parts"][part] for part in PARTS}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"'{path}' is not a saved split ({error!r}); give one that perturbrl wrote"
-            ) from error
-        row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
-        absent = [barcode for barcodes in parts.values() for barcode in barcodes if barcode not in row_of]
-        if absent:
-            raise DataError(
-                f"the split '{path}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
-                "give the data it was made from"
-            )
-        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
+            raise DataError(f"'{path}' is not a split that perturbrl saved ({error!r}); give one") from error
+        rows = {part: _rows_of(barcodes, dataset, str(path)) for part, barcodes in parts.items()}
         return cls(name, seed, barcodes=dataset.barcodes, held_out_perturbations=tuple(held_out), **rows)
+
+
+def _rows_of(barcodes: Sequence[str], dataset: PerturbationDataset, path: str) -> CellIndex:
+    row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
+    absent = [barcode for barcode in barcodes if barcode not in row_of]
+    if absent:
+        raise DataError(
+            f"the split '{path}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
+            "give the data it was made from"
+        )
+    return np.array(sorted(row_of[barcode] for barcode in barcodes), dtype=np.int64)
 
 
 class HeldOut(NamedTuple):

@@ -158,7 +158,7 @@ class PerturbationDataset:
         close = self._closest(label)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
         raise DataError(
-            f"no cell has the perturbation '{target}' among the {len(self.perturbations)} measured; {hint}"
+            f"no cell has the perturbation '{target}' ({len(self.perturbations)} are measured); {hint}"
         )
 
     def require_perturbations(self, at_least: int = 2) -> None:
@@ -172,8 +172,8 @@ class PerturbationDataset:
             return
         found = f"only {', '.join(self.perturbations)}" if n else "only control cells"
         raise DataError(
-            f"this needs at least {at_least} measured perturbation{'s' if at_least > 1 else ''} beside control, and "
-            f"obs['{self.fields.perturbation_key}'] has {found}; give a screen with more, or a twin that needs none"
+            f"this needs at least {at_least} measured perturbation(s) beside control "
+            f"and obs['{self.fields.perturbation_key}'] has {found}; give other data or another twin"
         )
 
     def _closest(self, label: str) -> list[str]:
@@ -238,14 +238,10 @@ def _check_labels(column: pd.Series, fields: FieldMap) -> None:
     key = fields.perturbation_key
     missing = int(column.isna().sum())
     if missing:
-        raise DataError(
-            f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop or label them"
-        )
+        raise DataError(f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop them")
     odd = [label for label in column.unique() if not isinstance(label, str) or not label.strip()]
     if odd:
-        raise DataError(
-            f"labels in obs['{key}'] must be text, and {_shown(odd)} are not; convert them to str"
-        )
+        raise DataError(f"labels in obs['{key}'] must be text and {_shown(odd)} are not; make them str")
     if fields.control_value != CONTROL_LABEL and CONTROL_LABEL in set(column.unique()):
         raise DataError(
             f"obs['{key}'] has the label '{CONTROL_LABEL}' beside the control '{fields.control_value}'; "
@@ -268,8 +264,9 @@ def _size_factors(adata: AnnData, matrix: Matrix, kind: ValueKind, fields: Field
     bad = np.flatnonzero(~(sizes > 0) | ~np.isfinite(sizes))
     if len(bad):
         source = f"size factor in obs['{key}']" if key is not None else "count"
+        first = adata.obs_names[bad[0]]
         raise DataError(
-            f"{len(bad)} of {len(sizes)} cells have no positive {source} (first: {adata.obs_names[bad[0]]}); drop them"
+            f"{len(bad)} of {len(sizes)} cells have no positive {source} (first: {first}); drop them"
         )
     return sizes
 
@@ -293,4 +290,4 @@ def _with_obs(adata: AnnData, obs: pd.DataFrame) -> AnnData:
 
 
 def _by_row(matrix: Matrix) -> Matrix:
-    return matrix.tocsr() if sp.issparse(matrix) else matrix
+    return matrix.tocsr() if isinstance(matrix, sp.spmatrix | sp.sparray) else matrix

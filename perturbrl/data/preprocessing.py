@@ -8,7 +8,7 @@ import torch
 from anndata import AnnData
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.reading import InMemory, ValueKind, read_rows, row_chunks
+from perturbrl.data.reading import InMemory, ValueKind, read_rows, row_chunks, to_dense
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CellIndex, Expression
 
@@ -16,7 +16,7 @@ _CELLS_TO_CHOOSE_GENES: Final = 50_000
 
 
 class Preprocessor:
-    """Normalise to ``target_sum`` counts per cell, take log1p, keep the most variable genes of the training cells.
+    """Normalise to ``target_sum`` counts per cell, take log1p, keep the genes that vary most in training.
 
     Values that are logarithms already are taken as they are, and linearly normalised ones get log1p only.
 
@@ -68,7 +68,7 @@ class Preprocessor:
         return self
 
     def transform(self, dataset: PerturbationDataset, index: CellIndex) -> Expression:
-        """Return log values of the kept genes, [cells, genes] float32, for the rows of ``index`` in its order.
+        """Return log values of the kept genes, [cells, genes] float32, for the rows of ``index``.
 
         Genes are found by name; rows are read a piece at a time.
 
@@ -82,8 +82,7 @@ class Preprocessor:
         result = torch.empty(len(index), len(self.genes))
         for place, rows in row_chunks(index):
             values = self._log_values(dataset, rows)[:, columns]
-            dense = values.toarray() if sp.issparse(values) else values
-            result[place] = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))
+            result[place] = torch.from_numpy(to_dense(values).astype(np.float32))
         return result
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,19 +108,19 @@ class Preprocessor:
         missing = sorted(set(self.genes) - set(dataset.genes))
         if missing:
             raise DataError(
-                f"the data miss {len(missing)} of the {len(self.genes)} genes learned from ({_shown(missing)}); "
+                f"the data lack {len(missing)} of the {len(self.genes)} genes in use ({_shown(missing)}); "
                 "give data with all of them, or fit anew"
             )
         if dataset.value_kind != self.value_kind:
             raise DataError(
-                f"the data are {dataset.value_kind} and the genes were chosen on {self.value_kind}; give the same"
+                f"the data are {dataset.value_kind}, the fitted ones {self.value_kind}; give the same kind"
             )
 
     def _log_values(self, dataset: PerturbationDataset, rows: CellIndex) -> InMemory:
         values = read_rows(dataset.matrix, rows)
         if dataset.value_kind == "counts":
             scale = (self.target_sum / dataset.size_factors[rows])[:, None]
-            values = values.multiply(scale).tocsr() if sp.issparse(values) else values * scale
+            values = values * scale if isinstance(values, np.ndarray) else values.multiply(scale).tocsr()
         return values if dataset.value_kind == "log1p" else np.log1p(values)
 
 

@@ -61,7 +61,7 @@ class _Preset:
     needs_dosage: bool = False
 
 
-# Conventions of scPerturb (Peidli 2024), GEARS (Roohani 2023), the Arc Virtual Cell Challenge, CPA (Lotfollahi 2023).
+# scPerturb (Peidli 2024), GEARS (Roohani 2023), the Arc Virtual Cell Challenge, CPA (Lotfollahi 2023).
 PRESETS: Final = (
     _Preset("scperturb", "perturbation", ("control",)),
     _Preset("gears", "condition", ("ctrl",)),
@@ -160,8 +160,8 @@ def _recognise(obs: pd.DataFrame, preset: str | None) -> tuple[str, str, str]:
     for other in found[1:]:
         if not _same_labelling(obs, first[1:], other[1:]):
             raise DataError(
-                f"the presets '{first[0]}' (control '{first[2]}' in obs['{first[1]}']) and '{other[0]}' (control "
-                f"'{other[2]}' in obs['{other[1]}']) both fit and disagree; choose one with preset or perturbation_key"
+                f"the presets '{first[0]}' (control '{first[2]}' in obs['{first[1]}']) and '{other[0]}' "
+                f"(control '{other[2]}' in obs['{other[1]}']) both fit and disagree; choose one with preset"
             )
     return first
 
@@ -237,7 +237,7 @@ def _covariates(obs: pd.DataFrame, perturbation_key: str, named: Iterable[str | 
 
 def _no_preset_fits(obs: pd.DataFrame, preset: str | None) -> str:
     expected = " or ".join(
-        f"{p.name} ('{p.controls[0]}' in obs['{p.column}']{' with a dosage column' if p.needs_dosage else ''})"
+        f"{p.name} ('{p.controls[0]}' in obs['{p.column}']{', with dosages' if p.needs_dosage else ''})"
         for p in _presets_named(preset)
     )
     return (

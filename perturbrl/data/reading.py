@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import anndata
 import h5py
@@ -15,10 +15,10 @@ from anndata.abc import CSCDataset, CSRDataset
 from perturbrl.errors import DataError
 from perturbrl.schema import COUNTS_LAYER, CellIndex
 
-Matrix = np.ndarray | sp.spmatrix | sp.sparray | CSRDataset | CSCDataset | h5py.Dataset
-InMemory = np.ndarray | sp.spmatrix | sp.sparray
-ValueKind = Literal["counts", "log1p", "normalised"]
-FileKind = Literal["h5ad", "h5mu", "10x"]
+Matrix: TypeAlias = np.ndarray | sp.spmatrix | sp.sparray | CSRDataset | CSCDataset | h5py.Dataset
+InMemory: TypeAlias = np.ndarray | sp.spmatrix | sp.sparray
+ValueKind: TypeAlias = Literal["counts", "log1p", "normalised"]
+FileKind: TypeAlias = Literal["h5ad", "h5mu", "10x"]
 
 CHUNK: Final = 4096  # rows in memory at a time
 _KIND_ROWS: Final = 256
@@ -176,7 +176,7 @@ def check_values(values: InMemory) -> None:
 
 def matrix_of(adata: AnnData) -> Matrix:
     """Return ``layers["counts"]`` where there is one, else ``X``."""
-    return adata.layers[COUNTS_LAYER] if COUNTS_LAYER in adata.layers else adata.X
+    return adata.layers.get(COUNTS_LAYER, adata.X)
 
 
 def read_rows(matrix: Matrix, index: CellIndex) -> InMemory:
@@ -192,6 +192,11 @@ def read_rows(matrix: Matrix, index: CellIndex) -> InMemory:
     values: InMemory = matrix[rows]
     check_values(values)
     return values[back]
+
+
+def to_dense(values: InMemory) -> np.ndarray:
+    """Return the values as a dense array; a dense one is not copied."""
+    return values if isinstance(values, np.ndarray) else values.toarray()
 
 
 def row_chunks(index: CellIndex, size: int = CHUNK) -> Iterator[tuple[slice, CellIndex]]:
@@ -212,7 +217,7 @@ def value_kind(matrix: Matrix) -> ValueKind:
         matrix: cells x genes.
     """
     rows = read_rows(matrix, _sample(matrix.shape[0]))
-    dense = np.asarray(rows.todense() if sp.issparse(rows) else rows, dtype=np.float64)
+    dense = to_dense(rows).astype(np.float64)
     if np.array_equal(dense, np.round(dense)):
         return "counts"
     linear, logarithmic = _share_of_multiples(dense), _share_of_multiples(np.expm1(np.minimum(dense, 50.0)))
@@ -226,7 +231,7 @@ def _sample(n: int) -> np.ndarray:
 
 
 def _share_of_multiples(values: np.ndarray) -> float:
-    """Return the share of values that are whole multiples of their row's smallest, of those 1.5 to 50 times it."""
+    """Return the share of whole multiples of a row's smallest value, among values 1.5 to 50 times it."""
     smallest = np.where(values > 0, values, np.inf).min(axis=1, keepdims=True)
     ratio = values / smallest
     ratio = ratio[(ratio > 1.5) & (ratio < 50.0)]

@@ -40,12 +40,12 @@ def simulate_screen(
     library size around ``depth`` and variance ``mean + dispersion * mean²``.
 
     Returns:
-        AnnData: counts in ``X`` (CSR float32), ``obs["perturbation"]`` with ``control``, cells in random order.
+        AnnData: counts in ``X`` (CSR float32), ``obs["perturbation"]``, cells in random order.
         ``varm["true_effects"]`` [genes, labels] is the true change of log expression (before the library size
         is shared among genes) and ``uns["true_effect_labels"]`` names its columns.
 
     Raises:
-        ConfigurationError: more perturbations than genes, more pairs than there are, or a number below its least.
+        ConfigurationError: more perturbations than genes, more pairs than there are, or a number too low.
     """
     _check(n_perturbations, n_genes, n_control, cells_per_perturbation, n_combinations)
     rng = np.random.default_rng(seed)

@@ -100,10 +100,12 @@ def run(arguments: Sequence[str]) -> None:
 
         inspect_command(arguments[1:])
         return
+    # LightningCLI warns when it is given the arguments that it would have read itself.
+    own = None if list(arguments) == sys.argv[1:] else list(arguments)
     PerturbRLCLI(
         TwoStageModule,
         PerturbationDataModule,
-        args=list(arguments),
+        args=own,
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},

@@ -52,9 +52,7 @@ class Split:
     def __post_init__(self) -> None:
         rows = np.concatenate([getattr(self, part) for part in PARTS])
         if len(np.unique(rows)) != len(rows):
-            raise LeakageError(
-                f"split '{self.name}' puts {len(rows) - len(np.unique(rows))} cells into two parts"
-            )
+            raise LeakageError(f"split '{self.name}' puts cells into two parts; make a new split")
 
     def part_of(self, index: int) -> PartName:
         """Return the part that a row is in; ``unused`` is in none."""
@@ -73,8 +71,8 @@ class Split:
         if len(outside):
             first = int(outside[0])
             raise LeakageError(
-                f"{len(outside)} of {len(indices)} cells to learn from are held out (first: {self.barcodes[first]}, "
-                f"part {self.part_of(first)}) in split '{self.name}'; learn from its training cells only"
+                f"{len(outside)} of {len(indices)} cells to learn from are held out by {self.name} (first: "
+                f"{self.barcodes[first]}, part {self.part_of(first)}); learn from its training cells only"
             )
         return indices
 
@@ -94,19 +92,17 @@ class Split:
         Raises:
             DataError: it names cells that the data set does not have.
         """
-        parts = content["parts"]
+        name, parts = content["name"], content["parts"]
         row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
         absent = [barcode for barcodes in parts.values() for barcode in barcodes if barcode not in row_of]
         if absent:
             raise DataError(
-                f"the split '{content['name']}' has {len(absent)} cells that the data do not (first: {absent[0]}); "
+                f"split '{name}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
                 "give the data it was made from"
             )
         rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
         held_out = tuple(content["held_out_perturbations"])
-        return cls(
-            content["name"], content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows
-        )
+        return cls(name, content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows)
 
     def save(self, path: Path | str) -> None:
         """Write the parts as JSON."""
@@ -120,12 +116,9 @@ class Split:
             DataError: the file is not a split, or names cells that the data set does not have.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls.from_dict(content, dataset)
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), dataset)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"'{path}' is not a saved split ({error!r}); give one that perturbrl wrote"
-            ) from error
+            raise DataError(f"'{path}' is not a split that perturbrl saved ({error!r}); give one") from error
 
 
 class HeldOut(NamedTuple):

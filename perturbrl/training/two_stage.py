@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -81,15 +80,10 @@ class TwoStageModule(LightningModule):
     # -- building ----------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Fit the twin to training cells, or take it from the checkpoint that is about to be loaded."""
-        if self.space is not None:
-            return
-        data = self.data
-        if self.trainer.ckpt_path:
-            self._restore(data, read_description(self.trainer.ckpt_path))
-        else:
-            self._aim(data)
-        self._build_networks()
+        """Fit the twin to training cells; for other stages a checkpoint follows (``on_load_checkpoint``)."""
+        if stage == "fit" and self.space is None:
+            self._aim(self.data)
+            self._build_networks(self.task.observation_dim + 1)
 
     @property
     def data(self) -> PerturbationDataModule:
@@ -141,14 +135,8 @@ class TwoStageModule(LightningModule):
             )
         return attractors[name]
 
-    def _restore(self, data: PerturbationDataModule, description: dict[str, Any]) -> None:
-        self.twin.restore(description["twin"], data.encoder)
-        self.space = self.twin.perturbations.restrict(**description["space"])
-        self._observation_dim = description["observation_dim"]
-
-    def _build_networks(self) -> None:
+    def _build_networks(self, width: int) -> None:
         space, sizes = self.require_space(), self.policy.hidden_sizes
-        width = getattr(self, "_observation_dim", None) or self.task.observation_dim + 1
         self._observation_dim = width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -165,7 +153,10 @@ class TwoStageModule(LightningModule):
             ConfigurationError: the module is not set up yet.
         """
         if self.space is None:
-            raise ConfigurationError("the module is not set up yet; run it through a Trainer first")
+            raise ConfigurationError(
+                "there is no trained policy: no checkpoint was given and nothing was fitted; fit first, or give "
+                "--ckpt_path"
+            )
         return self.space
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -351,24 +342,25 @@ class TwoStageModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what is no tensor."""
-        self.kl_coef = checkpoint[CHECKPOINT_KEY]["kl_coef"]
+        """Rebuild what the tensors of the checkpoint go into, and take over what is no tensor.
 
+        Raises:
+            CheckpointError: it is not a checkpoint of perturbrl, or of another configuration.
+        """
+        if CHECKPOINT_KEY not in checkpoint:
+            raise CheckpointError(
+                f"the checkpoint has no '{CHECKPOINT_KEY}' entry, so perturbrl did not write it; give one of a "
+                "perturbrl run"
+            )
+        description = checkpoint[CHECKPOINT_KEY]
+        self.kl_coef = description["kl_coef"]
+        if self.space is None:
+            self.twin.restore(description["twin"], self.data.encoder)
+            self.space = self.twin.perturbations.restrict(**description["space"])
+            self._build_networks(description["observation_dim"])
 
-def read_description(path: str | Path) -> dict[str, Any]:
-    """What ``on_save_checkpoint`` wrote into the checkpoint at ``path``.
+    def on_test_start(self) -> None:
+        """Refuse to judge a policy that was never trained."""
+        self.require_space()
 
-    Raises:
-        CheckpointError: there is no such file, it is damaged, or it is not one of perturbrl's.
-    """
-    if not Path(path).is_file():
-        raise CheckpointError(f"there is no checkpoint at '{path}'; give --ckpt_path the path of a .ckpt file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"'{path}' cannot be read as a checkpoint ({type(error).__name__}); use an earlier one beside it"
-        ) from error
-    if CHECKPOINT_KEY not in content:
-        raise CheckpointError(f"'{path}' was not written by perturbrl; give a checkpoint of a perturbrl run")
-    return content[CHECKPOINT_KEY]
+    on_predict_start = on_test_start

@@ -67,8 +67,9 @@ class Rule:
 
     def text(self, rename: Callable[[str], str] = str) -> str:
         """The rule in ``.bnet`` syntax, fully parenthesised, with every name replaced by ``rename(name)``."""
+        constants = ("false", "true")
         return self._fold(
-            rename, lambda a: f"!{a}", lambda a, b: f"({a} & {b})", lambda a, b: f"({a} | {b})", ("0", "1")
+            rename, lambda a: f"!{a}", lambda a, b: f"({a} & {b})", lambda a, b: f"({a} | {b})", constants
         )
 
     def _fold(

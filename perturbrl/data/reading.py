@@ -21,7 +21,7 @@ ValueKind: TypeAlias = Literal["counts", "log1p", "normalised"]
 FileKind: TypeAlias = Literal["h5ad", "h5mu", "10x"]
 
 CHUNK: Final = 4096  # rows in memory at a time
-_KIND_ROWS: Final = 256
+_KIND_ROWS: Final = 128
 _LARGEST_LOG: Final = 15.0  # log1p of 3e6: more than any log-normalised value
 _READ_ERRORS: Final = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError)
 _FORMATS: Final = ".h5ad, .h5mu, a 10x .h5 or a 10x folder with matrix.mtx"

@@ -1,6 +1,6 @@
 """From counts to the numbers an encoder sees: normalised, logarithmic, of genes chosen on training cells."""
 
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -38,7 +38,7 @@ class Preprocessor:
         self.genes: tuple[str, ...] = ()
         self.value_kind: ValueKind = "counts"
 
-    def fit(self, dataset: PerturbationDataset, train_index: CellIndex) -> Self:
+    def fit(self, dataset: PerturbationDataset, train_index: CellIndex) -> "Preprocessor":
         """Choose the genes on training cells (an even sample of 50,000 where there are more).
 
         Genes are ranked by normalised dispersion of the log values (Satija 2015, as in scanpy's ``seurat``
@@ -95,7 +95,7 @@ class Preprocessor:
         }
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> Self:
+    def from_state_dict(cls, state: dict[str, Any]) -> "Preprocessor":
         """Restore a fitted preprocessor."""
         restored = cls(state["n_top_genes"], state["target_sum"])
         restored.genes = tuple(state["genes"])

@@ -1,5 +1,6 @@
 """Read cells from a file, say in one sentence what is wrong with it, and tell counts from log values."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -104,7 +105,9 @@ def _read_h5mu(path: Path) -> AnnData:
 def _read_10x(path: Path) -> AnnData:
     import scanpy  # seconds to import, and only this format needs it
 
-    adata: AnnData = scanpy.read_10x_h5(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")
+        adata: AnnData = scanpy.read_10x_h5(path)
     adata.var_names_make_unique()
     return adata
 

@@ -220,8 +220,8 @@ class HeldOutPerturbations(SplitStrategy):
         }
         if not set(free) - outside:
             raise DataError(
-                f"no perturbation is left to learn from, all of the {len(dataset.perturbations)} measured ones are "
-                "held out; hold out fewer, or choose HeldOutCells"
+                f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
+                "hold out fewer, or choose HeldOutCells"
             )
         return HeldOut(
             _cells_of(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),

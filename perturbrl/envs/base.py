@@ -1,7 +1,8 @@
 """Digital twin, task and environment: dynamics and goals vary apart, and TorchRL sees them joined."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -11,8 +12,9 @@ from torchrl.envs import EnvBase
 
 from perturbrl import schema
 from perturbrl.data.fitted import FittedModule
+from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.perturbations import PerturbationSpace
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.schema import CellMask, CellState, Dose, Expression, PerCell, UsedMask
 
 
@@ -27,6 +29,7 @@ class DigitalTwin(FittedModule, ABC):
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
         relaxation_steps: transitions without dose after which a cell counts as settled.
+        gene_names: names of the columns of ``expression``, where the twin itself knows them.
         start_cells: ``[cells, latent]`` states from which episodes start.
     """
 
@@ -34,6 +37,7 @@ class DigitalTwin(FittedModule, ABC):
     latent_dim: int
     needs_data: bool = False
     relaxation_steps: int = 0
+    gene_names: Sequence[str] = ()
     start_cells: CellState
 
     def __init__(self) -> None:
@@ -49,6 +53,36 @@ class DigitalTwin(FittedModule, ABC):
             dose: ``[cells, perturbations]``, already inside the dose range.
             noise: what ``draw_noise`` returned for these cells.
         """
+
+    def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
+        """Learn from training cells; a twin that brings its own dynamics has nothing to learn."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must say, beside the tensors, to rebuild this twin; plain values only."""
+        return {
+            "latent_dim": self.latent_dim,
+            "names": list(self.perturbations.names),
+            "low": self.perturbations.low.tolist(),
+            "high": self.perturbations.high.tolist(),
+        }
+
+    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+        """Take over what ``describe`` said; the tensors follow with the state dict.
+
+        Raises:
+            CheckpointError: a twin that brings its own dynamics is not the one of the checkpoint.
+        """
+        if not self.needs_data and description["names"] != list(self.perturbations.names):
+            raise CheckpointError(
+                f"the checkpoint's twin doses {description['names'][:6]}, this one "
+                f"{list(self.perturbations.names)[:6]}; use the configuration the checkpoint was made with"
+            )
+        self.latent_dim = description["latent_dim"]
+        if self.needs_data:
+            self.perturbations = PerturbationSpace(
+                description["names"], description["low"], description["high"]
+            )
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
@@ -119,11 +153,14 @@ class Task(FittedModule, ABC):
 class CellStateEnv(EnvBase):
     """TorchRL environment of ``n_cells`` cells side by side: twin x task x horizon.
 
+    The end of the horizon terminates an episode, it does not truncate it: dosing has a last step, and the
+    observation says how much time is left. Bootstrapping beyond it would rest on states never visited.
+
     Args:
         twin: the dynamics.
         task: the goal.
         space: what may be dosed, a restriction of ``twin.perturbations``; all of it by default.
-        horizon: steps after which an episode is truncated.
+        horizon: steps of an episode.
         n_cells: cells simulated by this process.
         first_cell: index of this process's first cell among all processes' cells.
         total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
@@ -213,8 +250,7 @@ class CellStateEnv(EnvBase):
         following = self.twin.transition(state, self.space.expand(dose), noise)
         reward = self.task.reward(state, dose, following, goal, used & ~before)
         count = tensordict[schema.STEP_COUNT] + 1
-        terminated = self.task.is_terminal(following, goal)[:, None]
-        truncated = (count >= self.horizon) & ~terminated
+        over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
         return self._pack(
             following,
             goal,
@@ -222,7 +258,7 @@ class CellStateEnv(EnvBase):
             used,
             count,
             reward=reward[:, None],
-            done=terminated | truncated,
-            terminated=terminated,
-            truncated=truncated,
+            done=over,
+            terminated=over,
+            truncated=torch.zeros_like(over),
         )

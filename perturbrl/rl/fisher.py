@@ -7,7 +7,7 @@ KL divergence from the current policy, and positive semi-definite by constructio
 
 - ``MLPLinearisation``: for multilayer perceptrons, forward tangent and backward pass written out by hand on
   cached activations.
-- ``ModuleLinearisation``: for any other module, ``torch.func.linearize`` once and a retained backward pass.
+- ``ModuleLinearisation``: for any other module, the retained backward pass and its transpose.
 
 Both give sums over states, so that ranks with unequal batches add up.
 """
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl.rl.distributions import (
@@ -174,7 +175,7 @@ class MLPLinearisation:
         """Jᵀ applied to one cotangent per state and parameter of the distribution."""
         result = self._inputs[0].new_zeros(self._layout.size)
         gradients = self.in_order(result)
-        output = cotangents[0].reshape(self._inputs[0].shape[0], -1)
+        output = cotangents[0].reshape(-1, cotangents[0].shape[-1])
         if self._gaussian is not None:
             output = output * self._gaussian.action_scale
             self._log_std(result).copy_(cotangents[1] * self._states.parameters[1])
@@ -267,26 +268,34 @@ class _DistributionParameters(nn.Module):
 
 
 class ModuleLinearisation:
-    """The derivative of any module's action distribution, by forward- and reverse-mode differentiation."""
+    """The derivative of any module's action distribution, by automatic differentiation.
+
+    The product with Jᵀ is linear in its cotangent u, so its own transpose, a second backward pass with respect to
+    u alone, is the product with J: the forward tangent, without a forward-mode rule for every operation. Measured
+    against ``torch.func.linearize`` on a 256-256 perceptron with 2,048 and 16,384 states: the same time per
+    product within 5 %, but 0.1-0.7 s instead of 0.9-3 s to set up, which is paid at every step, and it takes
+    distributions that look at their values, which cannot be traced.
+    """
 
     def __init__(self, actor: ProbabilisticActor, layout: FlatLayout, batch: TensorDictBase) -> None:
         module = _DistributionParameters(actor)
-        slots = {id(p): name for name, p in module.named_parameters()}
-        names = [slots[id(p)] for p in layout.parameters]
-
-        def parameters(flat: Tensor) -> tuple[Tensor, ...]:
-            weights = dict(zip(names, layout.views(flat), strict=True))
-            return torch.func.functional_call(module, weights, (batch,))
-
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
         self._flat = layout.gather().requires_grad_()
-        with torch.enable_grad():
-            self._outputs = parameters(self._flat)
+        # The fused kernels of attention have no second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            views = zip(layout.parameters, layout.views(self._flat), strict=True)
+            weights = {names[id(parameter)]: view for parameter, view in views}
+            self._outputs = torch.func.functional_call(module, weights, (batch,))
+            self._cotangents = tuple(torch.zeros_like(output, requires_grad=True) for output in self._outputs)
+            (self._pulled_back,) = torch.autograd.grad(
+                self._outputs, self._flat, self._cotangents, create_graph=True
+            )
         self.distribution = distribution_of(actor, batch).with_parameters(self._outputs).detached()
-        self._jvp = torch.func.linearize(parameters, self._flat.detach())[1]
 
     def fisher_product(self, v: Vector) -> Vector:
         """Jᵀ F J v, summed over states."""
-        return self.pull_back(self.distribution.fisher(self._jvp(v)))
+        tangents = torch.autograd.grad(self._pulled_back, self._cotangents, v, retain_graph=True)
+        return self.pull_back(self.distribution.fisher(tangents))
 
     def pull_back(self, cotangents: Cotangents) -> Vector:
         """Jᵀ applied to one cotangent per state and parameter of the distribution."""
@@ -314,7 +323,7 @@ def linearise(
     """
     structure = mlp_structure(actor)
     if structure is not None:
-        few = batch.select(*actor.in_keys).reshape(-1)[:8]
+        few = batch.select(*actor.in_keys).reshape(batch.numel())[:8]
         template = distribution_of(actor, few).detached()
         preview = MLPLinearisation(structure, layout, few, template).distribution
         differs = torch.tensor(float(not _same(template, preview)))

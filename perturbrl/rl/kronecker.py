@@ -16,15 +16,16 @@ from torch import Tensor
 
 from perturbrl.rl.fisher import MLPLinearisation, Vector
 
-Square = Float[Tensor, "n n"]
+OutputMoment = Float[Tensor, "outputs outputs"]
+InputMoment = Float[Tensor, "inputs inputs"]
 
 
 @dataclass(frozen=True)
 class _Block:
     """(G ⊗ A + λI)⁻¹ of one layer, in the eigenbases of G and A."""
 
-    of_output: Square
-    of_input: Square
+    of_output: OutputMoment
+    of_input: InputMoment
     inverse: Float[Tensor, "outputs inputs"]
 
     def solve(self, gradient: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
@@ -62,7 +63,7 @@ class KroneckerPreconditioner:
         return result
 
 
-def _block(of_output: Square, of_input: Square, damping: float) -> _Block:
+def _block(of_output: OutputMoment, of_input: InputMoment, damping: float) -> _Block:
     g, g_basis = torch.linalg.eigh(of_output)
     a, a_basis = torch.linalg.eigh(of_input)
     eigenvalues = g.clamp(min=0)[:, None] * a.clamp(min=0) + damping

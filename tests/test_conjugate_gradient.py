@@ -68,3 +68,16 @@ def test_zero_right_hand_side_needs_no_product():
     solution = conjugate_gradient(lambda v: v, torch.zeros(3))
     assert solution.steps == 0
     assert solution.residual == 0
+
+
+def test_round_off_does_not_grow_after_the_largest_eigenvalue_is_resolved():
+    """Products that differ in the last bit give solutions that differ in the last bits."""
+    torch.manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(80, 80, dtype=torch.float64))[0]
+    eigenvalues = torch.cat([torch.linspace(0, 16, 79), torch.tensor([260.0])]).double()
+    a, b = basis @ eigenvalues.diag() @ basis.t(), torch.randn(80, dtype=torch.float64)
+    one, other = (
+        conjugate_gradient(product, b, damping=0.1, max_steps=12, tolerance=0)
+        for product in (a.mv, lambda v: a[:, :37] @ v[:37] + a[:, 37:] @ v[37:])
+    )
+    assert float((one.x - other.x).norm() / one.x.norm()) < 1e-12

@@ -323,7 +323,7 @@ def linearise(
     """
     structure = mlp_structure(actor)
     if structure is not None:
-        few = batch.select(*actor.in_keys).reshape(batch.numel())[:8]
+        few = batch.select(*actor.in_keys).reshape(batch.shape.numel())[:8]
         template = distribution_of(actor, few).detached()
         preview = MLPLinearisation(structure, layout, few, template).distribution
         differs = torch.tensor(float(not _same(template, preview)))

@@ -39,7 +39,7 @@ class KroneckerPreconditioner:
     Args:
         policy: the linearised multilayer perceptron.
         mean: turns a sum over this rank's states into a mean over the states of all ranks.
-        damping: λ; at 0 the smallest eigenvalues are lifted to 10⁻⁶ of the largest.
+        damping: λ; eigenvalues below 10⁻⁶ of the largest are lifted to that, so that λ may be 0.
     """
 
     def __init__(self, policy: MLPLinearisation, mean: Callable[[Tensor], Tensor], damping: float) -> None:
@@ -67,5 +67,5 @@ def _block(of_output: OutputMoment, of_input: InputMoment, damping: float) -> _B
     g, g_basis = torch.linalg.eigh(of_output)
     a, a_basis = torch.linalg.eigh(of_input)
     eigenvalues = g.clamp(min=0)[:, None] * a.clamp(min=0) + damping
-    floor = 1e-6 * eigenvalues.max().clamp(min=1e-30)
+    floor = (1e-6 * eigenvalues.max()).clamp(min=1e-12)
     return _Block(g_basis, a_basis, eigenvalues.clamp(min=floor).reciprocal())

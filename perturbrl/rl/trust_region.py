@@ -144,8 +144,8 @@ class _Step:
         self._actor, self._layout = optimizer.actor, optimizer.layout
         self._reduce_sum = optimizer.reduce_sum
         self._batch = batch
-        self._action, self._advantage = batch[schema.ACTION], batch[schema.ADVANTAGE].reshape(batch.shape)
-        size = torch.tensor([batch.numel(), 1.0], dtype=torch.float64, device=self._advantage.device)
+        self._action, self._advantage = batch[schema.ACTION], _advantage(batch)
+        size = torch.tensor([batch.shape.numel(), 1.0], dtype=torch.float64, device=self._advantage.device)
         self._n_states, self._n_ranks = self._reduce_sum(size).tolist()
         self._start = self._layout.gather()
         self._policy = linearise(self._actor, self._layout, batch, self._reduce_sum)
@@ -154,7 +154,7 @@ class _Step:
         """The step's result, and its direction if one was found."""
         old = self._policy.distribution
         gradient = self._mean(self._policy.pull_back(old.score(self._action, self._advantage)))
-        if not bool(gradient.isfinite().all()):
+        if not bool(gradient.isfinite().all() & self._start.isfinite().all()):
             return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
         if not bool(gradient.any()):
             return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT), None
@@ -225,6 +225,18 @@ class _Step:
             measured,
             outcome=TrustRegionOutcome.ACCEPTED if accepted else TrustRegionOutcome.NO_IMPROVEMENT,
         )
+
+
+def _advantage(batch: TensorDictBase) -> Tensor:
+    advantage = batch.get(schema.ADVANTAGE, None)
+    if advantage is None:
+        raise ConfigurationError("The batch has no advantage; compute it first, for example with TorchRL's GAE.")
+    if advantage.numel() != batch.shape.numel():
+        raise ConfigurationError(
+            f"The advantage has shape {tuple(advantage.shape)} for a batch of shape {tuple(batch.shape)}; "
+            "give one number per state, with or without a last dimension of 1."
+        )
+    return advantage.reshape(batch.shape)
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -118,6 +118,18 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
         inspect_dataset(tmp_path / "nowhere.h5ad")
 
 
+def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: Path) -> None:
+    screen = simulate_screen(70, 70, 20, 3, 0)
+    first = np.flatnonzero(screen.obs["perturbation"] == "GENE0035")
+    found = inspect(screen[np.setdiff1d(np.arange(230), first[1:])].copy(), tmp_path)
+    shown = [line.split() for line in found.lines() if line.endswith(" cells") and line.startswith("  ")]
+    assert len(found.perturbations) == 70
+    assert len(shown) == 61
+    assert shown[-1][:2] == ["GENE0035", "1"]
+    assert shown[30] == ["...", "10", "more", "between,", "in", "all", "208", "cells"]
+    assert "GENE0035" in rendered(found)
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("file", "facts"),

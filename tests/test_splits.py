@@ -3,8 +3,6 @@ from pathlib import Path
 import jsonargparse
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.presets import components, detect_fields
@@ -16,7 +14,6 @@ from perturbrl.data.splits import (
     HeldOutPerturbations,
     Split,
     SplitStrategy,
-    draw,
 )
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import ConfigurationError, DataError, LeakageError
@@ -87,26 +84,6 @@ def test_another_seed_gives_another_split() -> None:
     assert named(HeldOutCells(seed=0).split(DATASET), "test") != named(
         HeldOutCells(seed=1).split(DATASET), "test"
     )
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.floats(0.0, 0.99), st.integers(0, 5))
-def test_a_draw_takes_the_share_of_every_label_and_leaves_one_cell_on_each_side(
-    fraction: float, seed: int
-) -> None:
-    among = np.arange(DATASET.n_cells) % 4 > 0
-    drawn = draw(DATASET, among, fraction, seed, "test")
-    assert not (drawn & ~among).any()
-    for label in set(DATASET.labels):
-        rows = among & (DATASET.labels == label)
-        expected = min(max(int(np.floor(fraction * rows.sum() + 0.5)), 1), rows.sum() - 1) if fraction else 0
-        assert drawn[rows].sum() == expected
-
-
-def test_draws_for_different_purposes_are_independent() -> None:
-    everything = np.ones(DATASET.n_cells, dtype=bool)
-    test, goal = (draw(DATASET, everything, 0.5, 0, purpose) for purpose in ("test", "goal"))
-    assert 0.3 < (test == goal).mean() < 0.7
 
 
 def test_held_out_cells_cover_the_data_and_judge_every_label() -> None:

@@ -73,7 +73,10 @@ def test_a_covariate_that_goes_with_the_perturbation_is_said(screen: AnnData, tm
     control = screen.obs["perturbation"] == "control"
     screen.obs["batch"] = np.where(control, "day1", "day2")
     found = inspect(screen, tmp_path)
-    assert "no control cells at batch day2: its effect cannot be told from theirs" in found.problems
+    assert (
+        "no control cells at batch day2: what batch does cannot be told from what the perturbation does"
+        in found.problems
+    )
     assert "only control cells at batch day1: no response was measured there" in found.problems
     assert found.covariates == {"batch": {"day2": 100, "day1": 40}}
     screen.obs["batch"] = ["day1", "day2"] * 70

@@ -256,7 +256,7 @@ def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[s
         problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
     if targets and not targets & set(dataset.genes):
         problems.append(
-            "no perturbed name is a gene of the file: no in-silico effects, as from control cells alone"
+            "no perturbed name is a gene of the file: in-silico effects from control cells are out"
         )
     return problems + _confounded(dataset)
 
@@ -277,7 +277,8 @@ def _confounded(dataset: PerturbationDataset) -> list[str]:
         alone = [str(level) for level, share in treated.items() if share == 1]
         if without:
             problems.append(
-                f"no control cells at {key} {listed(without, _SHOWN)}: its effect cannot be told from theirs"
+                f"no control cells at {key} {listed(without, _SHOWN)}: what {key} does cannot be told "
+                "from what the perturbation does"
             )
         if alone:
             problems.append(

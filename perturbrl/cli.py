@@ -9,10 +9,13 @@ from typing import Any, Final
 
 os.environ.setdefault("RL_WARNINGS", "0")  # TorchRL says at import that a replay-buffer extension is missing
 
+from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
 
+from perturbrl.data.inspection import inspect_dataset
 from perturbrl.errors import CheckpointError, PerturbRLError
 from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -122,16 +125,20 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
     )
 
 
+def inspect(arguments: Sequence[str]) -> None:
+    """Print what a data file holds, which problems it has, and what can be done with it."""
+    parser = ArgumentParser(prog="perturbrl inspect", description=inspect.__doc__)
+    parser.add_function_arguments(inspect_dataset, as_positional=True, skip={"backed"})
+    Console(highlight=False, soft_wrap=True).print(inspect_dataset(**vars(parser.parse_args(list(arguments)))))
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run one command; errors come out as exceptions."""
     if arguments and arguments[0] == "inspect":
-        from perturbrl.data.inspection import inspect_command
-
-        inspect_command(arguments[1:])
+        inspect(arguments[1:])
         return
     # LightningCLI warns when it is given the arguments that it would have read itself.
-    own = None if list(arguments) == sys.argv[1:] else list(arguments)
-    _cli(own)
+    _cli(None if list(arguments) == sys.argv[1:] else list(arguments))
 
 
 def main() -> None:

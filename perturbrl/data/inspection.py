@@ -290,12 +290,11 @@ def _confounded(dataset: PerturbationDataset) -> list[str]:
 def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
     uses = ["encoder: yes, it needs no perturbation"]
     n = len(dataset.perturbations)
-    uses.append(f"response (MatchResponse): {'yes' if n else 'no, it needs a measured perturbation'}")
     if n < 2:
-        return [*uses, f"design (ReachCellState): no, it needs two measured perturbations and there are {n}"]
+        return [*uses, f"design: no, it needs two measured perturbations and there are {n}"]
     return [
         *uses,
-        "design (ReachCellState): yes, for example perturbrl fit --config configs/gene_screen.yaml "
+        "design: yes, for example perturbrl fit --config configs/gene_screen.yaml "
         f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"',
     ]
 

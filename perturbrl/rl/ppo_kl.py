@@ -78,7 +78,9 @@ class PPOKLLoss:
 
     def terms(self, rows: TensorDictBase) -> PPOKLTerms:
         """The parts of the objective on rows with observation, action, advantage and old distribution."""
-        old, new = self.actor.build_dist_from_params(rows), self.actor.get_dist(rows)
+        old = self.actor.build_dist_from_params(rows)
+        # The actor writes its parameters into what it is given, which must not be the old ones.
+        new = self.actor.get_dist(rows.select(*self.actor.in_keys))
         action, advantage = rows[schema.ACTION], rows[schema.ADVANTAGE].squeeze(-1)
         ratio = (new.log_prob(action) - old.log_prob(action)).exp()
         gain = ratio * advantage

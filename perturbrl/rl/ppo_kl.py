@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import torch
@@ -93,7 +94,7 @@ class PPOKLResult:
 
     Attributes:
         steps: gradient steps taken.
-        stopped: whether the KL limit ended it early.
+        stopped: whether the KL limit, or a gradient that is not finite, ended it early.
         kl: mean KL(old, new) over the whole batch afterwards, in nats.
         entropy: mean entropy of the last minibatch seen, in nats.
     """
@@ -119,6 +120,8 @@ def ppo_kl_epochs(
 ) -> PPOKLResult:
     """Run stage 2 on a flat batch; stops before any step on a minibatch whose KL exceeds ``kl_limit``.
 
+    It stops, too, before a step whose gradient or KL is not finite.
+
     Args:
         loss: the penalised surrogate.
         take_step: applies the gradients that lie in the actor's ``.grad``.
@@ -132,36 +135,40 @@ def ppo_kl_epochs(
         reduce_sum: sums a tensor over processes.
     """
     parameters = [p for p in loss.actor.parameters() if p.requires_grad]
+    # Indexing a rollout's other entries would cost more than the gradient step.
+    batch = batch.select(*loss.actor.in_keys, *loss.actor.dist_params_keys, schema.ACTION, schema.ADVANTAGE)
     steps, stopped, entropy = 0, False, float("nan")
-    for _ in range(epochs):
-        for rows, n_rows in minibatches.epoch(generator):
-            terms = loss.terms(batch[rows])
-            kl, entropy = (reduce_sum(torch.stack((terms.kl, terms.entropy)).detach()) / n_rows).tolist()
-            stopped = not kl <= kl_limit
-            if stopped:
-                break
-            set_gradients(loss.loss(terms, kl_coef, n_rows), parameters, reduce_sum, max_grad_norm)
-            take_step()
-            steps += 1
+    for rows, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
+        terms = loss.terms(batch[rows])
+        kl, entropy = (reduce_sum(torch.stack((terms.kl, terms.entropy)).detach()) / n_rows).tolist()
+        objective = loss.loss(terms, kl_coef, n_rows)
+        stopped = not (kl <= kl_limit and set_gradients(objective, parameters, reduce_sum, max_grad_norm))
         if stopped:
             break
+        take_step()
+        steps += 1
     return PPOKLResult(steps, stopped, batch_kl(loss.actor, batch, reduce_sum), entropy)
 
 
 def set_gradients(
     loss: Tensor, parameters: Sequence[Tensor], reduce_sum: ReduceSum, max_grad_norm: float | None
-) -> None:
+) -> bool:
     """Put d loss / d parameters, summed over processes and clipped, into ``.grad``.
 
+    Returns whether all of it is finite; if not, ``.grad`` is left alone and no step must be taken.
     ``autograd.grad`` and an explicit reduction, because DistributedDataParallel's hooks fire only in the
     backward pass of its own forward.
     """
     gradients = torch.autograd.grad(loss, parameters)
     flat = reduce_sum(torch.cat([g.reshape(-1) for g in gradients]))
+    norm = flat.norm()
+    if not bool(norm.isfinite()):
+        return False
     if max_grad_norm is not None:
-        flat = flat * (max_grad_norm / flat.norm().clamp_min(max_grad_norm))
+        flat = flat * (max_grad_norm / norm.clamp_min(max_grad_norm))
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
+    return True
 
 
 @torch.no_grad()
@@ -197,7 +204,10 @@ def critic_epochs(
     generator: Generator,
     reduce_sum: ReduceSum,
 ) -> Float[Tensor, ""]:
-    """Regress the critic on ``value_target``; the mean squared error of the last epoch."""
+    """Regress the critic on ``value_target``; the mean squared error of the last epoch.
+
+    A minibatch whose gradient is not finite changes nothing and shows in the error.
+    """
     parameters = [p for p in critic.parameters() if p.requires_grad]
     observation, target = batch[schema.OBSERVATION], batch[schema.VALUE_TARGET]
     error = observation.new_zeros(())
@@ -205,7 +215,7 @@ def critic_epochs(
         error = observation.new_zeros(())
         for rows, n_rows in minibatches.epoch(generator):
             squared = F.mse_loss(critic.module(observation[rows]), target[rows], reduction="sum")
-            set_gradients(squared / n_rows, parameters, reduce_sum, max_grad_norm)
-            take_step()
+            if set_gradients(squared / n_rows, parameters, reduce_sum, max_grad_norm):
+                take_step()
             error = error + squared.detach() / minibatches.total_rows
     return reduce_sum(error)

@@ -44,9 +44,10 @@ class Rule:
     def evaluate(self, values: Mapping[str, BoolArray]) -> BoolArray:
         """The function's value, elementwise over equally shaped arrays, one for each regulator."""
         constants = (np.zeros((), dtype=bool), np.ones((), dtype=bool))
-        return self._fold(
+        result = self._fold(
             lambda name: values[name], np.logical_not, np.logical_and, np.logical_or, constants
         )
+        return np.asarray(result)
 
     @cached_property
     def truth_table(self) -> BoolArray:

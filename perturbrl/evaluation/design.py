@@ -14,7 +14,7 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.data.presets import components
-from perturbrl.envs.base import CellStateEnv
+from perturbrl.envs.base import CellStateEnv, relax
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 from perturbrl.evaluation.planners import DesignProblem, Planner
 from perturbrl.evaluation.statistics import Interval, wilson_interval
@@ -79,16 +79,9 @@ def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simu
         state = step_mdp(env.step(state))
         path.append(state[schema.CELL_STATE])
         doses.append(state[schema.DOSE])
-    final = _relax(problem, state[schema.CELL_STATE], env)
+    final = relax(problem.twin, state[schema.CELL_STATE], env.generator)
     success = problem.task.is_success(final, goal)
     return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
-
-
-def _relax(problem: DesignProblem, state: CellState, env: CellStateEnv) -> CellState:
-    no_dose = state.new_zeros(len(state), problem.twin.perturbations.n_perturbations)
-    for _ in range(problem.twin.relaxation_steps):
-        state = problem.twin.transition(state, no_dose, problem.twin.draw_noise(len(state), env.generator))
-    return state
 
 
 @dataclass(frozen=True)
@@ -261,7 +254,9 @@ def mean_distance_interval(x: CellState, y: CellState) -> Interval:
     difference = x.mean(0) - y.mean(0)
     distance = difference.norm()
     unit = difference / distance.clamp_min(1e-12)
-    variance = sum(((cells @ unit).var() / len(cells) for cells in (x, y) if len(cells) > 1), distance.new_zeros(()))
+    variance = sum(
+        ((cells @ unit).var() / len(cells) for cells in (x, y) if len(cells) > 1), distance.new_zeros(())
+    )
     half = 1.96 * float(variance.sqrt())
     return Interval(float(distance), max(0.0, float(distance) - half), float(distance) + half)
 
@@ -277,14 +272,20 @@ def _r_squared(x: CellState, reference: CellState) -> float:
     return float(1 - (x - reference).square().sum() / total) if float(total) > 0 else float("nan")
 
 
-def recall_of_components(names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str) -> float:
+def recall_of_components(
+    names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
+) -> float:
     """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
     wanted = components(target)
     if not set(wanted) <= set(names):
         return float("nan")
     strength = doses.sum(1).mean(0).abs()
     strongest = strength.topk(len(wanted))
-    chosen = {names[i] for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True) if size}
+    chosen = {
+        names[i]
+        for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True)
+        if size
+    }
     return len(chosen & set(wanted)) / len(wanted)
 
 
@@ -319,7 +320,9 @@ def _detectability(start: CellState, target: CellState) -> Detectability | None:
     if min(len(start), len(target)) < 4:
         return None
     return Detectability(
-        energy_distance(start, target), relative_to_replicate(start, target, energy_distance), permutation_p(start, target)
+        energy_distance(start, target),
+        relative_to_replicate(start, target, energy_distance),
+        permutation_p(start, target),
     )
 
 

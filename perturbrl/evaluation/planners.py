@@ -178,7 +178,9 @@ class BoundedLeastSquares(_OpenLoop):
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
         """The optimal total doses, spread over the horizon."""
         effects = problem.linear_effects
-        total = None if effects is None else optimal_dose(effects, problem.shift, problem.space, problem.horizon)
+        total = (
+            None if effects is None else optimal_dose(effects, problem.shift, problem.space, problem.horizon)
+        )
         return None if total is None else problem.constant(total)
 
 
@@ -257,9 +259,7 @@ def _add_while_it_helps(
         candidates = _candidates(problem, dose, used | (dose != 0))
         if len(candidates) == 0:
             return dose
-        distance = torch.cat(
-            [(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)]
-        )
+        distance = torch.cat([(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)])
         if float(distance.min()) >= best - 1e-6:
             return dose
         best, dose = float(distance.min()), candidates[distance.argmin()]

@@ -81,7 +81,12 @@ class Report:
     def metrics(self) -> dict[str, object]:
         """Everything of ``metrics.json``."""
         judged = {} if self.evaluation is None else self.evaluation.as_dict()
-        return {"answer": self.answer, "warnings": list(self.warnings), "question": dict(self.question), **judged}
+        return {
+            "answer": self.answer,
+            "warnings": list(self.warnings),
+            "question": dict(self.question),
+            **judged,
+        }
 
     def _html(self, pictures: Sequence[tuple[Plot, Path]]) -> str:
         environment = Environment(
@@ -89,7 +94,11 @@ class Report:
         )
         tables = [] if self.evaluation is None else [design_table(self.evaluation)]
         figures = [
-            {"title": plot.title, "caption": plot.caption, "png": base64.b64encode(path.read_bytes()).decode()}
+            {
+                "title": plot.title,
+                "caption": plot.caption,
+                "png": base64.b64encode(path.read_bytes()).decode(),
+            }
             for plot, path in pictures
         ]
         return environment.get_template("report.html.j2").render(
@@ -132,8 +141,10 @@ def _percent_interval(value: Interval) -> str:
 
 def design_table(evaluation: DesignEvaluation) -> Table:
     """Every design with its intervals, nearest first, the winner marked."""
-    columns = ("design", "distance to target", "energy distance / replicate", "cells in target", "regret")
-    columns += ("components found", "dose", "perturbations", "R² against start")
+    columns = (
+        *("design", "distance to target", "energy distance / replicate", "cells in target", "regret"),
+        *("components found", "dose", "perturbations", "R² against start"),
+    )
     ordered = sorted(evaluation.rows, key=lambda row: row.distance.estimate)
     rows = tuple(TableRow(_design_cells(row), row.name == evaluation.winner.name) for row in ordered)
     note = (
@@ -162,7 +173,8 @@ def hit_table(hits: Sequence[Hit]) -> Table:
     """The design's perturbations, strongest first."""
     shown = hits[:MAX_HITS_SHOWN]
     rows = tuple(
-        TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells))) for hit in shown
+        TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells)))
+        for hit in shown
     )
     note = "Mean dose over cells with a 95 % bootstrap interval; 1 is the perturbation as measured."
     if len(hits) > len(shown):
@@ -173,10 +185,20 @@ def hit_table(hits: Sequence[Hit]) -> Table:
 def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
     """Hits as a table, strongest first."""
     rows = [
-        (rank, hit.perturbation, hit.dose.estimate, hit.dose.low, hit.dose.high, hit.direction, hit.share_of_cells)
+        (
+            rank,
+            hit.perturbation,
+            hit.dose.estimate,
+            hit.dose.low,
+            hit.dose.high,
+            hit.direction,
+            hit.share_of_cells,
+        )
         for rank, hit in enumerate(hits, start=1)
     ]
-    return pd.DataFrame(rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"])
+    return pd.DataFrame(
+        rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"]
+    )
 
 
 def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:

@@ -341,7 +341,11 @@ class TwoStageModule(LightningModule):
             }
         values["frames_per_second"] = frames_per_second
         self.log_dict(
-            {name: float(value) for name, value in values.items()}, on_epoch=True, on_step=False, batch_size=1, sync_dist=self.trainer.world_size > 1
+            {name: float(value) for name, value in values.items()},
+            on_epoch=True,
+            on_step=False,
+            batch_size=1,
+            sync_dist=self.trainer.world_size > 1,
         )
         self.last_step, self.last_epochs = first, second
 

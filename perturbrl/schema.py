@@ -11,7 +11,8 @@ Shapes use jaxtyping. The axis names that all files share:
 
 from typing import Final
 
-from jaxtyping import Bool, Float
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 # TensorDict keys; the first block is TorchRL's own vocabulary.
@@ -37,6 +38,10 @@ STEP_COUNT: Final = "step_count"
 LATENT_OBSM: Final = "X_latent"
 COUNTS_LAYER: Final = "counts"
 PERTURBATION_OBS: Final = "perturbation"
+IS_CONTROL_OBS: Final = "is_control"
+SIZE_FACTOR_OBS: Final = "size_factor"
+CELL_TYPE_OBS: Final = "cell_type"
+BATCH_OBS: Final = "batch"
 CONTROL_LABEL: Final = "control"
 COMBINATION_SEPARATOR: Final = "+"
 
@@ -46,3 +51,4 @@ UsedMask = Bool[Tensor, "cells perturbations"]
 PerCell = Float[Tensor, " cells"]
 CellMask = Bool[Tensor, " cells"]
 Expression = Float[Tensor, "cells genes"]
+CellIndex = Int[np.ndarray, "_"]

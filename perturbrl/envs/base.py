@@ -1,7 +1,8 @@
 """Digital twin, task and environment: dynamics and goals vary apart, and TorchRL sees them joined."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -11,8 +12,9 @@ from torchrl.envs import EnvBase
 
 from perturbrl import schema
 from perturbrl.data.fitted import FittedModule
+from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.perturbations import PerturbationSpace
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.schema import CellMask, CellState, Dose, Expression, PerCell, UsedMask
 
 
@@ -27,6 +29,7 @@ class DigitalTwin(FittedModule, ABC):
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
         relaxation_steps: transitions without dose after which a cell counts as settled.
+        gene_names: names of the columns of ``expression``, where the twin itself knows them.
         start_cells: ``[cells, latent]`` states from which episodes start.
     """
 
@@ -34,6 +37,7 @@ class DigitalTwin(FittedModule, ABC):
     latent_dim: int
     needs_data: bool = False
     relaxation_steps: int = 0
+    gene_names: Sequence[str] = ()
     start_cells: CellState
 
     def __init__(self) -> None:
@@ -50,22 +54,69 @@ class DigitalTwin(FittedModule, ABC):
             noise: what ``draw_noise`` returned for these cells.
         """
 
+    def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
+        """Learn from training cells; a twin that brings its own dynamics has nothing to learn."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must say, beside the tensors, to rebuild this twin; plain values only."""
+        return {
+            "latent_dim": self.latent_dim,
+            "names": list(self.perturbations.names),
+            "low": self.perturbations.low.tolist(),
+            "high": self.perturbations.high.tolist(),
+        }
+
+    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+        """Take over what ``describe`` said; the tensors follow with the state dict.
+
+        Raises:
+            CheckpointError: a twin that brings its own dynamics is not the one of the checkpoint.
+        """
+        if not self.needs_data and description["names"] != list(self.perturbations.names):
+            raise CheckpointError(
+                f"the checkpoint's twin doses {description['names'][:6]}, this one "
+                f"{list(self.perturbations.names)[:6]}; use the configuration the checkpoint was made with"
+            )
+        self.latent_dim = description["latent_dim"]
+        if self.needs_data:
+            self.perturbations = PerturbationSpace(
+                description["names"], description["low"], description["high"]
+            )
+
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
-        return torch.randn(
-            n_cells, self.latent_dim, generator=generator, device=self.start_cells.device
-        )
+        return torch.randn(n_cells, self.latent_dim, generator=generator, device=self.start_cells.device)
 
     def start_from(self, cells: CellState) -> None:
-        """Let episodes start from ``cells``, drawn with replacement."""
-        if cells.ndim != 2 or cells.shape[0] == 0:
+        """Let episodes start from ``cells``, drawn with replacement.
+
+        Raises:
+            ConfigurationError: there is no cell, or the states are not those of this twin, or not finite.
+        """
+        width = getattr(self, "latent_dim", cells.shape[-1])
+        if cells.ndim != 2 or cells.shape[0] == 0 or cells.shape[1] != width:
             raise ConfigurationError(
-                f"cannot start from cells of shape {tuple(cells.shape)}; give at least one row of latent states"
+                f"cannot start from cells of shape {tuple(cells.shape)}; give at least one row of {width} latent "
+                "dimensions"
+            )
+        if not bool(cells.isfinite().all()):
+            raise ConfigurationError(
+                f"{int((~cells.isfinite()).any(1).sum())} of {len(cells)} start cells have values that are not "
+                "finite; mend or remove them"
             )
         self.set_buffers(start_cells=cells)
 
     def initial_state(self, n_cells: int, generator: Generator | None = None) -> CellState:
-        """States of ``n_cells`` drawn from ``start_cells``."""
+        """States of ``n_cells`` drawn from ``start_cells``.
+
+        Raises:
+            ConfigurationError: nobody has said where cells start.
+        """
+        if self.start_cells.shape[0] == 0:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no start cells; call start_from with at least one latent state"
+            )
         rows = torch.randint(
             self.start_cells.shape[0], (n_cells,), generator=generator, device=self.start_cells.device
         )
@@ -119,15 +170,21 @@ class Task(FittedModule, ABC):
 class CellStateEnv(EnvBase):
     """TorchRL environment of ``n_cells`` cells side by side: twin x task x horizon.
 
+    The end of the horizon terminates an episode, it does not truncate it: dosing has a last step, and the
+    observation says how much time is left. Bootstrapping beyond it would rest on states never visited.
+
     Args:
         twin: the dynamics.
         task: the goal.
         space: what may be dosed, a restriction of ``twin.perturbations``; all of it by default.
-        horizon: steps after which an episode is truncated.
+        horizon: steps of an episode.
         n_cells: cells simulated by this process.
         first_cell: index of this process's first cell among all processes' cells.
         total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
             not depend on how cells are spread over processes.
+
+    Raises:
+        ConfigurationError: no step, no cell, or cells beyond ``total_cells``.
     """
 
     # EnvBase declares __new__ as a classmethod, which hides the signature of __init__ from inspection.
@@ -150,7 +207,12 @@ class CellStateEnv(EnvBase):
         self.space = twin.perturbations if space is None else space
         self.twin, self.task, self.horizon = twin, task, horizon
         self.n_cells, self.first_cell = n_cells, first_cell
-        self.total_cells = total_cells or n_cells
+        self.total_cells = n_cells if total_cells is None else total_cells
+        if min(horizon, n_cells) < 1 or not 0 <= first_cell <= self.total_cells - n_cells:
+            raise ConfigurationError(
+                f"an environment of horizon {horizon} with cells {first_cell} to {first_cell + n_cells} of "
+                f"{self.total_cells} cannot be; give at least one step and one cell, and cells among all cells"
+            )
         self.generator = Generator(device=twin.start_cells.device)
         self._make_specs()
 
@@ -185,7 +247,9 @@ class CellStateEnv(EnvBase):
         given = None
         if tensordict is not None and "_reset" not in tensordict.keys():
             given = tensordict.get(schema.CELL_STATE, None)
-        state = self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
+        state = (
+            self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
+        )
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
         return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)
@@ -213,8 +277,7 @@ class CellStateEnv(EnvBase):
         following = self.twin.transition(state, self.space.expand(dose), noise)
         reward = self.task.reward(state, dose, following, goal, used & ~before)
         count = tensordict[schema.STEP_COUNT] + 1
-        terminated = self.task.is_terminal(following, goal)[:, None]
-        truncated = (count >= self.horizon) & ~terminated
+        over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
         return self._pack(
             following,
             goal,
@@ -222,7 +285,7 @@ class CellStateEnv(EnvBase):
             used,
             count,
             reward=reward[:, None],
-            done=terminated | truncated,
-            terminated=terminated,
-            truncated=truncated,
+            done=over,
+            terminated=over,
+            truncated=torch.zeros_like(over),
         )

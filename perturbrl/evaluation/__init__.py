@@ -1,1 +1,1 @@
-
+"""Metrics, baselines, planners and statistics: what makes a result worth believing."""

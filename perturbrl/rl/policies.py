@@ -1,13 +1,14 @@
 """Actors and critics: multilayer perceptrons with the action distributions that the optimiser knows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent, Normal
-from torchrl.modules import ProbabilisticActor, ValueOperator
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
+from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 
 from perturbrl import schema
 
@@ -78,26 +79,57 @@ def gaussian_actor(
     exactly the limit can be learned and held, which a squashed mean only approaches.
     """
     scale = (high - low) / 2
-    module = GaussianMLP(observation_dim, torch.zeros_like(low).clamp(low, high), scale, hidden_sizes, init_log_std)
-    return ProbabilisticActor(
-        TensorDictModule(module, [schema.OBSERVATION], ["loc", "scale"]),
-        in_keys=["loc", "scale"],
-        out_keys=[schema.ACTION],
-        distribution_class=independent_normal,
-        return_log_prob=True,
+    centre = torch.zeros_like(low).clamp(low, high)
+    module = GaussianMLP(observation_dim, centre, scale, hidden_sizes, init_log_std)
+    return _actor(module, ["loc", "scale"], independent_normal)
+
+
+def tanh_gaussian_actor(
+    observation_dim: int,
+    low: Float[Tensor, " actions"],
+    high: Float[Tensor, " actions"],
+    hidden_sizes: Sequence[int] = (64, 64),
+    init_log_std: float = -0.5,
+) -> ProbabilisticActor:
+    """A TorchRL actor with a Gaussian squashed by tanh into the open box ``(low, high)``.
+
+    The Gaussian lives before the squashing and starts around 0, the middle of the box.
+    """
+    module = GaussianMLP(
+        observation_dim, torch.zeros_like(low), torch.ones_like(low), hidden_sizes, init_log_std
     )
+    return _actor(module, ["loc", "scale"], partial(TanhNormal, low=low, high=high))
 
 
 def categorical_actor(
     observation_dim: int, n_actions: int, hidden_sizes: Sequence[int] = (64, 64)
 ) -> ProbabilisticActor:
     """A TorchRL actor with a categorical distribution over ``n_actions`` integer actions."""
-    module = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01)
+    return _actor(mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01), ["logits"], Categorical)
+
+
+def independent_bernoulli(logits: Tensor) -> Independent:
+    """Independent on-off actions whose log-probability and KL are summed over the action's dimensions."""
+    return Independent(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+
+
+def bernoulli_actor(
+    observation_dim: int, n_actions: int, hidden_sizes: Sequence[int] = (64, 64)
+) -> ProbabilisticActor:
+    """A TorchRL actor that switches each of ``n_actions`` perturbations on (1.0) or off (0.0)."""
+    return _actor(
+        mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01), ["logits"], independent_bernoulli
+    )
+
+
+def _actor(
+    module: nn.Module, parameters: list[str], distribution_class: Callable[..., Distribution]
+) -> ProbabilisticActor:
     return ProbabilisticActor(
-        TensorDictModule(module, [schema.OBSERVATION], ["logits"]),
-        in_keys=["logits"],
+        TensorDictModule(module, [schema.OBSERVATION], parameters),
+        in_keys=parameters,
         out_keys=[schema.ACTION],
-        distribution_class=Categorical,
+        distribution_class=distribution_class,
         return_log_prob=True,
     )
 

@@ -1,0 +1,294 @@
+"""Cells under known perturbations: one checked form for every file and convention."""
+
+import difflib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields, listed
+from perturbrl.data.reading import (
+    Matrix,
+    ValueKind,
+    check_cells,
+    matrix_of,
+    read_cells,
+    read_rows,
+    row_chunks,
+    value_kind,
+)
+from perturbrl.errors import DataError
+from perturbrl.schema import (
+    BATCH_OBS,
+    CELL_TYPE_OBS,
+    CONTROL_LABEL,
+    COUNTS_LAYER,
+    IS_CONTROL_OBS,
+    PERTURBATION_OBS,
+    SIZE_FACTOR_OBS,
+    CellIndex,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbationDataset:
+    """Cells x genes with a canonical perturbation, a control flag and a library size for every cell.
+
+    Args:
+        adata: ``obs`` has ``perturbation`` (canonical label), ``is_control``, ``size_factor`` and, where the
+            file knows them, ``cell_type`` and ``batch``; the matrix is as it was read.
+        fields: which columns of the file these came from.
+        value_kind: what the values of ``matrix`` are.
+    """
+
+    adata: AnnData
+    fields: FieldMap
+    value_kind: ValueKind
+
+    @classmethod
+    def from_adata(cls, adata: AnnData, fields: FieldMap) -> "PerturbationDataset":
+        """Check and standardise cells in memory or backed; ``adata`` itself is left as it is.
+
+        Size factors are the column ``fields.size_factor_key``, else each cell's sum on the linear scale: the
+        library size of counts. A cell without any count has none and is an error, not silently dropped.
+
+        Raises:
+            DataError: see ``check_cells``; or labels are missing or not text, there is no control cell, or a
+                size factor is not positive.
+        """
+        check_cells(adata, "the data")
+        matrix = matrix_of(adata)
+        kind = value_kind(matrix)
+        obs = adata.obs.copy()
+        obs[PERTURBATION_OBS] = pd.Categorical(_canonical_labels(obs, fields))
+        obs[IS_CONTROL_OBS] = (obs[PERTURBATION_OBS] == CONTROL_LABEL).to_numpy()
+        obs[SIZE_FACTOR_OBS] = _size_factors(adata, matrix, kind, fields)
+        for name, key in ((CELL_TYPE_OBS, fields.cell_type_key), (BATCH_OBS, fields.batch_key)):
+            if key is not None:
+                obs[name] = pd.Categorical(_texts(adata.obs, key))
+        return cls(_with_obs(adata, obs), fields, kind)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The values: ``layers["counts"]`` where there is one, else ``X``; perhaps on disk."""
+        return matrix_of(self.adata)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return int(self.adata.n_obs)
+
+    @cached_property
+    def genes(self) -> tuple[str, ...]:
+        """Gene names in the order of the matrix's columns."""
+        return tuple(map(str, self.adata.var_names))
+
+    @cached_property
+    def barcodes(self) -> tuple[str, ...]:
+        """Cell names in the order of the matrix's rows."""
+        return tuple(map(str, self.adata.obs_names))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Canonical label of every cell, an object array of str."""
+        return np.asarray(self.adata.obs[PERTURBATION_OBS], dtype=object)
+
+    @cached_property
+    def perturbations(self) -> tuple[str, ...]:
+        """All labels but control, sorted."""
+        return tuple(sorted(set(self.labels) - {CONTROL_LABEL}))
+
+    @property
+    def singles(self) -> tuple[str, ...]:
+        """Labels that name one perturbation."""
+        return tuple(label for label in self.perturbations if len(components(label)) == 1)
+
+    @property
+    def combinations(self) -> tuple[str, ...]:
+        """Labels that name two perturbations or more."""
+        return tuple(label for label in self.perturbations if len(components(label)) > 1)
+
+    @property
+    def control_cells(self) -> CellIndex:
+        """Rows of the untreated cells."""
+        return self._rows[CONTROL_LABEL]
+
+    @cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        groups = self.adata.obs.groupby(PERTURBATION_OBS, observed=True).indices
+        return {str(label): rows for label, rows in groups.items()}
+
+    @cached_property
+    def size_factors(self) -> np.ndarray:
+        """Library size of every cell, float64."""
+        return self.adata.obs[SIZE_FACTOR_OBS].to_numpy(dtype=np.float64)
+
+    @cached_property
+    def cell_types(self) -> np.ndarray:
+        """Cell type of every cell, an object array of str.
+
+        Raises:
+            DataError: the file does not say.
+        """
+        if CELL_TYPE_OBS not in self.adata.obs.columns:
+            raise DataError("the data do not say the type of each cell; give cell_type_key")
+        return np.asarray(self.adata.obs[CELL_TYPE_OBS], dtype=object)
+
+    def cells_of(self, label: str) -> CellIndex:
+        """Return the rows of the cells under ``label`` (or of the control cells), in file order.
+
+        Raises:
+            DataError: no cell has that label.
+        """
+        if canonical_label(label, self.fields) == CONTROL_LABEL:
+            return self.control_cells
+        return self._rows[self.require_label(label)]
+
+    def require_label(self, target: str) -> str:
+        """Return the canonical spelling of a measured perturbation.
+
+        Raises:
+            DataError: it was not measured; the closest labels are named.
+        """
+        label = canonical_label(target, self.fields)
+        if label in self.perturbations:
+            return label
+        if label == CONTROL_LABEL:
+            raise DataError(f"'{target}' is the control; name a perturbation such as {self._examples()}")
+        close = self._closest(label)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
+        raise DataError(
+            f"no cell has the perturbation '{target}' ({len(self.perturbations)} are measured); {hint}"
+        )
+
+    def require_perturbations(self, at_least: int = 2) -> None:
+        """Refuse data with too few different perturbations for what is asked.
+
+        Raises:
+            DataError: how many there are, and what can be done with them.
+        """
+        n = len(self.perturbations)
+        if n >= at_least:
+            return
+        found = f"only {listed(self.perturbations, 5)}" if n else "only control cells"
+        raise DataError(
+            f"this needs at least {at_least} measured perturbation(s) beside control and "
+            f"obs['{self.fields.perturbation_key}'] has {found}; give other data, or a task that needs fewer"
+        )
+
+    def _closest(self, label: str) -> list[str]:
+        folded = {measured.casefold(): measured for measured in self.perturbations}
+        near = difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)
+        parts = set(components(label))
+        related = [measured for measured in self.combinations if parts & set(components(measured))]
+        return list(dict.fromkeys([folded[name] for name in near] + related))[:5]
+
+    def _examples(self) -> str:
+        return listed(self.perturbations, 5) or "none: there are only control cells"
+
+
+def load_dataset(
+    path: Path | str,
+    preset: str | None = None,
+    *,
+    perturbation_key: str | None = None,
+    control_value: str | None = None,
+    cell_type_key: str | None = None,
+    batch_key: str | None = None,
+    size_factor_key: str | None = None,
+    backed: bool = False,
+) -> PerturbationDataset:
+    """Read a file, find its fields (see ``detect_fields``) and return the checked cells.
+
+    Raises:
+        DataError: the file, its labels or its values cannot be used.
+    """
+    adata = read_cells(path, backed)
+    fields = detect_fields(
+        adata,
+        preset,
+        perturbation_key=perturbation_key,
+        control_value=control_value,
+        cell_type_key=cell_type_key,
+        batch_key=batch_key,
+        size_factor_key=size_factor_key,
+    )
+    return PerturbationDataset.from_adata(adata, fields)
+
+
+def _texts(obs: pd.DataFrame, key: str) -> np.ndarray:
+    """Return a column as text; a missing value becomes ``unknown``."""
+    return np.array(["unknown" if pd.isna(value) else str(value) for value in obs[key]], dtype=object)
+
+
+def _canonical_labels(obs: pd.DataFrame, fields: FieldMap) -> list[str]:
+    column = obs[fields.perturbation_key]
+    _check_labels(column, fields)
+    spelling = {label: canonical_label(label, fields) for label in column.unique()}
+    labels = [spelling[label] for label in column]
+    if CONTROL_LABEL not in set(labels):
+        raise DataError(
+            f"there are no control cells: no label of obs['{fields.perturbation_key}'] is "
+            f"'{fields.control_value}'; give control_value"
+        )
+    return labels
+
+
+def _check_labels(column: pd.Series, fields: FieldMap) -> None:
+    key = fields.perturbation_key
+    missing = int(column.isna().sum())
+    if missing:
+        raise DataError(f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop them")
+    odd = [label for label in column.unique() if not isinstance(label, str) or not label.strip()]
+    if odd:
+        shown = listed([repr(label) for label in odd], 3)
+        raise DataError(f"labels in obs['{key}'] must be text and {shown} are not; make them str")
+    if fields.control_value != CONTROL_LABEL and CONTROL_LABEL in set(column.unique()):
+        raise DataError(
+            f"obs['{key}'] has the label '{CONTROL_LABEL}' beside the control '{fields.control_value}'; "
+            "rename one, so that the control is clear"
+        )
+
+
+def _size_factors(adata: AnnData, matrix: Matrix, kind: ValueKind, fields: FieldMap) -> np.ndarray:
+    key = fields.size_factor_key
+    if key is None:
+        sizes = _linear_sums(matrix, kind)
+    elif pd.api.types.is_numeric_dtype(adata.obs[key]):
+        sizes = adata.obs[key].to_numpy(dtype=np.float64)
+    else:
+        raise DataError(f"size factors in obs['{key}'] must be numbers; give another size_factor_key")
+    bad = np.flatnonzero(~(sizes > 0) | ~np.isfinite(sizes))
+    if len(bad):
+        source = f"size factor in obs['{key}']" if key is not None else "count"
+        first = adata.obs_names[bad[0]]
+        raise DataError(
+            f"{len(bad)} of {len(sizes)} cells have no positive {source} (first: {first}); drop them"
+        )
+    return sizes
+
+
+def _linear_sums(matrix: Matrix, kind: ValueKind) -> np.ndarray:
+    sums = np.empty(matrix.shape[0])
+    for place, index in row_chunks(np.arange(matrix.shape[0])):
+        rows = read_rows(matrix, index)
+        sums[place] = np.asarray(
+            (np.expm1(rows) if kind == "log1p" else rows).sum(axis=1, dtype=np.float64)
+        ).ravel()
+    return sums
+
+
+def _with_obs(adata: AnnData, obs: pd.DataFrame) -> AnnData:
+    """Return a shallow copy with other ``obs``; matrices are shared, or stay on disk."""
+    layers = {COUNTS_LAYER: _by_row(adata.layers[COUNTS_LAYER])} if COUNTS_LAYER in adata.layers else {}
+    return AnnData(
+        _by_row(adata.X), obs=obs, var=adata.var, uns=adata.uns, obsm=dict(adata.obsm), layers=layers
+    )
+
+
+def _by_row(matrix: Matrix) -> Matrix:
+    return matrix.tocsr() if isinstance(matrix, sp.spmatrix | sp.sparray) else matrix

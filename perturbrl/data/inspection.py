@@ -1,0 +1,307 @@
+"""What is in a file, what is wrong with it, and what can be done with it."""
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.presets import FieldMap, components, detect_fields, listed
+from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
+from perturbrl.errors import DataError
+from perturbrl.schema import CONTROL_LABEL, COUNTS_LAYER, IS_CONTROL_OBS
+
+FEW_CELLS: Final = 20
+_SHOWN: Final = 6
+_ROWS: Final = 60
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a file.
+
+    Args:
+        file: its name.
+        n_cells: number of cells.
+        n_genes: number of genes.
+        value_kind: counts, log1p or normalised.
+        value_source: ``X`` or ``layers["counts"]``.
+        fields: the columns recognised, or ``None`` where no perturbation labels were.
+        control_cells: number of untreated cells.
+        perturbations: number of cells of each perturbation, by label.
+        size_factors: where library sizes come from, and their range.
+        covariates: cells of each level of each covariate.
+        modalities: other measurements of the same cells, as ``obsm`` entry and shape.
+        measured_targets: perturbed names that are genes of the file.
+        problems: what stands in the way, or should be known, one sentence each.
+        uses: what the file is good for, and what it is not.
+    """
+
+    file: str
+    n_cells: int
+    n_genes: int
+    value_kind: ValueKind
+    value_source: str
+    fields: FieldMap | None
+    control_cells: int
+    perturbations: dict[str, int]
+    size_factors: str
+    covariates: dict[str, dict[str, int]]
+    modalities: tuple[str, ...]
+    measured_targets: tuple[str, ...]
+    problems: tuple[str, ...]
+    uses: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the inspection as plain text, a heading and its value on each line."""
+        facts = [f"{heading + ':':<16}{value}" for heading, value in self._facts()]
+        cells = [f"  {label:<32}{n:>7} cells" for label, n in self._cells_shown()]
+        problems = [f"  - {problem}" for problem in self.problems] or ["  none"]
+        uses = [f"  - {use}" for use in self.uses]
+        return [*facts, "cells per perturbation:", *cells, "problems:", *problems, "good for:", *uses]
+
+    def __rich__(self) -> RenderableType:
+        facts = Table.grid(padding=(0, 2))
+        for heading, value in self._facts():
+            facts.add_row(Text(heading, style="bold"), Text(value))
+        parts: list[RenderableType] = [facts]
+        if self.perturbations:
+            parts += [Text(""), self._perturbation_table()]
+        parts += [Text("problems", style="bold"), *(Text(f"  - {p}") for p in self.problems or ("none",))]
+        parts += [Text("good for", style="bold"), *(Text(f"  - {use}") for use in self.uses)]
+        return Group(*parts)
+
+    def _perturbation_table(self) -> Table:
+        table = Table("perturbation", "cells", title="cells per perturbation", title_justify="left")
+        table.columns[1].justify = "right"
+        for label, n in self._cells_shown():
+            table.add_row(label, f"{n:,}", style="yellow" if n < FEW_CELLS else "")
+        return table
+
+    def _cells_shown(self) -> list[tuple[str, int]]:
+        """All perturbations by name; of a large screen those with the most and the fewest cells."""
+        if len(self.perturbations) <= _ROWS:
+            return list(self.perturbations.items())
+        ranked = sorted(self.perturbations.items(), key=lambda item: (-item[1], item[0]))
+        half = _ROWS // 2
+        between = (f"... {len(ranked) - 2 * half} more between, in all", sum(self.perturbations.values()))
+        return [*ranked[:half], between, *ranked[-half:]]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [
+            ("file", f"{self.file}, {self.n_cells:,} cells x {self.n_genes:,} genes"),
+            ("values", f"{_KINDS[self.value_kind]} (from {self.value_source})"),
+            ("size factors", self.size_factors),
+            ("labels", self._labels()),
+        ]
+        if self.fields is not None:
+            singles = sum(len(components(label)) == 1 for label in self.perturbations)
+            facts += [
+                ("control", f"'{self.fields.control_value}', {self.control_cells:,} cells"),
+                ("perturbations", f"{singles} single, {len(self.perturbations) - singles} combinations"),
+            ]
+        if self.perturbations:
+            facts.append(("target genes", self._targets()))
+        facts += [(key, _levels(levels)) for key, levels in self.covariates.items()]
+        return facts + [("also measured", modality) for modality in self.modalities]
+
+    def _labels(self) -> str:
+        if self.fields is None:
+            return "none recognised"
+        how = "as you named it" if self.fields.preset == "explicit" else f"preset {self.fields.preset}"
+        dose = f", doses in obs['{self.fields.dose_key}']" if self.fields.dose_key else ""
+        return f"obs['{self.fields.perturbation_key}'], {how}{dose}"
+
+    def _targets(self) -> str:
+        n = len({part for label in self.perturbations for part in components(label)})
+        shown = f": {', '.join(self.measured_targets[:_SHOWN])}" if self.measured_targets else ""
+        return f"{len(self.measured_targets)} of {n} perturbed names are genes of the file{shown}"
+
+
+_KINDS: Final = {
+    "counts": "raw counts",
+    "log1p": "log-normalised values, taken as they are",
+    "normalised": "normalised values without logarithm; log1p is applied",
+}
+
+
+def inspect_dataset(
+    path: Path | str,
+    preset: str | None = None,
+    *,
+    perturbation_key: str | None = None,
+    control_value: str | None = None,
+    cell_type_key: str | None = None,
+    batch_key: str | None = None,
+    size_factor_key: str | None = None,
+    backed: bool = False,
+) -> Inspection:
+    """Read a file and say what is in it; the options are those of ``load_dataset``.
+
+    Labels that no preset recognises are a problem to report, not an error, unless a preset or a column was
+    asked for.
+
+    Raises:
+        DataError: the file cannot be read, or its values or labels cannot be used.
+    """
+    adata = read_cells(path, backed)
+    asked = any(option is not None for option in (preset, perturbation_key, control_value))
+    options = {"cell_type_key": cell_type_key, "batch_key": batch_key, "size_factor_key": size_factor_key}
+    try:
+        fields = detect_fields(
+            adata, preset, perturbation_key=perturbation_key, control_value=control_value, **options
+        )
+    except DataError as error:
+        if asked:
+            raise
+        return _without_labels(Path(path).name, adata, str(error))
+    return _with_labels(Path(path), adata, PerturbationDataset.from_adata(adata, fields))
+
+
+_UNLABELLED: Final = (
+    "nothing until the labels are known; where all cells are untreated, give their column as "
+    "perturbation_key and their label as control_value, and an encoder can be fitted"
+)
+
+
+def _without_labels(file: str, adata: AnnData, problem: str) -> Inspection:
+    return Inspection(
+        file=file,
+        n_cells=adata.n_obs,
+        n_genes=adata.n_vars,
+        value_kind=value_kind(matrix_of(adata)),
+        value_source=_value_source(adata),
+        fields=None,
+        control_cells=0,
+        perturbations={},
+        size_factors="known once the labels are",
+        covariates={},
+        modalities=_modalities(adata),
+        measured_targets=(),
+        problems=(problem,),
+        uses=(_UNLABELLED,),
+    )
+
+
+def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> Inspection:
+    counts = Counter(dataset.labels)
+    targets = {part for label in dataset.perturbations for part in components(label)}
+    return Inspection(
+        file=path.name,
+        n_cells=dataset.n_cells,
+        n_genes=len(dataset.genes),
+        value_kind=dataset.value_kind,
+        value_source=_value_source(adata),
+        fields=dataset.fields,
+        control_cells=counts[CONTROL_LABEL],
+        perturbations={label: counts[label] for label in dataset.perturbations},
+        size_factors=_size_factors(dataset),
+        covariates={key: _count(adata.obs[key]) for key in dataset.fields.covariate_keys},
+        modalities=_modalities(adata),
+        measured_targets=tuple(sorted(targets & set(dataset.genes))),
+        problems=tuple(_problems(dataset, counts, targets)),
+        uses=tuple(_uses(dataset, str(path))),
+    )
+
+
+def _value_source(adata: AnnData) -> str:
+    return f"layers['{COUNTS_LAYER}']" if COUNTS_LAYER in adata.layers else "X"
+
+
+def _modalities(adata: AnnData) -> tuple[str, ...]:
+    return tuple(
+        f"obsm['{key}'], {np.shape(values)[1]:,} columns"
+        for key, values in adata.obsm.items()
+        if not key.startswith("X_")  # by convention an embedding of X
+    )
+
+
+def _size_factors(dataset: PerturbationDataset) -> str:
+    sizes = dataset.size_factors
+    key = dataset.fields.size_factor_key
+    source = f"obs['{key}'] (library size before genes were cut)" if key else "sum over the genes of the file"
+    low, middle, high = np.quantile(sizes, [0, 0.5, 1])
+    return f"{source}: {low:,.0f} to {high:,.0f}, median {middle:,.0f}"
+
+
+def _count(column: pd.Series) -> dict[str, int]:
+    return {str(level): int(n) for level, n in column.value_counts().items()}
+
+
+def _levels(levels: dict[str, int]) -> str:
+    return listed([f"{level} ({n:,})" for level, n in levels.items()], _SHOWN)
+
+
+def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[str]) -> list[str]:
+    problems = []
+    if not dataset.perturbations:
+        problems.append("there are only control cells: nothing measured to design for or to predict")
+    few = [label for label in dataset.perturbations if counts[label] < FEW_CELLS]
+    if few:
+        problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")
+    if counts[CONTROL_LABEL] < FEW_CELLS:
+        problems.append(
+            f"only {counts[CONTROL_LABEL]} control cells: what is compared with them is uncertain"
+        )
+    silent = _silent_genes(dataset)
+    if silent:
+        problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
+    if targets and not targets & set(dataset.genes):
+        problems.append(
+            "no perturbed name is a gene of the file: in-silico effects from control cells are out"
+        )
+    return problems + _confounded(dataset)
+
+
+def _silent_genes(dataset: PerturbationDataset) -> int:
+    total = np.zeros(len(dataset.genes))
+    for _, index in row_chunks(np.arange(dataset.n_cells)):
+        total += np.asarray(read_rows(dataset.matrix, index).sum(axis=0)).ravel()
+    return int((total == 0).sum())
+
+
+def _confounded(dataset: PerturbationDataset) -> list[str]:
+    """Say which levels of a covariate have only perturbed or only control cells."""
+    problems = []
+    for key in dataset.fields.covariate_keys if dataset.perturbations else ():
+        treated = dataset.adata.obs.groupby(dataset.adata.obs[key].astype(str))[IS_CONTROL_OBS].mean()
+        without = [str(level) for level, share in treated.items() if share == 0]
+        alone = [str(level) for level, share in treated.items() if share == 1]
+        if without:
+            problems.append(
+                f"no control cells at {key} {listed(without, _SHOWN)}: what {key} does cannot be told "
+                "from what the perturbation does"
+            )
+        if alone:
+            problems.append(
+                f"only control cells at {key} {listed(alone, _SHOWN)}: no response was measured there"
+            )
+    return problems
+
+
+def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
+    uses = ["encoder: yes, it needs no perturbation"]
+    n = len(dataset.perturbations)
+    if n < 2:
+        return [*uses, f"design: no, it needs two measured perturbations and there are {n}"]
+    return [
+        *uses,
+        "design: yes, for example perturbrl fit --config configs/gene_screen.yaml "
+        f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"',
+    ]
+
+
+def _example_target(dataset: PerturbationDataset) -> str:
+    """Prefer a combination whose components are measured alone, so that the answer can be judged."""
+    singles = set(dataset.singles)
+    explained = tuple(label for label in dataset.combinations if set(components(label)) <= singles)
+    candidates = explained or dataset.combinations or dataset.perturbations
+    return max(candidates, key=lambda label: len(dataset.cells_of(label)))

@@ -1,0 +1,271 @@
+"""Which column of ``adata.obs`` says what: the presets, how one is recognised, and canonical labels."""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL
+
+CELL_TYPE_KEYS: Final = ("cell_type", "celltype")
+BATCH_KEYS: Final = ("batch", "gem_group", "replicate", "lane", "library")
+SIZE_FACTOR_KEYS: Final = ("n_umis_full",)
+DOSE_KEYS: Final = ("dosage", "dose_val", "dose_value", "dose")
+COVARIATE_KEYS: Final = (
+    *(*CELL_TYPE_KEYS, "cell_line", "tissue", "organism", "sex", "donor", "donor_id", "patient"),
+    *(*BATCH_KEYS, "time", "time_h", "timepoint"),
+)
+KNOWN_CONTROLS: Final = ("control", "ctrl", "non-targeting", "NT", "DMSO", "vehicle", "unstimulated")
+
+# A "+" inside brackets belongs to a compound's name, as in "(+)-JQ1".
+_SEPARATOR: Final = re.compile(re.escape(COMBINATION_SEPARATOR) + r"(?![^()\[\]]*[)\]])")
+_DOSAGE: Final = re.compile(r"\d+(\.\d*)?([eE]-?\d+)?(\+\d+(\.\d*)?([eE]-?\d+)?)*")
+
+
+@dataclass(frozen=True)
+class FieldMap:
+    """Which ``obs`` columns hold the perturbation, its control label, and what else is known of a cell.
+
+    Args:
+        perturbation_key: column with the perturbation of each cell.
+        control_value: the label of untreated cells in that column.
+        cell_type_key: column with the cell type.
+        batch_key: column with the technical batch.
+        size_factor_key: column with the library size over the whole transcriptome.
+        covariate_keys: columns with at least two levels that describe a cell besides its perturbation.
+        dose_key: column with the dose of each perturbation, ``1.0+0.5`` for a combination.
+        preset: name of the convention, or ``explicit``.
+    """
+
+    perturbation_key: str
+    control_value: str
+    cell_type_key: str | None = None
+    batch_key: str | None = None
+    size_factor_key: str | None = None
+    covariate_keys: tuple[str, ...] = ()
+    dose_key: str | None = None
+    preset: str = "explicit"
+
+
+@dataclass(frozen=True)
+class _Preset:
+    name: str
+    column: str
+    controls: tuple[str, ...]
+    needs_dosage: bool = False
+
+
+# scPerturb (Peidli 2024), GEARS (Roohani 2023), the Arc Virtual Cell Challenge, CPA (Lotfollahi 2023).
+PRESETS: Final = (
+    _Preset("scperturb", "perturbation", ("control",)),
+    _Preset("gears", "condition", ("ctrl",)),
+    _Preset("arc", "target_gene", ("non-targeting",)),
+    _Preset("cpa", "condition", KNOWN_CONTROLS, needs_dosage=True),
+)
+
+
+def canonical_label(label: str, fields: FieldMap) -> str:
+    """Spell a perturbation the one way perturbrl uses: ``MAP2K6+KLF1`` and ``KLF1+MAP2K6`` are the same.
+
+    Components are sorted and named once, the control's own label becomes ``control``, and control as a
+    component means nothing was added (``KLF1+ctrl`` is ``KLF1``).
+    """
+    if label == fields.control_value:
+        return CONTROL_LABEL
+    targets = set(components(label)) - {fields.control_value, CONTROL_LABEL}
+    return COMBINATION_SEPARATOR.join(sorted(targets)) or CONTROL_LABEL
+
+
+def components(label: str) -> tuple[str, ...]:
+    """Return the single perturbations of a label, in its order; a label like ``Ca2+`` has one."""
+    parts = tuple(part.strip() for part in _SEPARATOR.split(label))
+    return parts if all(parts) else (label,)
+
+
+def listed(names: Sequence[str], limit: int) -> str:
+    """Return the first names, for a message, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def detect_fields(
+    adata: AnnData,
+    preset: str | None = None,
+    *,
+    perturbation_key: str | None = None,
+    control_value: str | None = None,
+    cell_type_key: str | None = None,
+    batch_key: str | None = None,
+    size_factor_key: str | None = None,
+) -> FieldMap:
+    """Find out which columns of ``adata.obs`` say what.
+
+    A preset is recognised by its values: the control label has to be in its column. Two presets that put the
+    same cells into the same groups agree, and the first of ``PRESETS`` is taken.
+
+    Args:
+        adata: cells with their ``obs``.
+        preset: ``scperturb``, ``gears``, ``arc`` or ``cpa`` instead of trying all of them.
+        perturbation_key: column with the perturbations, instead of a preset.
+        control_value: control label in that column.
+        cell_type_key: column with the cell type instead of the usual names.
+        batch_key: column with the technical batch instead of the usual names.
+        size_factor_key: column with the library size instead of ``n_umis_full``.
+
+    Raises:
+        DataError: no preset fits, two fit and disagree, or a named column or label is not there.
+        ConfigurationError: there is no preset of that name, or both a preset and a column are given.
+    """
+    obs = adata.obs
+    for key in (perturbation_key, cell_type_key, batch_key, size_factor_key):
+        _require_column(obs, key)
+    if perturbation_key is not None or control_value is not None:
+        if preset is not None:
+            raise ConfigurationError(
+                f"preset '{preset}' is given beside perturbation_key or control_value; give one or the other"
+            )
+        column, control = _explicit(obs, perturbation_key, control_value)
+        name = "explicit"
+    else:
+        name, column, control = _recognise(obs, preset)
+    return FieldMap(
+        perturbation_key=column,
+        control_value=control,
+        cell_type_key=cell_type_key or _first_present(obs, CELL_TYPE_KEYS),
+        batch_key=batch_key or _first_present(obs, BATCH_KEYS),
+        size_factor_key=size_factor_key or _first_present(obs, SIZE_FACTOR_KEYS),
+        covariate_keys=_covariates(obs, column, (cell_type_key, batch_key)),
+        dose_key=_dosage_column(obs),
+        preset=name,
+    )
+
+
+def _require_column(obs: pd.DataFrame, key: str | None) -> None:
+    if key is None or key in obs.columns:
+        return
+    close = difflib.get_close_matches(key, [str(column) for column in obs.columns], n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else f"; choose one of {_columns_seen(obs)}"
+    raise DataError(f"the file has no obs column '{key}'{hint}")
+
+
+def _recognise(obs: pd.DataFrame, preset: str | None) -> tuple[str, str, str]:
+    found = [
+        (candidate.name, candidate.column, control)
+        for candidate in _presets_named(preset)
+        for control in _controls_in(obs, candidate)
+    ]
+    if not found:
+        raise DataError(_no_preset_fits(obs, preset))
+    first = found[0]
+    for other in found[1:]:
+        if not _same_labelling(obs, first[1:], other[1:]):
+            raise DataError(
+                f"the presets '{first[0]}' (control '{first[2]}' in obs['{first[1]}']) and '{other[0]}' "
+                f"(control '{other[2]}' in obs['{other[1]}']) both fit and disagree; choose one with preset"
+            )
+    return first
+
+
+def _presets_named(preset: str | None) -> tuple[_Preset, ...]:
+    if preset is None:
+        return PRESETS
+    named = tuple(candidate for candidate in PRESETS if candidate.name == preset)
+    if not named:
+        raise ConfigurationError(
+            f"there is no preset '{preset}'; choose one of {', '.join(p.name for p in PRESETS)}, or give "
+            "perturbation_key and control_value"
+        )
+    return named
+
+
+def _controls_in(obs: pd.DataFrame, preset: _Preset) -> Iterator[str]:
+    if preset.column not in obs.columns or (preset.needs_dosage and _dosage_column(obs) is None):
+        return
+    levels = set(obs[preset.column].unique())
+    yield from (control for control in preset.controls if control in levels)
+
+
+def _explicit(obs: pd.DataFrame, key: str | None, control: str | None) -> tuple[str, str]:
+    keys = [key] if key is not None else _text_columns(obs)
+    if key is not None and pd.api.types.is_numeric_dtype(obs[key]):
+        raise DataError(
+            f"labels in obs['{key}'] must be text and {_levels_seen(obs[key])} are not; make them str"
+        )
+    controls = [control] if control is not None else KNOWN_CONTROLS
+    found = [(column, value) for column in keys for value in controls if value in set(obs[column].unique())]
+    if not found:
+        what = f"the label '{control}'" if control is not None else f"any of {', '.join(KNOWN_CONTROLS)}"
+        where = f"obs['{key}']" if key is not None else "any obs column"
+        seen = f" with {_levels_seen(obs[key])}" if key is not None else f" ({_columns_seen(obs)})"
+        raise DataError(f"there are no control cells: {what} is not in {where}{seen}; give control_value")
+    for other in found[1:]:
+        if not _same_labelling(obs, found[0], other):
+            raise DataError(
+                f"control cells could be '{found[0][1]}' of obs['{found[0][0]}'] or '{other[1]}' of "
+                f"obs['{other[0]}']; give both perturbation_key and control_value"
+            )
+    return found[0]
+
+
+def _same_labelling(obs: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -> bool:
+    if one == other:
+        return True
+    (first, first_control), (second, second_control) = (_grouped(obs, *pair) for pair in (one, other))
+    return bool(np.array_equal(first, second) and np.array_equal(first_control, second_control))
+
+
+def _grouped(obs: pd.DataFrame, column: str, control: str) -> tuple[np.ndarray, np.ndarray]:
+    fields = FieldMap(column, control)
+    labels = np.array([canonical_label(str(label), fields) for label in obs[column]], dtype=object)
+    return pd.factorize(labels)[0], labels == CONTROL_LABEL
+
+
+def _first_present(obs: pd.DataFrame, keys: Iterable[str]) -> str | None:
+    return next((key for key in keys if key in obs.columns), None)
+
+
+def _dosage_column(obs: pd.DataFrame) -> str | None:
+    for key in DOSE_KEYS:
+        levels = obs[key].dropna().unique() if key in obs.columns else ()
+        if len(levels) and all(_DOSAGE.fullmatch(str(level)) for level in levels):
+            return key
+    return None
+
+
+def _covariates(obs: pd.DataFrame, perturbation_key: str, named: Iterable[str | None]) -> tuple[str, ...]:
+    keys = dict.fromkeys([key for key in named if key is not None] + list(COVARIATE_KEYS))
+    return tuple(
+        key for key in keys if key in obs.columns and key != perturbation_key and obs[key].nunique() > 1
+    )
+
+
+def _no_preset_fits(obs: pd.DataFrame, preset: str | None) -> str:
+    expected = " or ".join(
+        f"{p.name} ('{p.controls[0]}' in obs['{p.column}']{', with dosages' if p.needs_dosage else ''})"
+        for p in _presets_named(preset)
+    )
+    return (
+        f"no perturbation labels recognised: expected {expected}, saw {_columns_seen(obs)}; "
+        "give perturbation_key and control_value"
+    )
+
+
+def _text_columns(obs: pd.DataFrame) -> list[str]:
+    return [str(column) for column in obs.columns if not pd.api.types.is_numeric_dtype(obs[column])]
+
+
+def _columns_seen(obs: pd.DataFrame) -> str:
+    columns = _text_columns(obs)
+    if not columns:
+        return "no obs column with labels"
+    return listed([f"obs['{column}'] ({_levels_seen(obs[column])})" for column in columns], 8)
+
+
+def _levels_seen(column: pd.Series) -> str:
+    return listed([str(level) for level in column.unique()], 3)

@@ -1,0 +1,354 @@
+"""Which cells may be learned from, which define the goal, and which only judge: named, seeded, saved.
+
+Cells are drawn by their names (see ``perturbrl.data.drawing``): rows in another order give the same parts.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.drawing import CellFlags, cells_under, check_fractions, draw, in_hash_order, share_of
+from perturbrl.data.presets import components
+from perturbrl.errors import DataError, LeakageError
+from perturbrl.schema import CONTROL_LABEL, CellIndex
+
+PartName = Literal["train", "validation", "test", "goal", "unused"]
+PARTS: Final = ("train", "validation", "test", "goal")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Disjoint parts of a data set, as increasing row numbers.
+
+    Args:
+        name: how the parts were drawn.
+        seed: the seed they were drawn with.
+        train: cells that anything may be learned from.
+        validation: cells to choose between things learned.
+        test: cells that only judge.
+        goal: cells of the design target that define the goal; never learned from, never judging.
+        barcodes: name of every cell of the data set, by row.
+        held_out_perturbations: labels without any cell in train.
+    """
+
+    name: str
+    seed: int
+    train: CellIndex
+    validation: CellIndex
+    test: CellIndex
+    goal: CellIndex
+    barcodes: tuple[str, ...] = field(repr=False)
+    held_out_perturbations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = np.concatenate([getattr(self, part) for part in PARTS])
+        if len(np.unique(rows)) != len(rows):
+            raise LeakageError(f"split '{self.name}' puts cells into two parts; make a new split")
+
+    def part_of(self, index: int) -> PartName:
+        """Return the part that a row is in; ``unused`` is in none."""
+        for part in PARTS:
+            if index in getattr(self, part):
+                return part
+        return "unused"
+
+    def require_train(self, indices: CellIndex) -> CellIndex:
+        """Return ``indices`` if all are training cells; everything that learns from cells calls this first.
+
+        Raises:
+            LeakageError: how many are not, and of which part the first is.
+        """
+        outside = np.asarray(indices)[~np.isin(indices, self.train)]
+        if len(outside):
+            first = int(outside[0])
+            raise LeakageError(
+                f"{len(outside)} of {len(indices)} cells to learn from are held out by {self.name} (first: "
+                f"{self.barcodes[first]}, part {self.part_of(first)}); learn from its training cells only"
+            )
+        return indices
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parts as lists of barcodes: plain values for a checkpoint or a JSON file."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "held_out_perturbations": list(self.held_out_perturbations),
+            "parts": {part: [self.barcodes[row] for row in getattr(self, part)] for part in PARTS},
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], dataset: PerturbationDataset) -> "Split":
+        """Find the cells of ``to_dict``'s content in ``dataset``, whatever the order of its rows.
+
+        Raises:
+            DataError: it names cells that the data set does not have.
+        """
+        name, parts = content["name"], content["parts"]
+        row_of = {barcode: row for row, barcode in enumerate(dataset.barcodes)}
+        absent = [barcode for barcodes in parts.values() for barcode in barcodes if barcode not in row_of]
+        if absent:
+            raise DataError(
+                f"split '{name}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
+                "give the data it was made from"
+            )
+        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
+        held_out = tuple(content["held_out_perturbations"])
+        return cls(name, content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows)
+
+    def save(self, path: Path | str) -> None:
+        """Write the parts as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str, dataset: PerturbationDataset) -> "Split":
+        """Read a saved split and find its cells in ``dataset``.
+
+        Raises:
+            DataError: the file is not a split, or names cells that the data set does not have.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")), dataset)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"'{path}' is not a split that perturbrl saved ({error!r}); give one") from error
+
+
+class HeldOut(NamedTuple):
+    """One flag per cell: those that judge, and those that nothing may use."""
+
+    test: CellFlags
+    unused: CellFlags
+
+
+class SplitStrategy(ABC):
+    """How cells are divided; subclasses say which ones judge."""
+
+    validation_fraction: float
+    seed: int
+
+    def split(
+        self, dataset: PerturbationDataset, hold_out: Sequence[str] = (), goal_fraction: float = 0.5
+    ) -> Split:
+        """Divide the cells.
+
+        Args:
+            dataset: the cells.
+            hold_out: labels, such as the design target, none of whose cells may be learned from.
+            goal_fraction: share of the cells of each of these that define the goal; the others judge.
+
+        Raises:
+            DataError: a label was not measured, or the split cannot be made from these data.
+            ConfigurationError: a fraction is out of range.
+        """
+        check_fractions(goal_fraction)
+        is_target = _target_cells(dataset, hold_out)
+        held = self.held_out(dataset, is_target)
+        goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
+        rest = ~(held.test | held.unused | is_target)
+        validation = draw(dataset, rest, self.validation_fraction, self.seed, "validation")
+        learned = set(dataset.labels[rest & ~validation])
+        return Split(
+            name=type(self).__name__,
+            seed=self.seed,
+            train=np.flatnonzero(rest & ~validation),
+            validation=np.flatnonzero(validation),
+            test=np.flatnonzero((held.test | is_target) & ~goal),
+            goal=np.flatnonzero(goal),
+            barcodes=dataset.barcodes,
+            held_out_perturbations=tuple(label for label in dataset.perturbations if label not in learned),
+        )
+
+    @abstractmethod
+    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+        """Choose the cells that judge; those of ``is_target`` are out of training already."""
+
+
+@dataclass(frozen=True)
+class HeldOutCells(SplitStrategy):
+    """The same share of the cells of every perturbation, and of control, judges.
+
+    Args:
+        test_fraction: share of the cells that judge.
+        validation_fraction: share of the other cells for validation.
+        seed: seed of the draw.
+    """
+
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fractions(self.test_fraction, self.validation_fraction)
+
+    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+        """Draw within each label."""
+        test = draw(dataset, ~is_target, self.test_fraction, self.seed, "test")
+        return HeldOut(test, np.zeros_like(test))
+
+
+@dataclass(frozen=True)
+class HeldOutPerturbations(SplitStrategy):
+    """All cells of some perturbations judge, and a share of the control cells beside them.
+
+    A combination with a perturbation that is held out on its own is held out too: it would tell its effect.
+
+    Args:
+        fraction: share of the perturbations to hold out (at least one), where none are named.
+        perturbations: the perturbations to hold out.
+        control_fraction: share of the control cells that judge.
+        validation_fraction: share of the other cells for validation.
+        seed: seed of the draw.
+    """
+
+    fraction: float = 0.2
+    perturbations: list[str] | None = None
+    control_fraction: float = 0.2
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
+
+    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+        """Draw whole labels, with the combinations they are part of."""
+        free = sorted(set(dataset.labels[~is_target]) - {CONTROL_LABEL})
+        if self.perturbations is not None:
+            drawn = {dataset.require_label(label) for label in self.perturbations}
+        else:
+            drawn = set(in_hash_order(free, self.seed)[: max(1, share_of(self.fraction, len(free)))])
+        outside = {
+            label for label in dataset.perturbations if label in drawn or drawn & set(components(label))
+        }
+        if not set(free) - outside:
+            raise DataError(
+                f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
+                "hold out fewer, or choose HeldOutCells"
+            )
+        return HeldOut(
+            cells_under(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),
+            np.zeros_like(is_target),
+        )
+
+
+@dataclass(frozen=True)
+class HeldOutCombinations(SplitStrategy):
+    """All cells of some combinations judge; exactly ``seen`` of their components are known from training.
+
+    A component counts as seen where its single perturbation is in training. One that must not be seen leaves
+    training with its single and with every combination it is part of; of these, the ones that do not have
+    exactly ``seen`` components seen are used for nothing.
+
+    Args:
+        seen: how many components of a held-out combination are in training as singles.
+        fraction: share of the eligible combinations to hold out (at least one), where none are named.
+        combinations: the combinations to hold out.
+        control_fraction: share of the control cells that judge.
+        validation_fraction: share of the other cells for validation.
+        seed: seed of the draw.
+    """
+
+    seen: Literal[0, 1, 2] = 2
+    fraction: float = 0.2
+    combinations: list[str] | None = None
+    control_fraction: float = 0.2
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
+
+    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+        """Draw combinations, choose which of their components stay seen, and remove the others."""
+        singles = set(dataset.labels[~is_target]) & set(dataset.singles)
+        chosen, unseen = self._choose(self._candidates(dataset, singles), singles)
+        outside = chosen | {label for label in dataset.perturbations if unseen & set(components(label))}
+        test = {label for label in outside if self._judges(set(components(label)), singles - unseen, unseen)}
+        return HeldOut(
+            cells_under(dataset, test) | _judging_controls(dataset, self.control_fraction, self.seed),
+            cells_under(dataset, outside - test) & ~is_target,
+        )
+
+    def _judges(self, parts: set[str], seen: set[str], unseen: set[str]) -> bool:
+        return len(parts) > 1 and len(parts & seen) == self.seen and parts - seen <= unseen
+
+    def _candidates(self, dataset: PerturbationDataset, singles: set[str]) -> list[str]:
+        able = [c for c in dataset.combinations if len(singles & set(components(c))) >= self.seen]
+        if self.combinations is None and able:
+            return in_hash_order(able, self.seed)
+        named = [dataset.require_label(label) for label in self.combinations or ()]
+        unable = sorted(set(named) - set(able))
+        if unable or not able:
+            raise DataError(
+                f"{', '.join(unable) or 'no combination'} of the {len(dataset.combinations)} measured has "
+                f"{self.seen} components that are measured alone; choose a smaller seen or another split"
+            )
+        return named
+
+    def _choose(self, candidates: list[str], singles: set[str]) -> tuple[set[str], set[str]]:
+        """Take combinations in order while what one needs seen is not what another needs unseen."""
+        named = self.combinations is not None
+        wanted = len(candidates) if named else max(1, share_of(self.fraction, len(candidates)))
+        chosen: set[str] = set()
+        seen: set[str] = set()
+        unseen: set[str] = set()
+        for label in candidates:
+            parts = set(components(label))
+            ways = combinations(in_hash_order(parts & singles, self.seed), self.seen)
+            kept = next((set(w) for w in ways if not (set(w) & unseen or (parts - set(w)) & seen)), None)
+            if len(chosen) < wanted and kept is not None:
+                chosen.add(label)
+                seen |= kept
+                unseen |= parts - kept
+        if named and len(chosen) < wanted:
+            raise DataError(
+                f"{candidates} cannot all have {self.seen} components seen at once; hold out fewer"
+            )
+        return chosen, unseen
+
+
+@dataclass(frozen=True)
+class HeldOutCellTypes(SplitStrategy):
+    """All perturbed cells of some cell types judge; their control cells stay, but for a share that judges.
+
+    Args:
+        cell_types: the cell types whose response is to be foretold.
+        control_fraction: share of the control cells that judge.
+        validation_fraction: share of the other cells for validation.
+        seed: seed of the draw.
+    """
+
+    cell_types: list[str]
+    control_fraction: float = 0.2
+    validation_fraction: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fractions(self.control_fraction, self.validation_fraction)
+
+    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+        """Flag the perturbed cells of the types."""
+        known = sorted(set(dataset.cell_types))
+        absent = sorted(set(self.cell_types) - set(known))
+        if absent or not self.cell_types:
+            raise DataError(f"the data have no cell type {absent or '(none is named)'}; choose among {known}")
+        test = np.isin(dataset.cell_types, self.cell_types) & (dataset.labels != CONTROL_LABEL)
+        controls = _judging_controls(dataset, self.control_fraction, self.seed)
+        return HeldOut(test | controls, np.zeros_like(is_target))
+
+
+def _target_cells(dataset: PerturbationDataset, hold_out: Sequence[str]) -> CellFlags:
+    for label in hold_out:
+        n = len(dataset.cells_of(dataset.require_label(label)))
+        if n < 2:
+            raise DataError(f"'{label}' has {n} cell; a target needs one to define the goal and one to judge")
+    return cells_under(dataset, map(dataset.require_label, hold_out))
+
+
+def _judging_controls(dataset: PerturbationDataset, fraction: float, seed: int) -> CellFlags:
+    return draw(dataset, dataset.labels == CONTROL_LABEL, fraction, seed, "test")

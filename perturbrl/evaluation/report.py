@@ -1,0 +1,213 @@
+"""The report a biologist opens: one offline HTML file, with every number beside it as CSV and JSON."""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
+from perturbrl.evaluation.plots import Plot
+from perturbrl.evaluation.statistics import Interval
+
+MAX_HITS_SHOWN = 25
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a table; ``marked`` lines stand out."""
+
+    cells: tuple[str, ...]
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report, as text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found.
+
+    Attributes:
+        title: heading.
+        answer: the result in one sentence.
+        warnings: what should make a reader careful.
+        question: what was asked, as name and value.
+        evaluation: designs, hits and detectability; ``None`` where nothing could be judged.
+        hits: the design's perturbations, strongest first.
+        per_perturbation: one row for each perturbation that could be dosed.
+        plots: the figures.
+        folder: where the report was written; ``None`` before ``write``.
+    """
+
+    title: str
+    answer: str
+    warnings: tuple[str, ...]
+    question: Mapping[str, str]
+    evaluation: DesignEvaluation | None
+    hits: tuple[Hit, ...]
+    per_perturbation: pd.DataFrame
+    plots: Sequence[Plot] = field(default=(), repr=False)
+    folder: Path | None = None
+
+    def write(self, folder: Path) -> Path:
+        """Write ``report.html``, ``metrics.json``, ``per_perturbation.csv``, ``hits.csv`` and the figures.
+
+        Raises:
+            FileExistsError: the folder is there already; a report is never overwritten.
+        """
+        folder.mkdir(parents=True)
+        pictures = [(plot, plot.save(folder)) for plot in self.plots]
+        hits_frame(self.hits).to_csv(folder / "hits.csv", index=False)
+        self.per_perturbation.to_csv(folder / "per_perturbation.csv", index=False)
+        (folder / "metrics.json").write_text(json.dumps(_plain(self.metrics()), indent=2) + "\n")
+        path = folder / "report.html"
+        path.write_text(self._html(pictures), encoding="utf-8")
+        object.__setattr__(self, "folder", folder)
+        return path
+
+    def metrics(self) -> dict[str, object]:
+        """Everything of ``metrics.json``."""
+        judged = {} if self.evaluation is None else self.evaluation.as_dict()
+        return {"answer": self.answer, "warnings": list(self.warnings), "question": dict(self.question), **judged}
+
+    def _html(self, pictures: Sequence[tuple[Plot, Path]]) -> str:
+        environment = Environment(
+            loader=PackageLoader("perturbrl.evaluation", ""), autoescape=True, undefined=StrictUndefined
+        )
+        tables = [] if self.evaluation is None else [design_table(self.evaluation)]
+        figures = [
+            {"title": plot.title, "caption": plot.caption, "png": base64.b64encode(path.read_bytes()).decode()}
+            for plot, path in pictures
+        ]
+        return environment.get_template("report.html.j2").render(
+            title=self.title,
+            answer=self.answer,
+            warnings=self.warnings,
+            question=self.question,
+            tables=[*tables, hit_table(self.hits)],
+            figures=figures,
+            version=version("perturbrl"),
+        )
+
+
+def _plain(value: object) -> object:
+    """JSON knows no nan or infinity."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number(value: float) -> str:
+    """A number as a person reads it; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    return "–" if math.isnan(value) else f"{100 * value:.0f} %"
+
+
+def _interval(value: Interval) -> str:
+    return f"{number(value.estimate)} [{number(value.low)}, {number(value.high)}]"
+
+
+def _percent_interval(value: Interval) -> str:
+    return f"{percent(value.estimate)} [{percent(value.low)}, {percent(value.high)}]"
+
+
+def design_table(evaluation: DesignEvaluation) -> Table:
+    """Every design with its intervals, nearest first, the winner marked."""
+    columns = ("design", "distance to target", "energy distance / replicate", "cells in target", "regret")
+    columns += ("components found", "dose", "perturbations", "R² against start")
+    ordered = sorted(evaluation.rows, key=lambda row: row.distance.estimate)
+    rows = tuple(TableRow(_design_cells(row), row.name == evaluation.winner.name) for row in ordered)
+    note = (
+        "Judged on held-out cells; 95 % intervals over cells. Regret: distance to the goal relative to the "
+        "closed-form optimum, less 1, on training cells. Energy distance 1 is as close as two halves of the "
+        "target. 'R² against start' only measures how little cells moved. The optimum is a bound, not a method."
+    )
+    return Table("Designs compared", columns, rows, note)
+
+
+def _design_cells(row: DesignRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        _interval(row.distance),
+        number(row.relative_energy_distance),
+        _percent_interval(row.success),
+        number(row.regret),
+        percent(row.recall),
+        number(row.dose),
+        number(row.n_perturbations),
+        number(row.displacement_from_start),
+    )
+
+
+def hit_table(hits: Sequence[Hit]) -> Table:
+    """The design's perturbations, strongest first."""
+    shown = hits[:MAX_HITS_SHOWN]
+    rows = tuple(
+        TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells))) for hit in shown
+    )
+    note = "Mean dose over cells with a 95 % bootstrap interval; 1 is the perturbation as measured."
+    if len(hits) > len(shown):
+        note += f" {len(hits) - len(shown)} more are in hits.csv."
+    return Table("Ranked perturbations", ("perturbation", "dose", "direction", "share of cells"), rows, note)
+
+
+def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
+    """Hits as a table, strongest first."""
+    rows = [
+        (rank, hit.perturbation, hit.dose.estimate, hit.dose.low, hit.dose.high, hit.direction, hit.share_of_cells)
+        for rank, hit in enumerate(hits, start=1)
+    ]
+    return pd.DataFrame(rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"])
+
+
+def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
+    """Distances of all designs as a table for the figure."""
+    rows = [(row.name, row.distance.estimate, row.distance.low, row.distance.high) for row in evaluation.rows]
+    return pd.DataFrame(rows, columns=["name", "distance", "low", "high"])
+
+
+def answer_sentence(evaluation: DesignEvaluation, hits: Sequence[Hit]) -> str:
+    """The result in one sentence, the winner named even where it is not the policy."""
+    used = [hit for hit in hits if hit.share_of_cells >= 0.5][:3]
+    what = " and ".join(f"{hit.perturbation} {hit.direction}" for hit in used) or "Doing nothing"
+    policy, nothing, winner = evaluation.row("policy"), evaluation.row("no_op"), evaluation.winner
+    shares = f"{what} brings {percent(policy.success.estimate)} of cells into {evaluation.target}"
+    shares += f" (doing nothing: {percent(nothing.success.estimate)})"
+    if winner.name == "policy":
+        return f"{shares}; no other design ends nearer to the target."
+    return (
+        f"{shares}; {winner.name} ends nearer to the target "
+        f"({number(winner.distance.estimate)} against {number(policy.distance.estimate)})."
+    )
+
+
+def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:
+    """What should make a reader careful."""
+    found = evaluation.detectability
+    if found is None:
+        return ()
+    if not found.detectable:
+        return (
+            f"No effect is detectable: the cells of {evaluation.target} do not differ from the start "
+            f"(permutation test of the energy distance, p = {found.p_value:.2g}); doing nothing is the right design.",
+        )
+    return ()

@@ -1,0 +1,271 @@
+"""Planners that search by simulating schedules on the twin: what a policy has to beat at equal knowledge.
+
+All of them maximise the same value, that of `ScheduleValue`: what the task pays along the way, and then for
+the relaxation after the last dose. They see the twin, the task and the training start cells, never a held-out
+cell, and every schedule is judged on the same cells under the same noise.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations, islice, product
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float
+from tensordict import TensorDictBase
+from torch import Generator, Tensor
+
+from perturbrl import schema
+from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.errors import ConfigurationError
+from perturbrl.evaluation.planners import DesignProblem, Planner, Schedule, _OpenLoop
+from perturbrl.schema import CellState
+
+Schedules = Float[Tensor, "schedules time perturbations"]
+
+SEARCH_CELLS: Final = 32
+_ROWS: Final = 1 << 16
+
+
+class ScheduleValue:
+    """The mean return of dose schedules on a twin, from given cells, the relaxation after dosing included.
+
+    Args:
+        problem: twin, task and limits.
+        state: ``[cells, latent]`` where every schedule starts.
+        goal: ``[cells, latent]`` the cells' goals.
+        used: ``[cells, perturbations]`` what they received before.
+        seed: of the noise, which is the same for every schedule.
+    """
+
+    def __init__(
+        self,
+        problem: DesignProblem,
+        state: CellState,
+        goal: CellState,
+        used: Bool[Tensor, "cells perturbations"],
+        seed: int = 0,
+    ) -> None:
+        self.problem, self.state, self.goal, self.used, self.seed = problem, state, goal, used, seed
+
+    @classmethod
+    def from_start(cls, problem: DesignProblem) -> "ScheduleValue":
+        """From training start cells that have received nothing yet."""
+        generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
+        state = problem.twin.initial_state(SEARCH_CELLS, generator)
+        used = torch.zeros(SEARCH_CELLS, problem.space.n_perturbations, dtype=torch.bool, device=state.device)
+        return cls(problem, state, problem.task.goal_state(state), used, problem.seed)
+
+    @torch.no_grad()
+    def __call__(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
+        """Mean return over cells of each schedule."""
+        together = max(1, _ROWS // len(self.state))
+        return torch.cat([self._returns(part) for part in schedules.split(together)])
+
+    def _returns(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
+        n, cells = len(schedules), len(self.state)
+        twin, task, space = self.problem.twin, self.problem.task, self.problem.space
+        generator = Generator(device=self.state.device).manual_seed(self.seed)
+        state, goal, used = (x.repeat(n, 1) for x in (self.state, self.goal, self.used))
+        total = state.new_zeros(n * cells)
+        still = schedules.new_zeros(n, space.n_perturbations)
+        doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
+        for wanted in doses:
+            dose, now_used = space.project(wanted.repeat_interleave(cells, 0), used)
+            noise = twin.draw_noise(cells, generator)
+            noise = noise.repeat(n, *(1 for _ in noise.shape[1:]))
+            following = twin.transition(state, space.expand(dose), noise)
+            total += task.reward(state, dose, following, goal, now_used & ~used)
+            state, used = following, now_used
+        return total.view(n, cells).mean(1)
+
+
+def single_doses(space: PerturbationSpace, n_levels: int) -> Float[Tensor, "candidates perturbations"]:
+    """No dose, and every perturbation alone at ``n_levels`` equal steps up to its highest and lowest dose."""
+    levels = torch.arange(1, n_levels + 1, device=space.low.device) / n_levels
+    ends = torch.cat((torch.diag(space.high), torch.diag(space.low)))
+    doses = (ends[:, None, :] * levels[:, None]).flatten(0, 1)
+    doses = doses[doses.abs().sum(1) > 0]
+    return torch.cat((torch.zeros_like(space.low)[None], doses))
+
+
+class Lookahead(_OpenLoop):
+    """k-step lookahead: give the first dose of the best sequence of k single doses, move on, look again.
+
+    Sequences are compared by the return over the next k steps and the relaxation after them. All candidate
+    sequences are tried while they are no more than ``max_sequences``; beyond that only the best partial
+    sequences are continued (a beam search).
+
+    Args:
+        depth: k.
+        n_levels: dose levels of each perturbation in either direction.
+        max_sequences: sequences simulated per depth and step.
+    """
+
+    name = "lookahead"
+
+    def __init__(self, depth: int = 3, n_levels: int = 2, max_sequences: int = 1024) -> None:
+        if min(depth, n_levels, max_sequences) < 1:
+            raise ConfigurationError(
+                f"lookahead got depth {depth}, {n_levels} levels, {max_sequences} sequences; give at least 1"
+            )
+        self.depth, self.n_levels, self.max_sequences = depth, n_levels, max_sequences
+
+    def schedule_for(self, problem: DesignProblem) -> Schedule:
+        """The doses chosen step by step."""
+        value, schedule = ScheduleValue.from_start(problem), problem.no_dose()
+        candidates = single_doses(problem.space, self.n_levels)
+        for step in range(problem.horizon):
+            best = self._best(value, candidates, schedule[:step], min(self.depth, problem.horizon - step))
+            schedule[step] = best
+        return schedule
+
+    def _best(
+        self,
+        value: ScheduleValue,
+        candidates: Float[Tensor, "candidates perturbations"],
+        past: Float[Tensor, "past perturbations"],
+        depth: int,
+    ) -> Float[Tensor, " perturbations"]:
+        # Simulating the past anew costs time and keeps one definition of the return, used marks included.
+        beam, best, best_return = past[None], candidates[0], -float("inf")
+        for _ in range(depth):
+            beam = beam[: max(1, self.max_sequences // len(candidates))]
+            beam = torch.cat(
+                (beam.repeat_interleave(len(candidates), 0), candidates.repeat(len(beam), 1)[:, None]), 1
+            )
+            returns = value(beam)
+            order = returns.argsort(descending=True, stable=True)
+            beam = beam[order]
+            if float(returns[order[0]]) > best_return + 1e-6:
+                best_return, best = float(returns[order[0]]), beam[0, len(past)]
+        return best
+
+
+class CrossEntropySearch(_OpenLoop):
+    """Cross-entropy search over whole schedules, fixed before the first dose.
+
+    Schedules are drawn from independent normal distributions inside the dose box; mean and spread move to
+    those of the best. The returned schedule is the best one ever drawn, doing nothing included.
+
+    Args:
+        n_iterations: rounds.
+        population: schedules per round.
+        n_elite: schedules that the distribution is refitted to.
+
+    Source: Rubinstein & Kroese 2004; de Boer 2005, "A tutorial on the cross-entropy method".
+    """
+
+    name = "cem"
+
+    def __init__(self, n_iterations: int = 20, population: int = 256, n_elite: int = 24) -> None:
+        if not 2 <= n_elite <= population or n_iterations < 1:
+            raise ConfigurationError(
+                f"cross-entropy search got {n_iterations} rounds of {population} with {n_elite} elites; give "
+                "at least 1 round and 2 elites, and no more elites than schedules"
+            )
+        self.n_iterations, self.population, self.n_elite = n_iterations, population, n_elite
+
+    def schedule_for(self, problem: DesignProblem) -> Schedule:
+        """The best schedule found."""
+        generator = Generator(device=problem.space.low.device).manual_seed(problem.seed)
+        return self.search(ScheduleValue.from_start(problem), problem.no_dose(), generator)
+
+    def search(self, value: ScheduleValue, first: Schedule, generator: Generator) -> Schedule:
+        """The best schedule found from ``first``, which is the mean of the first round."""
+        space = value.problem.space
+        half = (space.high - space.low) / 2
+        mean, spread = first, half.expand_as(first)
+        best, best_return = first, float(value(first[None]))
+        for _ in range(self.n_iterations):
+            noise = torch.randn(self.population, *first.shape, generator=generator, device=first.device)
+            drawn = (mean + spread * noise).clamp(space.low, space.high)
+            returns = value(drawn)
+            elite = drawn[returns.topk(self.n_elite).indices]
+            mean, spread = elite.mean(0), elite.std(0)
+            if float(returns.max()) > best_return:
+                best, best_return = drawn[returns.argmax()], float(returns.max())
+        return best
+
+
+class ModelPredictiveControl(Planner):
+    """Cross-entropy search repeated at every step from where the cells are now, all cells dosed alike.
+
+    Each search starts from the rest of the last plan. It sees the states of the cells that it doses, as a
+    policy does; the plan is made for a sample of them.
+
+    Args:
+        search: of each step.
+    """
+
+    name = "mpc"
+
+    def __init__(self, search: CrossEntropySearch | None = None) -> None:
+        self.search = search or CrossEntropySearch(n_iterations=8, population=128, n_elite=16)
+
+    def plan(self, problem: DesignProblem) -> bool:
+        """Remember the problem; plans are made when the cells are seen."""
+        if problem.space.discrete:
+            return False
+        self.problem = problem
+        self._generator = Generator(device=problem.space.low.device)
+        return True
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The first dose of a fresh plan for the observed cells."""
+        if step == 0:
+            self._generator.manual_seed(self.problem.seed)
+            self._plan = self.problem.no_dose()
+        n = observed.batch_size[0]
+        rows = torch.randperm(n, generator=self._generator, device=self._generator.device)[:SEARCH_CELLS]
+        cells = [observed[key][rows] for key in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED)]
+        value = ScheduleValue(self.problem, *cells, seed=self.problem.seed + step)
+        self._plan = self.search.search(value, self._plan, self._generator)
+        dose, self._plan = self._plan[0], self._plan[1:]
+        return dose.expand(n, -1)
+
+
+class ExhaustiveSearch(_OpenLoop):
+    """Try every set of perturbations at full dose, in every direction, held for every number of steps.
+
+    Sets go from the empty one up to the limit of the space or ``max_size``. Of constant full doses the result
+    is the best there is on the twin. Where there are more schedules than the budget allows, this planner
+    cannot treat the problem; the best of a part of them would be no ceiling.
+
+    Args:
+        max_size: largest set.
+        budget: largest number of schedules to simulate.
+    """
+
+    name = "exhaustive"
+
+    def __init__(self, max_size: int = 2, budget: int = 20_000) -> None:
+        if min(max_size, budget) < 1:
+            raise ConfigurationError(
+                f"exhaustive search got max_size {max_size} and budget {budget}; give at least 1"
+            )
+        self.max_size, self.budget = max_size, budget
+
+    def schedule_for(self, problem: DesignProblem) -> Schedule | None:
+        """The best schedule, or ``None`` where there are too many."""
+        most = self.budget // problem.horizon
+        doses = list(islice(self._doses(problem.space), most + 1))
+        if len(doses) > most:
+            return None
+        durations = torch.ones(problem.horizon, problem.horizon, device=problem.space.low.device).tril()
+        schedules = (torch.stack(doses)[:, None, None] * durations[:, :, None]).flatten(0, 1)
+        return schedules[ScheduleValue.from_start(problem)(schedules).argmax()]
+
+    def _doses(self, space: PerturbationSpace) -> Iterator[Float[Tensor, " perturbations"]]:
+        size = min(self.max_size, space.n_perturbations, space.max_perturbations or self.max_size)
+        ends = [[end for end in (low, high) if end] for low, high in zip(space.low, space.high, strict=True)]
+        for n in range(size + 1):
+            for chosen in combinations(range(space.n_perturbations), n):
+                for values in product(*(ends[i] for i in chosen)):
+                    dose = torch.zeros_like(space.low)
+                    dose[list(chosen)] = torch.stack(values) if values else dose[:0]
+                    yield dose
+
+
+def search_planners() -> tuple[Planner, ...]:
+    """The searching baselines of every design table."""
+    return (Lookahead(), CrossEntropySearch(), ModelPredictiveControl(), ExhaustiveSearch())

@@ -1,0 +1,300 @@
+"""The action distributions that the optimiser knows: their KL divergence, Fisher matrix and score.
+
+Each class holds the parameters of one distribution per state. The formulas are those of exponential families
+(Amari 1998; Martens 2020, section 9); every quantity is in nats and summed over the action's dimensions.
+A distribution squashed by a fixed bijection (tanh) is represented by its base: KL divergence, Fisher matrix and
+likelihood ratio do not change under a bijection that does not depend on the parameters.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torch.distributions import (
+    AffineTransform,
+    Bernoulli,
+    Categorical,
+    ComposeTransform,
+    Distribution,
+    Independent,
+    Normal,
+    SigmoidTransform,
+    TanhTransform,
+    Transform,
+    TransformedDistribution,
+)
+from torch.distributions import OneHotCategorical as TorchOneHotCategorical
+from torchrl.modules import OneHotCategorical, ProbabilisticActor
+
+from perturbrl.errors import ConfigurationError
+
+Cotangents = tuple[Tensor, ...]
+Tangents = tuple[Tensor, ...]
+
+
+class ActionDistribution(ABC):
+    """The parameters of a policy's distributions over a batch of states, and their information geometry."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The parameters that a policy computes, in the order that tangents and cotangents use."""
+
+    @property
+    @abstractmethod
+    def n_dims(self) -> int:
+        """Dimensions of the action, by which a KL divergence per dimension is divided."""
+
+    @abstractmethod
+    def with_parameters(self, parameters: tuple[Tensor, ...]) -> Self:
+        """The same kind of distribution with other parameters."""
+
+    @abstractmethod
+    def kl_to(self, new: Self) -> Tensor:
+        """KL(self‖new) in nats for each state, ``[*batch]``."""
+
+    @abstractmethod
+    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
+        """log π_new(a|s) − log π_self(a|s) for each state, ``[*batch]``."""
+
+    @abstractmethod
+    def fisher(self, tangents: Tangents) -> Cotangents:
+        """The Fisher matrix applied to a change of the parameters, state by state.
+
+        A parameter that all states share gets the sum over the states.
+        """
+
+    @abstractmethod
+    def score(self, action: Tensor, weight: Tensor) -> Cotangents:
+        """Gradient of Σ weight · log π(action) with respect to the parameters; ``weight`` is ``[*batch]``."""
+
+    def detached(self) -> Self:
+        """A copy that later changes of the policy's weights cannot reach."""
+        return self.with_parameters(tuple(parameter.detach().clone() for parameter in self.parameters))
+
+    def __getitem__(self, index: Any) -> Self:
+        """The distributions of some of the states."""
+        return self.with_parameters(tuple(parameter[index] for parameter in self.parameters))
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian(ActionDistribution):
+    """Independent normals, maybe seen through a fixed bijection.
+
+    ``loc`` is ``[*batch, actions]``; ``scale`` is the same shape, or ``[actions]`` where all states share it.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    bijection: Transform | None = None
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Mean and standard deviation."""
+        return self.loc, self.scale
+
+    @property
+    def n_dims(self) -> int:
+        """Number of doses or other continuous actions."""
+        return self.loc.shape[-1]
+
+    def with_parameters(self, parameters: tuple[Tensor, ...]) -> Self:
+        """The same bijection around other normals."""
+        loc, scale = parameters
+        return replace(self, loc=loc, scale=scale)
+
+    def __getitem__(self, index: Any) -> Self:
+        """The distributions of some of the states; a shared scale stays shared."""
+        scale = self.scale if self._shares_scale else self.scale[index]
+        return replace(self, loc=self.loc[index], scale=scale)
+
+    @property
+    def _shares_scale(self) -> bool:
+        return self.scale.ndim < self.loc.ndim
+
+    def kl_to(self, new: Self) -> Tensor:
+        """Σ_d log(σ'/σ) + (σ² + (μ − μ')²) / 2σ'² − ½."""
+        relative = self.scale / new.scale
+        from_scale = (relative.square() - 1) / 2 - relative.log()
+        from_loc = ((self.loc - new.loc) / new.scale).square().sum(-1) / 2
+        return from_loc + from_scale.sum(-1)
+
+    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
+        """½ Σ_d (z² − z'²) + log(σ/σ') with z the standardised action before the bijection."""
+        action = self._base_action(action)
+        old_energy = ((action - self.loc) / self.scale).square().sum(-1)
+        new_energy = ((action - new.loc) / new.scale).square().sum(-1)
+        return (old_energy - new_energy) / 2 + (self.scale / new.scale).log().sum(-1)
+
+    def fisher(self, tangents: Tangents) -> Cotangents:
+        """σ⁻² on the mean and 2σ⁻² on the standard deviation (2 on its logarithm)."""
+        d_loc, d_scale = tangents
+        precision = self.scale.square().reciprocal()
+        on_scale = 2 * precision * d_scale
+        if self._shares_scale:
+            on_scale = on_scale * self.loc.shape[:-1].numel()
+        return precision * d_loc, on_scale
+
+    def score(self, action: Tensor, weight: Tensor) -> Cotangents:
+        """Weight · (z / σ) for the mean and weight · (z² − 1) / σ for the standard deviation."""
+        standardised = (self._base_action(action) - self.loc) / self.scale
+        weight = weight.unsqueeze(-1)
+        on_scale = (standardised.square() - 1) * weight
+        if self._shares_scale:
+            on_scale = on_scale.reshape(-1, self.n_dims).sum(0)
+        return standardised * weight / self.scale, on_scale / self.scale
+
+    def _base_action(self, action: Tensor) -> Tensor:
+        return action if self.bijection is None else self.bijection.inv(action)
+
+
+@dataclass(frozen=True)
+class SoftmaxChoice(ActionDistribution):
+    """One of ``choices`` actions; ``logits`` are ``[*batch, choices]``; −inf marks a choice that is masked."""
+
+    logits: Tensor
+    one_hot: bool = False
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The logits, up to a constant in each state."""
+        return (self.logits,)
+
+    @property
+    def n_dims(self) -> int:
+        """One choice is one action."""
+        return 1
+
+    def with_parameters(self, parameters: tuple[Tensor, ...]) -> Self:
+        """The same kind of action with other logits."""
+        return replace(self, logits=parameters[0])
+
+    def kl_to(self, new: Self) -> Tensor:
+        """Σ_a p_a (log p_a − log p'_a) over the choices that are possible."""
+        log_p, log_q = self.logits.log_softmax(-1), new.logits.log_softmax(-1)
+        difference = torch.where(log_p == -torch.inf, 0.0, log_p - log_q)
+        return (log_p.exp() * difference).sum(-1)
+
+    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
+        """log p'_a − log p_a of the choice that was made."""
+        index = self._index(action)
+        old, updated = self.logits.log_softmax(-1), new.logits.log_softmax(-1)
+        return (updated.gather(-1, index) - old.gather(-1, index)).squeeze(-1)
+
+    def fisher(self, tangents: Tangents) -> Cotangents:
+        """(diag(p) − p pᵀ) applied to a change of the logits."""
+        p = self.logits.softmax(-1)
+        weighted = p * tangents[0]
+        return (weighted - p * weighted.sum(-1, keepdim=True),)
+
+    def score(self, action: Tensor, weight: Tensor) -> Cotangents:
+        """Weight · (indicator of the choice − p)."""
+        negative = -self.logits.softmax(-1)
+        indicator_minus_p = negative.scatter_add(-1, self._index(action), torch.ones_like(negative))
+        return (indicator_minus_p * weight.unsqueeze(-1),)
+
+    def _index(self, action: Tensor) -> Tensor:
+        return action.to(torch.int8).argmax(-1, keepdim=True) if self.one_hot else action.long().unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class BernoulliSwitches(ActionDistribution):
+    """Independent on-off actions; ``logits`` are ``[*batch, actions]``."""
+
+    logits: Tensor
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The log-odds of on."""
+        return (self.logits,)
+
+    @property
+    def n_dims(self) -> int:
+        """Number of switches."""
+        return self.logits.shape[-1]
+
+    def with_parameters(self, parameters: tuple[Tensor, ...]) -> Self:
+        """Switches with other log-odds."""
+        return replace(self, logits=parameters[0])
+
+    def kl_to(self, new: Self) -> Tensor:
+        """Σ_d p (l − l') + softplus(l') − softplus(l), with l the log-odds."""
+        p = self.logits.sigmoid()
+        normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
+        return (p * (self.logits - new.logits) + normaliser).sum(-1)
+
+    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
+        """Σ_d a (l' − l) − softplus(l') + softplus(l)."""
+        normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
+        return (action * (new.logits - self.logits) - normaliser).sum(-1)
+
+    def fisher(self, tangents: Tangents) -> Cotangents:
+        """p (1 − p) applied to a change of the log-odds."""
+        return (self.logits.sigmoid() * (-self.logits).sigmoid() * tangents[0],)
+
+    def score(self, action: Tensor, weight: Tensor) -> Cotangents:
+        """Weight · (a − p)."""
+        return ((action - self.logits.sigmoid()) * weight.unsqueeze(-1),)
+
+
+def as_action_distribution(dist: Distribution) -> ActionDistribution:
+    """The parameters of a ``torch.distributions`` or TorchRL distribution, still attached to the graph.
+
+    Raises:
+        ConfigurationError: the distribution is none of diagonal Gaussian, Gaussian through fixed tanh, sigmoid or
+            affine bijections, categorical, one-hot categorical, and independent Bernoulli.
+    """
+    if isinstance(dist, OneHotCategorical | TorchOneHotCategorical):
+        return SoftmaxChoice(dist.logits, one_hot=True)
+    if isinstance(dist, Categorical):
+        return SoftmaxChoice(dist.logits)
+    base, transforms = _base_of(dist)
+    if len(dist.event_shape) == 1 and isinstance(base, Normal) and all(map(_is_fixed, transforms)):
+        bijection = ComposeTransform(transforms) if transforms else None
+        return DiagonalGaussian(base.loc, _shared_row(base.scale), bijection)
+    if len(dist.event_shape) == 1 and isinstance(base, Bernoulli) and not transforms:
+        return BernoulliSwitches(base.logits)
+    raise ConfigurationError(
+        f"The action distribution {dist} is not known to the trust region; use a Normal or Bernoulli inside "
+        "torch.distributions.Independent(..., 1), a TanhNormal, or a Categorical."
+    )
+
+
+def _base_of(dist: Distribution) -> tuple[Distribution, list[Transform]]:
+    transforms: list[Transform] = []
+    while isinstance(dist, Independent | TransformedDistribution):
+        if isinstance(dist, TransformedDistribution):
+            transforms = [*dist.transforms, *transforms]
+        dist = dist.base_dist
+    return dist, transforms
+
+
+def _is_fixed(transform: Transform) -> bool:
+    if isinstance(transform, ComposeTransform):
+        return all(map(_is_fixed, transform.parts))
+    if isinstance(transform, AffineTransform):
+        return not any(isinstance(t, Tensor) and t.requires_grad for t in (transform.loc, transform.scale))
+    return isinstance(transform, TanhTransform | SigmoidTransform)
+
+
+def _shared_row(scale: Tensor) -> Tensor:
+    """The one row behind a scale that was expanded over the states, else the scale itself."""
+    leading = scale.ndim - 1
+    if leading and scale.numel() and all(stride == 0 for stride in scale.stride()[:-1]):
+        return scale[(0,) * leading]
+    return scale
+
+
+def distribution_of(actor: ProbabilisticActor, batch: TensorDictBase) -> ActionDistribution:
+    """The action distributions of a TorchRL actor in the states of ``batch``, attached to the graph."""
+    return as_action_distribution(actor.get_dist(batch.select(*actor.in_keys)))
+
+
+def kl_divergence(old: ActionDistribution | Distribution, new: ActionDistribution | Distribution) -> Tensor:
+    """KL(old‖new) in nats for each state, summed over the action's dimensions, ``[*batch]``."""
+    old = as_action_distribution(old) if isinstance(old, Distribution) else old
+    new = as_action_distribution(new) if isinstance(new, Distribution) else new
+    return old.kl_to(new)

@@ -1,0 +1,171 @@
+"""What happens around the iterations: progress, warnings, and the report."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from perturbrl.evaluation.report import Report
+from perturbrl.rl.trust_region import TrustRegionOutcome
+from perturbrl.training.reporting import judge, predict
+from perturbrl.training.two_stage import TwoStageModule
+
+
+def iteration_line(metrics: dict[str, Any]) -> str:
+    """One iteration in one line: return, both KLs, the natural step's outcome, speed."""
+    parts = [f"return {float(metrics['return']):+.3f}"]
+    if "trust_region/kl" in metrics:
+        outcome = list(TrustRegionOutcome)[int(metrics["trust_region/outcome"])]
+        parts.append(f"natural step {outcome.value} at KL {float(metrics['trust_region/kl']):.3f}")
+    if "ppo/kl" in metrics:
+        parts.append(f"PPO {int(metrics['ppo/steps'])} steps to KL {float(metrics['ppo/kl']):.3f}")
+        parts.append(f"kl_coef {float(metrics['ppo/kl_coef']):.2g}")
+    parts.append(f"{float(metrics['frames_per_second']):,.0f} frames/s")
+    return ", ".join(parts)
+
+
+class IterationProgress(ProgressBar):
+    """A progress bar over iterations on a terminal, one line per iteration elsewhere.
+
+    Args:
+        log_every_n_iterations: iterations between two lines where there is no terminal.
+    """
+
+    def __init__(self, log_every_n_iterations: int = 10) -> None:
+        super().__init__()
+        self.log_every_n_iterations = log_every_n_iterations
+        self._enabled = True
+        self._progress: Progress | None = None
+
+    def enable(self) -> None:
+        """Show progress."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Show nothing; Lightning calls it on every rank but the first."""
+        self._enabled = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar."""
+        if not (self._enabled and sys.stderr.isatty()):
+            return
+        self._progress = Progress(
+            TextColumn("iteration"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
+        self._progress.start()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the iteration that has ended."""
+        if not self._enabled:
+            return
+        line, done = iteration_line(trainer.callback_metrics), trainer.current_epoch + 1
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, description=line)
+        elif done % self.log_every_n_iterations == 0 or done in (1, trainer.max_epochs):
+            print(f"iteration {done}/{trainer.max_epochs}: {line}", file=sys.stderr, flush=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message stands on a line of its own."""
+        self.on_train_end(trainer, pl_module)
+
+
+class StageWarnings(Callback):
+    """Says once when a stage does nothing: steps all rejected, or no PPO step taken.
+
+    Args:
+        patience: iterations in a row after which it says so.
+    """
+
+    def __init__(self, patience: int = 5) -> None:
+        self.patience = patience
+        self._idle = {"natural": 0, "ppo": 0}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count idle stages."""
+        metrics = trainer.callback_metrics
+        if "trust_region/outcome" in metrics:
+            self._count("natural", int(metrics["trust_region/outcome"]) != 0, "the natural step was rejected")
+        if "ppo/steps" in metrics:
+            self._count("ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once")
+
+    def _count(self, stage: str, idle: bool, what: str) -> None:
+        self._idle[stage] = self._idle[stage] + 1 if idle else 0
+        if self._idle[stage] == self.patience:
+            rank_zero_warn(f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl")
+
+
+class ReportCallback(Callback):
+    """Evaluates the design after ``test`` and ``predict`` and writes the report into the run's folder.
+
+    Args:
+        folder: run folder; null takes it from the checkpoint's path, else from the logger.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+        self.report: Report | None = None
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the design on held-out cells."""
+        assert isinstance(pl_module, TwoStageModule)
+        if trainer.is_global_zero:
+            self._finish(judge(pl_module, self._learning_curves(trainer)), trainer)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the design to the cells of the file."""
+        assert isinstance(pl_module, TwoStageModule)
+        if trainer.is_global_zero:
+            self._finish(predict(pl_module, self._learning_curves(trainer)), trainer)
+
+    def _finish(self, made: tuple[Report, Any], trainer: Trainer) -> None:
+        self.report, predictions = made
+        run = self._run_folder(trainer)
+        folder = unused(run, "report")
+        path = self.report.write(folder)
+        predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
+        print(self.report.answer)
+        print(f"report: {path}")
+
+    def _run_folder(self, trainer: Trainer) -> Path:
+        if self.folder is not None:
+            return Path(self.folder)
+        if trainer.ckpt_path:
+            return run_folder(Path(trainer.ckpt_path))
+        return Path(trainer.log_dir or trainer.default_root_dir)
+
+    def _learning_curves(self, trainer: Trainer) -> pd.DataFrame | None:
+        path = self._run_folder(trainer) / "metrics.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The run that a checkpoint belongs to: the parent of ``checkpoints/``, else the checkpoint's own folder."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def unused(folder: Path, stem: str, ending: str = "") -> Path:
+    """``stem``, or ``stem_2``, ``stem_3``... in ``folder``: the first that does not exist yet."""
+    path, number = folder / f"{stem}{ending}", 2
+    while path.exists():
+        path, number = folder / f"{stem}_{number}{ending}", number + 1
+    return path

@@ -1,0 +1,237 @@
+"""From a file to the cells a twin learns from, episodes start from, and results are judged on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from anndata import AnnData
+from jsonargparse import lazy_instance
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from perturbrl.data.dataset import PerturbationDataset, load_dataset
+from perturbrl.data.preprocessing import Preprocessor
+from perturbrl.data.presets import canonical_label, detect_fields
+from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.envs.base import DigitalTwin
+from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.schema import CONTROL_LABEL, CellState, Expression
+from perturbrl.training.options import SyntheticOptions
+
+Part = Literal["train", "goal", "test", "all"]
+
+
+class PerturbationDataModule(LightningDataModule):
+    """Cells, target and what may be dosed. Everything learned here is learned from training cells only.
+
+    Args:
+        path: .h5ad, 10x .h5, 10x .mtx folder or .h5mu with control and perturbed cells; null where the twin is
+            a network and brings its own states.
+        target: where cells should go: a perturbation of the file, whose cells are held out of all fitting, or
+            an attractor of the network.
+        source: where cells start: the controls, another perturbation of the file, or an attractor.
+        preset: convention of the file's columns (scperturb, gears, arc, cpa); null recognises it by its values.
+        perturbation_key: obs column with the perturbations, instead of a preset.
+        control_value: label of control cells in that column.
+        cell_type_key: obs column with cell types.
+        batch_key: obs column with the technical batch.
+        size_factor_key: obs column with library sizes of the whole transcriptome.
+        synthetic: a simulated screen in place of a file.
+        split: which cells are held out for testing.
+        goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
+        n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
+        encoder: turns expression into cell states.
+        allowed_perturbations: the only perturbations that may be dosed; null allows all.
+        max_perturbations: different perturbations per cell and episode, at most; null is no limit.
+        min_dose: share of the dose range below which a dose counts as unused; null keeps the twin's own.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        target: str | None = None,
+        source: str = CONTROL_LABEL,
+        preset: str | None = None,
+        perturbation_key: str | None = None,
+        control_value: str | None = None,
+        cell_type_key: str | None = None,
+        batch_key: str | None = None,
+        size_factor_key: str | None = None,
+        synthetic: SyntheticOptions | None = None,
+        split: SplitStrategy = lazy_instance(HeldOutCells),
+        goal_fraction: float = 0.5,
+        n_top_genes: int | None = 2000,
+        encoder: Encoder = lazy_instance(PCAEncoder),
+        allowed_perturbations: list[str] | None = None,
+        max_perturbations: int | None = None,
+        min_dose: float | None = None,
+    ) -> None:
+        super().__init__()
+        if path is not None and synthetic is not None:
+            raise ConfigurationError(f"both data.path '{path}' and data.synthetic are given; give one of them")
+        self.path, self.synthetic = path, synthetic
+        self.target, self.source = target, source
+        self.keys = {
+            "preset": preset,
+            "perturbation_key": perturbation_key,
+            "control_value": control_value,
+            "cell_type_key": cell_type_key,
+            "batch_key": batch_key,
+            "size_factor_key": size_factor_key,
+        }
+        self.strategy, self.goal_fraction = split, goal_fraction
+        self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
+        self.encoder = encoder
+        self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
+        self.max_perturbations, self.min_dose = max_perturbations, min_dose
+        self.adata: AnnData | None = None
+        self.dataset: PerturbationDataset | None = None
+        self.split: Split | None = None
+        self._new_cells_allowed = False
+
+    @classmethod
+    def from_adata(cls, adata: AnnData, target: str | None, **options: Any) -> "PerturbationDataModule":
+        """The same on cells in memory; ``options`` are the constructor's."""
+        module = cls(target=target, **options)
+        module.adata = adata
+        return module
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether there are measured (or simulated) cells, rather than a network's own states."""
+        return self.path is not None or self.synthetic is not None or self.adata is not None
+
+    def setup(self, stage: str) -> None:
+        """Read the cells; at stage ``fit`` also split them and fit preprocessing and encoder on training cells.
+
+        Raises:
+            DataError: the file cannot be used (the message says why and what to do).
+        """
+        if not self.has_cells or (self.dataset is not None and stage != "fit"):
+            return
+        self.dataset = self._read()
+        self._new_cells_allowed = stage == "predict"
+        if self.split is None and not self._new_cells_allowed:
+            self._split(self.dataset)
+        if stage == "fit":
+            self._fit(self.dataset)
+
+    def _read(self) -> PerturbationDataset:
+        if self.path is not None:
+            return load_dataset(Path(self.path), **self.keys)
+        adata = self.adata if self.synthetic is None else simulate_screen(**vars(self.synthetic))
+        assert adata is not None
+        return PerturbationDataset.from_adata(adata, detect_fields(adata, **self.keys))
+
+    def _split(self, dataset: PerturbationDataset) -> None:
+        self.source = canonical_label(self.source, dataset.fields)
+        if self.source != CONTROL_LABEL:
+            dataset.require_label(self.source)
+        held: tuple[str, ...] = ()
+        if self.target is not None:
+            dataset.require_perturbations(at_least=2)
+            self.target = dataset.require_label(self.target)
+            if self.target == self.source:
+                raise ConfigurationError(f"source and target are both '{self.source}'; choose another target")
+            held = (self.target,)
+        self.split = self.strategy.split(dataset, hold_out=held, goal_fraction=self.goal_fraction)
+
+    def _fit(self, dataset: PerturbationDataset) -> None:
+        rows = self._split_now().train
+        self._split_now().require_train(rows)
+        self.preprocessor.fit(dataset, rows)
+        self.encoder.fit(self.preprocessor.transform(dataset, rows))
+
+    def _dataset_now(self) -> PerturbationDataset:
+        if self.dataset is None:
+            raise ConfigurationError("no cells are loaded: data.path is null; give data.path a file")
+        return self.dataset
+
+    def _split_now(self) -> Split:
+        if self.split is None:
+            raise ConfigurationError("no cells are loaded: data.path is null; give data.path a file")
+        return self.split
+
+    def training_cells(self) -> EncodedCells:
+        """All training cells in both spaces."""
+        dataset, rows = self._dataset_now(), self._split_now().train
+        expression = self.preprocessor.transform(dataset, rows)
+        labels = tuple(dataset.labels[rows])
+        return EncodedCells(self.encoder.encode(expression), expression, labels, tuple(self.genes))
+
+    @property
+    def genes(self) -> Sequence[str]:
+        """Genes kept, in the order of expression's columns."""
+        return self.preprocessor.genes
+
+    def rows(self, label: str, part: Part) -> np.ndarray:
+        """Row numbers of the cells with ``label`` in one part of the split."""
+        of_label = self._dataset_now().cells_of(label)
+        return of_label if part == "all" else np.intersect1d(of_label, getattr(self._split_now(), part))
+
+    def expression(self, label: str, part: Part) -> Expression:
+        """Log-normalised expression of the cells with ``label`` in one part of the split.
+
+        Raises:
+            DataError: there are none.
+        """
+        rows = self.rows(label, part)
+        if len(rows) == 0:
+            raise DataError(
+                f"no '{label}' cell is in the {part} part of the split; lower the held-out share or add cells"
+            )
+        return self.preprocessor.transform(self._dataset_now(), rows)
+
+    def cells(self, label: str, part: Part) -> CellState:
+        """Cell states of the cells with ``label`` in one part of the split.
+
+        Raises:
+            DataError: there are none.
+        """
+        device = next(self.encoder.buffers()).device
+        return self.encoder.encode(self.expression(label, part).to(device))
+
+    def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
+        """What may be dosed in ``twin`` under the limits given here."""
+        return twin.perturbations.restrict(
+            self.allowed_perturbations, min_dose=self.min_dose, max_perturbations=self.max_perturbations
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """One element: an epoch is one iteration of the optimiser."""
+        return DataLoader([0], batch_size=None)
+
+    test_dataloader = predict_dataloader = train_dataloader
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was learned and which cells it was learned from, as plain values."""
+        state: dict[str, Any] = {"target": self.target, "source": self.source}
+        if self.split is not None:
+            state["preprocessor"] = self.preprocessor.state_dict()
+            state["split"] = self.split.to_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned.
+
+        Raises:
+            CheckpointError: the file now holds other cells than the checkpoint was trained with, and the stage
+                is not ``predict``.
+        """
+        self.target, self.source = state["target"], state["source"]
+        if "split" not in state:
+            return
+        self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])
+        try:
+            self.split = Split.from_dict(state["split"], self._dataset_now())
+        except DataError as error:
+            if not self._new_cells_allowed:
+                raise CheckpointError(
+                    f"the checkpoint was trained on other cells than '{self.path}' holds ({error}); "
+                    "give the same file, or use predict for new cells"
+                ) from error

@@ -1,0 +1,154 @@
+"""Every option of the two-stage optimiser, documented where ``--help`` reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from perturbrl.errors import ConfigurationError
+
+Schedule = Literal["alternate", "warm_start", "trust_region_only", "ppo_only"]
+
+
+def _require(condition: bool, option: str, value: object, meaning: str) -> None:
+    if not condition:
+        raise ConfigurationError(f"{option} is {value!r}; give {meaning}")
+
+
+@dataclass(frozen=True)
+class SyntheticOptions:
+    """A simulated screen in place of a data file.
+
+    Args:
+        n_perturbations: genes perturbed one at a time.
+        n_genes: genes measured.
+        n_control: control cells.
+        cells_per_perturbation: cells of every perturbation and pair.
+        n_combinations: pairs of perturbations measured, too.
+        effect_size: length of every effect in the space of gene programs.
+        seed: of the simulation.
+    """
+
+    n_perturbations: int = 8
+    n_genes: int = 200
+    n_control: int = 200
+    cells_per_perturbation: int = 60
+    n_combinations: int = 4
+    effect_size: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """The actor and the critic.
+
+    Args:
+        hidden_sizes: widths of the hidden layers of both networks.
+        init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges.
+    """
+
+    hidden_sizes: Sequence[int] = (64, 64)
+    init_log_std: float = -0.5
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How experience is gathered.
+
+    Args:
+        n_cells: cells simulated side by side, over all processes.
+        horizon: steps of an episode.
+        steps: steps of every cell per iteration; null is one episode.
+        gamma: discount per step.
+        gae_lambda: decay of generalised advantage estimation.
+    """
+
+    n_cells: int = 1024
+    horizon: int = 1
+    steps: int | None = None
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+
+    def __post_init__(self) -> None:
+        _require(self.n_cells >= 1, "rollout.n_cells", self.n_cells, "at least 1")
+        _require(self.horizon >= 1, "rollout.horizon", self.horizon, "at least 1")
+        _require(self.steps is None or self.steps >= 1, "rollout.steps", self.steps, "at least 1, or null")
+        _require(0 < self.gamma <= 1, "rollout.gamma", self.gamma, "a number in (0, 1]")
+        _require(0 <= self.gae_lambda <= 1, "rollout.gae_lambda", self.gae_lambda, "a number in [0, 1]")
+
+
+@dataclass(frozen=True)
+class TrustRegionOptions:
+    """Stage 1, the natural-gradient step.
+
+    Args:
+        max_kl: hard limit on the mean KL of one step, in nats summed over action dimensions.
+        cg_damping: added to the Fisher matrix's diagonal, in the same units.
+        cg_max_steps: conjugate-gradient iterations, at most.
+        line_search_max_iter: backtracking steps, at most.
+        line_search_shrinking_factor: what each backtracking step multiplies the step by.
+        kl_scaling: length of the full step, by the undamped curvature or as the paper prints it.
+    """
+
+    max_kl: float = 0.5
+    cg_damping: float = 1.0
+    cg_max_steps: int = 10
+    line_search_max_iter: int = 10
+    line_search_shrinking_factor: float = 0.8
+    kl_scaling: Literal["undamped", "damped"] = "undamped"
+
+
+@dataclass(frozen=True)
+class PPOOptions:
+    """Stage 2, PPO epochs with a KL penalty.
+
+    Args:
+        epochs: passes over the batch per iteration.
+        minibatch_size: rows per gradient step, over all processes.
+        learning_rate: of Adam.
+        kl_coef: first weight of the KL penalty.
+        kl_coef_factor: what the weight is multiplied or divided by once per iteration.
+        target_kl: KL in nats that stage 2 may add to what stage 1 did.
+        kl_stop: stop before a minibatch whose KL exceeds that of stage 1 by ``kl_stop * target_kl``.
+        entropy_coef: weight of the entropy bonus.
+        clip_epsilon: clip the ratio to [1 - e, 1 + e]; null does not clip.
+        max_grad_norm: clip the gradient's norm; null does not clip.
+    """
+
+    epochs: int = 4
+    minibatch_size: int = 256
+    learning_rate: float = 1e-3
+    kl_coef: float = 1.0
+    kl_coef_factor: float = 1.5
+    target_kl: float = 0.05
+    kl_stop: float = 2.0
+    entropy_coef: float = 0.0
+    clip_epsilon: float | None = None
+    max_grad_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "ppo.epochs", self.epochs, "0 or more")
+        _require(self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "at least 1")
+        _require(self.kl_coef > 0, "ppo.kl_coef", self.kl_coef, "a positive number")
+        _require(self.kl_coef_factor > 1, "ppo.kl_coef_factor", self.kl_coef_factor, "a number above 1")
+        _require(self.target_kl > 0, "ppo.target_kl", self.target_kl, "a positive number of nats")
+
+
+@dataclass(frozen=True)
+class CriticOptions:
+    """The critic's own epochs.
+
+    Args:
+        epochs: passes over the batch per iteration.
+        minibatch_size: rows per gradient step, over all processes.
+        learning_rate: of Adam.
+        max_grad_norm: clip the gradient's norm; null does not clip.
+    """
+
+    epochs: int = 4
+    minibatch_size: int = 256
+    learning_rate: float = 1e-3
+    max_grad_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "critic.epochs", self.epochs, "0 or more")
+        _require(self.minibatch_size >= 1, "critic.minibatch_size", self.minibatch_size, "at least 1")

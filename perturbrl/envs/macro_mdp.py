@@ -56,7 +56,8 @@ def settle(
     for part in terminal:
         mass[part] = mass[part].sum() * _stationary(chain[part][:, part])
     kept = mass > 0
-    return StateDistribution(space.expand(codes[kept]), mass[kept])
+    rounding = start.probabilities.sum() / mass.sum()
+    return StateDistribution(space.expand(codes[kept]), mass[kept] * rounding)
 
 
 def _transition_matrix(space: StateSpace, codes: Codes) -> csr_matrix:

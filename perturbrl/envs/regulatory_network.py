@@ -115,11 +115,12 @@ class RegulatoryNetworkTwin(NetworkTwin):
                 f"with hill_n {hill_n:g} and hill_k {hill_k:g} the steady states {', '.join(lost)} of network "
                 f"'{self.network.name}' are not stable; try hill_n 3 and hill_k 0.5"
             )
-        limit = self.dynamics.largest_stable_step(self.steady_states)
-        if self.dynamics.dt >= limit:
+        limit = self.dynamics.step_limit
+        if self.dynamics.dt > limit:
             raise ConfigurationError(
-                f"dt is {self.dynamics.dt:g}, and the integration of network '{self.network.name}' is unstable "
-                f"from {limit:.3g} on; choose a smaller dt (a fifth of the smallest tau is accurate)"
+                f"dt is {self.dynamics.dt:g}, above the smallest time constant {limit:g} of network "
+                f"'{self.network.name}', so the integration is unstable; choose a smaller dt (a fifth of it is "
+                "accurate)"
             )
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:

@@ -113,10 +113,15 @@ class PerturbationDataset:
         """Labels that name two perturbations or more."""
         return tuple(label for label in self.perturbations if len(components(label)) > 1)
 
-    @cached_property
+    @property
     def control_cells(self) -> CellIndex:
         """Rows of the untreated cells."""
-        return np.flatnonzero(self.labels == CONTROL_LABEL)
+        return self._rows[CONTROL_LABEL]
+
+    @cached_property
+    def _rows(self) -> dict[str, np.ndarray]:
+        groups = self.adata.obs.groupby(PERTURBATION_OBS, observed=True).indices
+        return {str(label): rows for label, rows in groups.items()}
 
     @cached_property
     def size_factors(self) -> np.ndarray:
@@ -142,7 +147,7 @@ class PerturbationDataset:
         """
         if canonical_label(label, self.fields) == CONTROL_LABEL:
             return self.control_cells
-        return np.flatnonzero(self.labels == self.require_label(label))
+        return self._rows[self.require_label(label)]
 
     def require_label(self, target: str) -> str:
         """Return the canonical spelling of a measured perturbation.

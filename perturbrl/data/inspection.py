@@ -1,5 +1,6 @@
 """What is in a file, what is wrong with it, and what can be done with it."""
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +97,9 @@ class Inspection:
             facts += [
                 ("control", f"'{self.fields.control_value}', {self.control_cells:,} cells"),
                 ("perturbations", f"{singles} single, {len(self.perturbations) - singles} combinations"),
-                ("target genes", self._targets()),
             ]
+        if self.perturbations:
+            facts.append(("target genes", self._targets()))
         facts += [(key, _levels(levels)) for key, levels in self.covariates.items()]
         return facts + [("also measured", modality) for modality in self.modalities]
 
@@ -154,6 +156,12 @@ def inspect_dataset(
     return _with_labels(Path(path), adata, PerturbationDataset.from_adata(adata, fields))
 
 
+_UNLABELLED: Final = (
+    "nothing until the labels are known; where all cells are untreated, give their column as "
+    "perturbation_key and their label as control_value, and an encoder can be fitted"
+)
+
+
 def _without_labels(file: str, adata: AnnData, problem: str) -> Inspection:
     return Inspection(
         file=file,
@@ -169,7 +177,7 @@ def _without_labels(file: str, adata: AnnData, problem: str) -> Inspection:
         modalities=_modalities(adata),
         measured_targets=(),
         problems=(problem,),
-        uses=("nothing until its perturbation labels are known",),
+        uses=(_UNLABELLED,),
     )
 
 
@@ -199,7 +207,11 @@ def _value_source(adata: AnnData) -> str:
 
 
 def _modalities(adata: AnnData) -> tuple[str, ...]:
-    return tuple(f"obsm['{key}'], {np.shape(values)[1]:,} columns" for key, values in adata.obsm.items())
+    return tuple(
+        f"obsm['{key}'], {np.shape(values)[1]:,} columns"
+        for key, values in adata.obsm.items()
+        if not key.startswith("X_")  # by convention an embedding of X
+    )
 
 
 def _size_factors(dataset: PerturbationDataset) -> str:
@@ -256,7 +268,7 @@ def _confounded(dataset: PerturbationDataset) -> list[str]:
         alone = [str(level) for level, share in treated.items() if share == 1]
         if without:
             problems.append(
-                f"no control cells at {key} {_some(without)}: its effect and the perturbation's mix"
+                f"no control cells at {key} {_some(without)}: its effect cannot be told from theirs"
             )
         if alone:
             problems.append(f"only control cells at {key} {_some(alone)}: no response was measured there")
@@ -276,16 +288,13 @@ def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
     return [
         *uses,
         "design (ReachCellState): yes, for example perturbrl fit --config configs/gene_screen.yaml "
-        f'--data.path {path} --data.target "{_example_target(dataset)}"',
+        f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"',
     ]
 
 
 def _example_target(dataset: PerturbationDataset) -> str:
     """Prefer a combination whose components are measured alone, so that the answer can be judged."""
-    explained = _explained(dataset)
-    return (explained or dataset.combinations or dataset.perturbations)[0]
-
-
-def _explained(dataset: PerturbationDataset) -> tuple[str, ...]:
     singles = set(dataset.singles)
-    return tuple(label for label in dataset.combinations if set(components(label)) <= singles)
+    explained = tuple(label for label in dataset.combinations if set(components(label)) <= singles)
+    candidates = explained or dataset.combinations or dataset.perturbations
+    return max(candidates, key=lambda label: len(dataset.cells_of(label)))

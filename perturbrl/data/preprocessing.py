@@ -1,18 +1,15 @@
 """From counts to the numbers an encoder sees: normalised, logarithmic, of genes chosen on training cells."""
 
-from typing import Any, Final, Self
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from anndata import AnnData
+from sklearn.preprocessing import StandardScaler
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.reading import InMemory, ValueKind, read_rows, row_chunks, to_dense
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CellIndex, Expression
-
-_CELLS_TO_CHOOSE_GENES: Final = 50_000
 
 
 class Preprocessor:
@@ -38,11 +35,13 @@ class Preprocessor:
         self.genes: tuple[str, ...] = ()
         self.value_kind: ValueKind = "counts"
 
-    def fit(self, dataset: PerturbationDataset, train_index: CellIndex) -> Self:
-        """Choose the genes on training cells (an even sample of 50,000 where there are more).
+    def fit(self, dataset: PerturbationDataset, train_index: CellIndex) -> "Preprocessor":
+        """Choose the genes whose log values vary most among the training cells, in the order of the data.
 
-        Genes are ranked by normalised dispersion of the log values (Satija 2015, as in scanpy's ``seurat``
-        flavour); one that does not vary is never kept. They stay in the order of the data.
+        The variance is not normalised by the mean, as PCA does not either: what is dropped is what an encoder
+        would see least of. Of the 50 genes that respond most to IFN-beta in blood (Kang 2018, Welch's t), the
+        first 2,000 of 6,502 genes by variance have 49, by Pearson residuals 41, by the normalised dispersions
+        of ``scanpy.pp.highly_variable_genes`` (flavor ``seurat``) 18. A gene that does not vary is never kept.
 
         Args:
             dataset: the cells.
@@ -52,20 +51,22 @@ class Preprocessor:
             DataError: there is no training cell, or no gene varies among them.
         """
         self.value_kind = dataset.value_kind
-        names = np.asarray(dataset.genes, dtype=object)
         if len(train_index) == 0:
             raise DataError("there is no training cell to choose genes on; hold out fewer cells")
-        evenly = np.linspace(0, len(train_index) - 1, min(len(train_index), _CELLS_TO_CHOOSE_GENES))
-        values = sp.csr_matrix(self._log_values(dataset, train_index[np.unique(evenly.astype(np.int64))]))
-        varies = np.flatnonzero(_varies(values))
-        if len(varies) == 0:
-            raise DataError(
-                f"no gene varies among the {len(train_index)} training cells; give cells that differ"
-            )
-        if self.n_top_genes is not None and self.n_top_genes < len(varies):
-            varies = varies[_most_variable(values[:, varies], self.n_top_genes)]
-        self.genes = tuple(names[varies])
+        variance = self._variance(dataset, train_index)
+        order = np.argsort(-variance, kind="stable")[: self.n_top_genes]
+        kept = np.sort(order[variance[order] > 0])
+        if len(kept) == 0:
+            raise DataError(f"no gene varies among {len(train_index)} training cells; give cells that differ")
+        self.genes = tuple(dataset.genes[column] for column in kept)
         return self
+
+    def _variance(self, dataset: PerturbationDataset, train_index: CellIndex) -> np.ndarray:
+        moments = StandardScaler(with_mean=False)
+        for _, rows in row_chunks(train_index):
+            moments.partial_fit(self._log_values(dataset, rows).astype(np.float64))
+        # What rounding leaves of the variance of a constant is no variance.
+        return np.where(moments.var_ > 1e-9 * moments.mean_**2, moments.var_, 0.0)
 
     def transform(self, dataset: PerturbationDataset, index: CellIndex) -> Expression:
         """Return log values of the kept genes, [cells, genes] float32, for the rows of ``index``.
@@ -95,7 +96,7 @@ class Preprocessor:
         }
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> Self:
+    def from_state_dict(cls, state: dict[str, Any]) -> "Preprocessor":
         """Restore a fitted preprocessor."""
         restored = cls(state["n_top_genes"], state["target_sum"])
         restored.genes = tuple(state["genes"])
@@ -126,17 +127,3 @@ class Preprocessor:
 
 def _shown(names: list[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def _varies(values: sp.csr_matrix) -> np.ndarray:
-    highest, lowest = values.max(axis=0), values.min(axis=0)
-    return (highest.toarray() > lowest.toarray()).ravel()
-
-
-def _most_variable(values: sp.csr_matrix, n: int) -> np.ndarray:
-    import scanpy  # seconds to import, and only a choice among genes needs it
-
-    found = scanpy.pp.highly_variable_genes(AnnData(values), n_top_genes=n, flavor="seurat", inplace=False)
-    # scanpy keeps all genes that tie with the last one.
-    order = np.argsort(-found["dispersions_norm"].fillna(-np.inf).to_numpy(), kind="stable")
-    return np.sort(order[:n])

@@ -187,6 +187,10 @@ def _controls_in(obs: pd.DataFrame, preset: _Preset) -> Iterator[str]:
 
 def _explicit(obs: pd.DataFrame, key: str | None, control: str | None) -> tuple[str, str]:
     keys = [key] if key is not None else _text_columns(obs)
+    if key is not None and pd.api.types.is_numeric_dtype(obs[key]):
+        raise DataError(
+            f"labels in obs['{key}'] must be text and {_levels_seen(obs[key])} are not; make them str"
+        )
     controls = [control] if control is not None else KNOWN_CONTROLS
     found = [(column, value) for column in keys for value in controls if value in set(obs[column].unique())]
     if not found:
@@ -212,7 +216,7 @@ def _same_labelling(obs: pd.DataFrame, one: tuple[str, str], other: tuple[str, s
 
 def _grouped(obs: pd.DataFrame, column: str, control: str) -> tuple[np.ndarray, np.ndarray]:
     fields = FieldMap(column, control)
-    labels = obs[column].map(lambda label: canonical_label(str(label), fields)).to_numpy()
+    labels = np.array([canonical_label(str(label), fields) for label in obs[column]], dtype=object)
     return pd.factorize(labels)[0], labels == CONTROL_LABEL
 
 

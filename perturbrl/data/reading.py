@@ -1,5 +1,6 @@
 """Read cells from a file, say in one sentence what is wrong with it, and tell counts from log values."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -21,7 +22,7 @@ ValueKind: TypeAlias = Literal["counts", "log1p", "normalised"]
 FileKind: TypeAlias = Literal["h5ad", "h5mu", "10x"]
 
 CHUNK: Final = 4096  # rows in memory at a time
-_KIND_ROWS: Final = 256
+_KIND_ROWS: Final = 128
 _LARGEST_LOG: Final = 15.0  # log1p of 3e6: more than any log-normalised value
 _READ_ERRORS: Final = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError)
 _FORMATS: Final = ".h5ad, .h5mu, a 10x .h5 or a 10x folder with matrix.mtx"
@@ -104,7 +105,9 @@ def _read_h5mu(path: Path) -> AnnData:
 def _read_10x(path: Path) -> AnnData:
     import scanpy  # seconds to import, and only this format needs it
 
-    adata: AnnData = scanpy.read_10x_h5(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Variable names are not unique")
+        adata: AnnData = scanpy.read_10x_h5(path)
     adata.var_names_make_unique()
     return adata
 

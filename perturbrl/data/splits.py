@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.presets import components
@@ -149,7 +150,7 @@ class SplitStrategy(ABC):
             ConfigurationError: a fraction is out of range.
         """
         _check_fractions(goal_fraction)
-        is_target = np.isin(dataset.labels, [dataset.require_label(label) for label in hold_out])
+        is_target = _target_cells(dataset, hold_out)
         held = self.held_out(dataset, is_target)
         goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
         rest = ~(held.test | held.unused | is_target)
@@ -229,8 +230,8 @@ class HeldOutPerturbations(SplitStrategy):
         }
         if not set(free) - outside:
             raise DataError(
-                f"with {len(outside) or 'the only'} of {len(dataset.perturbations)} perturbations held out, "
-                "none is left to learn from; hold out fewer"
+                f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
+                "hold out fewer, or choose HeldOutCells"
             )
         return HeldOut(
             _cells_of(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),
@@ -359,14 +360,24 @@ def draw(
         purpose: keeps draws with the same seed independent.
     """
     drawn = np.zeros(dataset.n_cells, dtype=bool)
-    for label in set(dataset.labels[among]) if fraction > 0 else ():
-        rows = np.flatnonzero(among & (dataset.labels == label))
-        order = np.argsort(
-            _hashes([dataset.barcodes[row] for row in rows], f"{seed}/{purpose}"), kind="stable"
-        )
-        n = min(max(_share(fraction, len(rows)), 1), len(rows) - 1)
-        drawn[rows[order[:n]]] = True
+    rows = np.flatnonzero(among)
+    if fraction == 0 or len(rows) == 0:
+        return drawn
+    codes = pd.factorize(dataset.labels[rows])[0]
+    hashes = _hashes([dataset.barcodes[row] for row in rows], f"{seed}/{purpose}")
+    sizes = np.bincount(codes)
+    wanted = np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), 1), sizes - 1)
+    rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    drawn[rows[np.lexsort((hashes, codes))[rank < np.repeat(wanted, sizes)]]] = True
     return drawn
+
+
+def _target_cells(dataset: PerturbationDataset, hold_out: Sequence[str]) -> CellFlags:
+    for label in hold_out:
+        n = len(dataset.cells_of(dataset.require_label(label)))
+        if n < 2:
+            raise DataError(f"'{label}' has {n} cell; a target needs one to define the goal and one to judge")
+    return _cells_of(dataset, map(dataset.require_label, hold_out))
 
 
 def _judging_controls(dataset: PerturbationDataset, fraction: float, seed: int) -> CellFlags:

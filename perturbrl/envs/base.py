@@ -153,11 +153,14 @@ class Task(FittedModule, ABC):
 class CellStateEnv(EnvBase):
     """TorchRL environment of ``n_cells`` cells side by side: twin x task x horizon.
 
+    The end of the horizon terminates an episode, it does not truncate it: dosing has a last step, and the
+    observation says how much time is left. Bootstrapping beyond it would rest on states never visited.
+
     Args:
         twin: the dynamics.
         task: the goal.
         space: what may be dosed, a restriction of ``twin.perturbations``; all of it by default.
-        horizon: steps after which an episode is truncated.
+        horizon: steps of an episode.
         n_cells: cells simulated by this process.
         first_cell: index of this process's first cell among all processes' cells.
         total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
@@ -247,8 +250,7 @@ class CellStateEnv(EnvBase):
         following = self.twin.transition(state, self.space.expand(dose), noise)
         reward = self.task.reward(state, dose, following, goal, used & ~before)
         count = tensordict[schema.STEP_COUNT] + 1
-        terminated = self.task.is_terminal(following, goal)[:, None]
-        truncated = (count >= self.horizon) & ~terminated
+        over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
         return self._pack(
             following,
             goal,
@@ -256,7 +258,7 @@ class CellStateEnv(EnvBase):
             used,
             count,
             reward=reward[:, None],
-            done=terminated | truncated,
-            terminated=terminated,
-            truncated=truncated,
+            done=over,
+            terminated=over,
+            truncated=torch.zeros_like(over),
         )

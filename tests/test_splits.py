@@ -1,0 +1,252 @@
+from pathlib import Path
+
+import jsonargparse
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.presets import components, detect_fields
+from perturbrl.data.splits import (
+    PARTS,
+    HeldOutCells,
+    HeldOutCellTypes,
+    HeldOutCombinations,
+    HeldOutPerturbations,
+    Split,
+    SplitStrategy,
+    draw,
+)
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.errors import ConfigurationError, DataError, LeakageError
+
+
+def screen(
+    n_perturbations: int = 6, n_combinations: int = 6, cells: int = 10, seed: int = 0
+) -> PerturbationDataset:
+    adata = simulate_screen(n_perturbations, 12, 30, cells, n_combinations, seed=seed)
+    adata.obs["cell_type"] = np.where(np.arange(adata.n_obs) % 3 == 0, "T", "B")
+    return PerturbationDataset.from_adata(adata, detect_fields(adata))
+
+
+DATASET = screen()
+STRATEGIES = [
+    HeldOutCells(0.3, validation_fraction=0.2),
+    HeldOutPerturbations(0.3, validation_fraction=0.1),
+    HeldOutPerturbations(perturbations=["GENE0001"]),
+    HeldOutCombinations(2, fraction=0.5),
+    HeldOutCombinations(1, fraction=0.3, validation_fraction=0.1),
+    HeldOutCombinations(0, fraction=0.3),
+    HeldOutCellTypes(["T"]),
+]
+
+
+def named(split: Split, part: str) -> set[str]:
+    return {split.barcodes[row] for row in getattr(split, part)}
+
+
+def labels_in(dataset: PerturbationDataset, rows: np.ndarray) -> set[str]:
+    return set(dataset.labels[rows])
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("hold_out", [(), ("GENE0000+GENE0004",), ("GENE0002", "GENE0000")])
+def test_every_split_keeps_its_promises(strategy: SplitStrategy, hold_out: tuple[str, ...]) -> None:
+    hold_out = (
+        tuple(label for label in hold_out if label in DATASET.perturbations) or DATASET.combinations[:1]
+    )
+    split = strategy.split(DATASET, hold_out, goal_fraction=0.4)
+    parts = np.concatenate([getattr(split, part) for part in PARTS])
+    assert len(parts) == len(set(parts)) <= DATASET.n_cells
+    assert all((np.diff(getattr(split, part)) > 0).all() for part in PARTS)
+    assert labels_in(DATASET, split.goal) == set(hold_out)
+    for label in hold_out:
+        cells = set(DATASET.cells_of(label))
+        assert len(cells & set(split.goal)) == 4
+        assert cells <= set(split.goal) | set(split.test)
+    assert not labels_in(DATASET, split.train) & (set(hold_out) | set(split.held_out_perturbations))
+    assert labels_in(DATASET, split.train) | set(split.held_out_perturbations) == set(DATASET.labels)
+    assert "control" in labels_in(DATASET, split.train) & labels_in(DATASET, split.test)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_the_seed_and_the_cells_decide_and_not_their_order(strategy: SplitStrategy) -> None:
+    order = np.random.default_rng(1).permutation(DATASET.n_cells)
+    shuffled = PerturbationDataset.from_adata(DATASET.adata[order].copy(), DATASET.fields)
+    target = DATASET.combinations[:1]
+    first, again, other = (
+        s.split(d, target) for s, d in ((strategy, DATASET), (strategy, DATASET), (strategy, shuffled))
+    )
+    for part in PARTS:
+        np.testing.assert_array_equal(getattr(first, part), getattr(again, part))
+        assert named(first, part) == named(other, part)
+
+
+def test_another_seed_gives_another_split() -> None:
+    assert named(HeldOutCells(seed=0).split(DATASET), "test") != named(
+        HeldOutCells(seed=1).split(DATASET), "test"
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.0, 0.99), st.integers(0, 5))
+def test_a_draw_takes_the_share_of_every_label_and_leaves_one_cell_on_each_side(
+    fraction: float, seed: int
+) -> None:
+    among = np.arange(DATASET.n_cells) % 4 > 0
+    drawn = draw(DATASET, among, fraction, seed, "test")
+    assert not (drawn & ~among).any()
+    for label in set(DATASET.labels):
+        rows = among & (DATASET.labels == label)
+        expected = min(max(int(np.floor(fraction * rows.sum() + 0.5)), 1), rows.sum() - 1) if fraction else 0
+        assert drawn[rows].sum() == expected
+
+
+def test_draws_for_different_purposes_are_independent() -> None:
+    everything = np.ones(DATASET.n_cells, dtype=bool)
+    test, goal = (draw(DATASET, everything, 0.5, 0, purpose) for purpose in ("test", "goal"))
+    assert 0.3 < (test == goal).mean() < 0.7
+
+
+def test_held_out_cells_cover_the_data_and_judge_every_label() -> None:
+    split = HeldOutCells(0.2).split(DATASET)
+    assert len(split.train) + len(split.test) == DATASET.n_cells
+    assert labels_in(DATASET, split.test) == labels_in(DATASET, split.train) == set(DATASET.labels)
+    assert len(split.test) == 0.2 * DATASET.n_cells
+    assert split.held_out_perturbations == ()
+    assert len(split.validation) == len(split.goal) == 0
+
+
+def test_a_held_out_perturbation_takes_its_combinations_along() -> None:
+    split = HeldOutPerturbations(perturbations=["GENE0001"]).split(DATASET)
+    expected = {label for label in DATASET.perturbations if "GENE0001" in components(label)}
+    assert len(expected) > 1
+    assert set(split.held_out_perturbations) == expected == labels_in(DATASET, split.test) - {"control"}
+
+
+def test_at_least_one_perturbation_is_held_out_and_one_left() -> None:
+    assert HeldOutPerturbations(0.0).split(DATASET).held_out_perturbations
+    with pytest.raises(DataError, match="holding out all 1 measured perturbations leaves none to learn"):
+        HeldOutPerturbations().split(screen(1, 0))
+    with pytest.raises(DataError, match="no cell has the perturbation 'GENE9'"):
+        HeldOutPerturbations(perturbations=["GENE9"]).split(DATASET)
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_exactly_so_many_components_of_a_held_out_combination_are_seen(seen: int, seed: int) -> None:
+    split = HeldOutCombinations(seen, fraction=0.3, seed=seed).split(DATASET)
+    learned = labels_in(DATASET, split.train)
+    judged = labels_in(DATASET, split.test) - {"control"}
+    assert judged
+    for label in judged:
+        assert len(components(label)) == 2
+        unseen = set(components(label)) - learned
+        assert len(unseen) == 2 - seen
+        assert not any(unseen & set(components(known)) for known in learned)
+    left_out = set(DATASET.perturbations) - learned - judged
+    assert not left_out & labels_in(DATASET, np.concatenate([split.test, split.goal, split.validation]))
+    assert bool(left_out) == (seen < 2)
+
+
+def test_named_combinations_are_the_ones_held_out() -> None:
+    target = DATASET.combinations[2]
+    split = HeldOutCombinations(2, combinations=[target]).split(DATASET)
+    assert split.held_out_perturbations == (target,)
+
+
+def test_combinations_that_cannot_be_held_out() -> None:
+    with pytest.raises(DataError, match="no combination of the 0 measured has 2 components"):
+        HeldOutCombinations().split(screen(4, 0))
+    pair = DATASET.combinations[0]
+    with pytest.raises(DataError, match=rf"{components(pair)[0]}.* has 2 components that are measured alone"):
+        HeldOutCombinations(2, combinations=[pair]).split(DATASET, hold_out=[components(pair)[0]])
+    everything = screen(3, 3)
+    with pytest.raises(DataError, match="cannot all have 1 components seen at once"):
+        HeldOutCombinations(1, combinations=list(everything.combinations)).split(everything)
+
+
+def test_a_held_out_cell_type_keeps_its_control_cells_in_training() -> None:
+    split = HeldOutCellTypes(["T"]).split(DATASET)
+    types = DATASET.cell_types
+    perturbed = DATASET.labels != "control"
+    assert set(np.flatnonzero((types == "T") & perturbed)) <= set(split.test)
+    assert not ((types == "T") & perturbed)[split.train].any()
+    assert ((types == "T") & ~perturbed)[split.train].any()
+    with pytest.raises(DataError, match=r"no cell type \['NK'\]; choose among \['B', 'T'\]"):
+        HeldOutCellTypes(["NK"]).split(DATASET)
+
+
+def test_a_target_needs_two_cells() -> None:
+    lonely = screen(2, 1, cells=1)
+    with pytest.raises(DataError, match="'GENE0000' has 1 cell; a target needs one to define the goal"):
+        HeldOutCells().split(lonely, ["GENE0000"])
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 2.0])
+def test_fractions_out_of_range(fraction: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"give a share of cells in \[0, 1\)"):
+        HeldOutCells(fraction)
+    with pytest.raises(ConfigurationError, match="share of cells"):
+        HeldOutCells().split(DATASET, DATASET.perturbations[:1], goal_fraction=fraction)
+
+
+def test_learning_from_a_held_out_cell_is_a_leak() -> None:
+    split = HeldOutCells(validation_fraction=0.1).split(DATASET, DATASET.combinations[:1])
+    assert split.require_train(split.train[:5]) is not None
+    for part in ("validation", "test", "goal"):
+        row = int(getattr(split, part)[0])
+        assert split.part_of(row) == part
+        with pytest.raises(
+            LeakageError, match=rf"1 of 2 cells .*first: {DATASET.barcodes[row]}, part {part}"
+        ):
+            split.require_train(np.array([split.train[0], row]))
+    unused = HeldOutCombinations(1).split(DATASET)
+    rows = np.setdiff1d(np.arange(DATASET.n_cells), np.concatenate([getattr(unused, part) for part in PARTS]))
+    with pytest.raises(LeakageError, match="part unused"):
+        unused.require_train(rows)
+
+
+def test_parts_that_overlap_are_refused() -> None:
+    rows, none = np.array([0, 1]), np.array([], dtype=np.int64)
+    with pytest.raises(LeakageError, match="two parts"):
+        Split("mine", 0, train=rows, validation=none, test=rows[1:], goal=none, barcodes=("a", "b"))
+
+
+def test_a_saved_split_finds_its_cells_in_any_order(tmp_path: Path) -> None:
+    split = HeldOutPerturbations(seed=3, validation_fraction=0.1).split(DATASET, DATASET.perturbations[:1])
+    split.save(tmp_path / "split.json")
+    backwards = PerturbationDataset.from_adata(DATASET.adata[::-1].copy(), DATASET.fields)
+    loaded = Split.load(tmp_path / "split.json", backwards)
+    assert (loaded.name, loaded.seed) == ("HeldOutPerturbations", 3)
+    assert loaded.held_out_perturbations == split.held_out_perturbations
+    assert all(named(loaded, part) == named(split, part) for part in PARTS)
+
+
+def test_a_split_of_other_cells_or_no_split_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    HeldOutCells().split(DATASET).save(path)
+    part = PerturbationDataset.from_adata(DATASET.adata[5:].copy(), DATASET.fields)
+    with pytest.raises(DataError, match="cells that the data do not have"):
+        Split.load(path, part)
+    for content in ("{", "[]", '{"name": "x"}'):
+        path.write_text(content)
+        with pytest.raises(DataError, match="not a split that perturbrl saved"):
+            Split.load(path, DATASET)
+
+
+class Options:
+    def __init__(self, split: SplitStrategy) -> None:
+        self.split = split
+
+
+@pytest.mark.parametrize(
+    "strategy", [HeldOutCombinations(1, combinations=["A+B"]), HeldOutCellTypes(["NK"], seed=4)]
+)
+def test_strategies_are_named_by_class_path(strategy: SplitStrategy) -> None:
+    parser = jsonargparse.ArgumentParser()
+    parser.add_class_arguments(Options, "data")
+    options = {"class_path": f"perturbrl.data.splits.{type(strategy).__name__}", "init_args": vars(strategy)}
+    parsed = parser.instantiate(parser.parse_object({"data": {"split": options}}))
+    assert parsed.data.split == strategy

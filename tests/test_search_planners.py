@@ -5,6 +5,7 @@ from tensordict import TensorDict
 from perturbrl.envs.base import DigitalTwin
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.envs.task_suite import reprogramming_task
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import simulate
@@ -41,6 +42,21 @@ class LockAndKey(DigitalTwin):
         lock = 0.2 * state[:, 1] + 1.5 * dose[:, 0]
         moved = state[:, 0] - 0.1 * dose[:, 0] + dose[:, 1] * (state[:, 1] > 0.75)
         return torch.stack((moved, lock), 1) + self.noise_scale * noise
+
+
+class Pushed(LockAndKey):
+    """Cells that a hidden push moves away in the step after the first dose, as no open-loop plan expects."""
+
+    relaxation_steps = 0
+
+    def __init__(self):
+        super().__init__()
+        self.perturbations = PerturbationSpace(("left", "right"), 0.0, 1.0)
+        self.push = 0.0
+
+    def transition(self, state, dose, noise):
+        step = dose[:, 1] - dose[:, 0] + self.push
+        return torch.stack((state[:, 0] + step, state[:, 1]), 1)
 
 
 def problem_of(twin, goal_cells, horizon=1, space=None, **prices):
@@ -133,7 +149,38 @@ def test_lookahead_does_nothing_where_every_dose_costs_too_much():
     expensive = problem_of(problem.twin, problem.goal_cells, cost_l1=10.0)
     planner = Lookahead()
     assert planner.plan(expensive)
-    assert not planner.schedule.any()
+    assert not simulate(expensive, planner, problem.twin.start_cells).doses.any()
+
+
+def test_lookahead_plans_apart_for_cells_in_different_states():
+    """Half of the cells stand beyond the goal: they need the opposite dose."""
+    twin = Pushed()
+    problem = problem_of(twin, torch.tensor([[1.0, 0.0]]).expand(60, 2), goal="centroid")
+    start = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).repeat(20, 1)
+    planner = Lookahead(depth=1)
+    assert planner.plan(problem)
+    result = simulate(problem, planner, start)
+    torch.testing.assert_close(result.final, torch.tensor([[1.0, 0.0]]).expand(40, -1))
+    torch.testing.assert_close(result.doses[:2, 0], torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    blind = Lookahead(depth=1, n_groups=1)
+    assert blind.plan(problem)
+    assert float(simulate(problem, blind, start).success.float().mean()) < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "low", "high"), [(2, 0.0, 0.02), (3, 0.97, 1.0)])
+def test_lookahead_meets_the_exact_success_of_its_depth_on_a_deceptive_task(depth, low, high):
+    """Task D1 of the suite: exact dynamic programming gives depths 1 and 2 a success of 0, depth 3 .9998."""
+    suite = reprogramming_task("D1")
+    twin = suite.boolean_twin()
+    problem = problem_of(
+        twin, twin.attractors()[suite.target], suite.horizon, goal="centroid", cost_per_perturbation=1e-3
+    )
+    planner = Lookahead(depth, max_sequences=225)
+    assert planner.plan(problem)
+    result = simulate(problem, planner, twin.initial_state(200))
+    assert low <= float(result.success.float().mean()) <= high
+    assert suite.best_success()[-1] >= low
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -158,21 +205,6 @@ def test_search_is_seeded():
     assert search.plan(problem)
     assert other.plan(problem)
     torch.testing.assert_close(search.schedule, other.schedule, rtol=0, atol=0)
-
-
-class Pushed(LockAndKey):
-    """Cells that a hidden push moves away in the step after the first dose, as no open-loop plan expects."""
-
-    relaxation_steps = 0
-
-    def __init__(self):
-        super().__init__()
-        self.perturbations = PerturbationSpace(("left", "right"), 0.0, 1.0)
-        self.push = 0.0
-
-    def transition(self, state, dose, noise):
-        step = dose[:, 1] - dose[:, 0] + self.push
-        return torch.stack((state[:, 0] + step, state[:, 1]), 1)
 
 
 def test_feedback_corrects_what_an_open_loop_plan_cannot():
@@ -226,10 +258,11 @@ def test_exhaustive_search_refuses_what_it_cannot_finish():
     assert ExhaustiveSearch(max_size=2, budget=1 + 6 * 2).plan(limited)
 
 
-def test_discrete_actions_are_left_to_others():
+def test_only_lookahead_treats_discrete_actions():
     space = PerturbationSpace(("open", "push"), discrete=True)
     problem = problem_of(LockAndKey(), START + 1.0, 2, space)
-    assert not any(planner.plan(problem) for planner in search_planners())
+    able = {planner.name for planner in search_planners() if planner.plan(problem)}
+    assert able == {"lookahead"}
 
 
 @pytest.mark.parametrize(
@@ -242,5 +275,5 @@ def test_discrete_actions_are_left_to_others():
     ],
 )
 def test_impossible_options_are_errors(make):
-    with pytest.raises(ConfigurationError, match="give at"):
+    with pytest.raises(ConfigurationError, match="give"):
         make()

@@ -25,6 +25,8 @@ Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedul
 """Doses, or the integers of discrete actions."""
 
 SEARCH_CELLS: Final = 32
+EXPECTED_USED: Final = 3
+ELITE_SHARE: Final = 20
 _ROWS: Final = 1 << 16
 
 
@@ -174,26 +176,28 @@ def _groups(features: Float[Tensor, "cells features"], n_groups: int, seed: int)
 class CrossEntropySearch(_OpenLoop):
     """Cross-entropy search over whole schedules, fixed before the first dose.
 
-    Schedules are drawn from independent normal distributions inside the dose box; mean and spread move to
-    those of the best. The returned schedule is the best one ever drawn, doing nothing included.
+    Each schedule uses every perturbation with a probability of its own and doses the used ones by independent
+    normal distributions inside the dose box; probabilities, means and spreads move to those of the best
+    schedules. Starting from few perturbations per schedule keeps the search from drowning in hundreds of
+    small doses. The result is the best schedule ever drawn, doing nothing included.
 
     Args:
         n_iterations: rounds.
-        population: schedules per round.
-        n_elite: schedules that the distribution is refitted to.
+        population: schedules per round; by default 5 per perturbation, at least 256 and at most 1,024. The
+            distribution is refitted to the best twentieth.
 
-    Source: Rubinstein & Kroese 2004; de Boer 2005, "A tutorial on the cross-entropy method".
+    Source: de Boer 2005, "A tutorial on the cross-entropy method".
     """
 
     name = "cem"
 
-    def __init__(self, n_iterations: int = 20, population: int = 256, n_elite: int = 24) -> None:
-        if not 2 <= n_elite <= population or n_iterations < 1:
+    def __init__(self, n_iterations: int = 40, population: int | None = None) -> None:
+        if n_iterations < 1 or (population is not None and population < 2 * ELITE_SHARE):
             raise ConfigurationError(
-                f"cross-entropy search got {n_iterations} rounds of {population} with {n_elite} elites; give "
-                "at least 1 round and 2 elites, and no more elites than schedules"
+                f"cross-entropy search got {n_iterations} rounds of {population} schedules; give at least 1 "
+                f"round and {2 * ELITE_SHARE} schedules"
             )
-        self.n_iterations, self.population, self.n_elite = n_iterations, population, n_elite
+        self.n_iterations, self.population = n_iterations, population
 
     def schedule_for(self, problem: DesignProblem) -> Schedule:
         """The best schedule found."""
@@ -203,18 +207,44 @@ class CrossEntropySearch(_OpenLoop):
     def search(self, value: ScheduleValue, first: Schedule, generator: Generator) -> Schedule:
         """The best schedule found from ``first``, which is the mean of the first round."""
         space = value.problem.space
-        half = (space.high - space.low) / 2
-        mean, spread = first, half.expand_as(first)
+        law = _ScheduleLaw(space, first)
+        n = self.population or min(1024, max(256, 5 * space.n_perturbations))
         best, best_return = first, float(value(first[None]))
         for _ in range(self.n_iterations):
-            noise = torch.randn(self.population, *first.shape, generator=generator, device=first.device)
-            drawn = (mean + spread * noise).clamp(space.low, space.high)
+            drawn = law.draw(n, generator)
             returns = value(drawn)
-            elite = drawn[returns.topk(self.n_elite).indices]
-            mean, spread = elite.mean(0), elite.std(0)
+            law.refit(drawn[returns.topk(n // ELITE_SHARE).indices])
             if float(returns.max()) > best_return:
                 best, best_return = drawn[returns.argmax()], float(returns.max())
         return best
+
+
+class _ScheduleLaw:
+    """The distribution of `CrossEntropySearch`: Bernoulli use of each perturbation, normal doses."""
+
+    def __init__(self, space: PerturbationSpace, first: Schedule) -> None:
+        few = torch.full_like(space.low, min(0.5, EXPECTED_USED / space.n_perturbations))
+        self.space, self.least = space, few / 10
+        self.probability = torch.where((first != 0).any(0), torch.full_like(few, 0.5), few)
+        self.mean = first.clone()
+        self.spread = ((space.high - space.low) / 2).expand_as(first).clone()
+
+    def draw(self, n: int, generator: Generator) -> Schedules:
+        shape, device = (n, *self.mean.shape), self.mean.device
+        used = torch.rand(n, 1, shape[-1], generator=generator, device=device) < self.probability
+        dose = self.mean + self.spread * torch.randn(shape, generator=generator, device=device)
+        return dose.clamp(self.space.low, self.space.high) * used
+
+    def refit(self, elite: Schedules) -> None:
+        used = (elite != 0).any(1, keepdim=True)
+        seen = used.sum(0)
+        mean = elite.sum(0) / seen.clamp_min(1)
+        spread = ((elite - mean).square() * used).sum(0).div(seen.clamp_min(1)).sqrt()
+        enough = seen >= 2
+        self.mean = torch.where(enough, mean, self.mean)
+        self.spread = torch.where(enough, spread, self.spread)
+        share = used.float().mean((0, 1))
+        self.probability = ((self.probability + 2 * share) / 3).clamp_min(self.least)
 
 
 class ModelPredictiveControl(Planner):
@@ -230,7 +260,7 @@ class ModelPredictiveControl(Planner):
     name = "mpc"
 
     def __init__(self, search: CrossEntropySearch | None = None) -> None:
-        self.search = search or CrossEntropySearch(n_iterations=8, population=128, n_elite=16)
+        self.search = search or CrossEntropySearch(n_iterations=20)
 
     def plan(self, problem: DesignProblem) -> bool:
         """Remember the problem; plans are made when the cells are seen."""

@@ -102,8 +102,7 @@ class HillDynamics(nn.Module):
     def _produce(
         self, x: GeneRows, hill: tuple[float | Tensor, float | Tensor], workspace: Workspace, out: GeneRows
     ) -> GeneRows:
-        activity = self.cubes.activity_of(workspace)
-        activity.copy_(x)
+        activity = torch.clamp(x, 0.0, 1.0, out=self.cubes.activity_of(workspace))
         hill_(activity, *hill, scratch=out)
         return self.cubes.production(workspace, out)
 

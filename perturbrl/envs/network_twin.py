@@ -85,6 +85,11 @@ class NetworkTwin(DigitalTwin):
         """Named steady states, each ``[1, genes]``."""
         return {name: state[None] for name, state in zip(self._names, self.steady_states, strict=True)}
 
+    def nearest_attractor(self, state: CellState) -> list[str]:
+        """The name of each cell's nearest steady state."""
+        nearest = torch.cdist(state, self.steady_states).argmin(dim=1)
+        return [self._names[i] for i in nearest.tolist()]
+
     def by_gene(self, dose: Dose) -> GeneDose:
         """The dose in gene columns, 0 where a gene is not controllable.
 

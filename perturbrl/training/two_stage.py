@@ -19,7 +19,15 @@ from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
-from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, PPOKLResult, adapt_kl_coef, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.ppo_kl import (
+    Minibatches,
+    PPOKLLoss,
+    PPOKLResult,
+    adapt_kl_coef,
+    adapt_learning_rate,
+    critic_epochs,
+    ppo_kl_epochs,
+)
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
 from perturbrl.schema import CellState
@@ -263,11 +271,12 @@ class TwoStageModule(LightningModule):
             return None
         if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
             return None
+        minibatches = self._minibatches(len(flat), options.minibatch_size)
         result = ppo_kl_epochs(
             PPOKLLoss(self.actor, options.entropy_coef, options.clip_epsilon),
             optimizer.step,
             flat,
-            self._minibatches(len(flat), options.minibatch_size),
+            minibatches,
             epochs=options.epochs,
             kl_coef=self.kl_coef,
             kl_limit=kl_first + options.kl_stop * options.target_kl,
@@ -277,6 +286,12 @@ class TwoStageModule(LightningModule):
         )
         threshold = kl_first + options.target_kl
         self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)
+        group = optimizer.optimizer.param_groups[0]
+        group["lr"] = adapt_learning_rate(
+            group["lr"], result, minibatches.per_epoch, options.learning_rate, options.kl_coef_factor
+        )
+        if result.reverted:
+            optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
         return result
 
     def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
@@ -311,6 +326,8 @@ class TwoStageModule(LightningModule):
                 "ppo/kl_coef": self.kl_coef,
                 "ppo/steps": second.steps,
                 "ppo/stopped": float(second.stopped),
+                "ppo/reverted": float(second.reverted),
+                "ppo/learning_rate": self._optimizers()[1].optimizer.param_groups[0]["lr"],
                 "ppo/entropy": second.entropy,
             }
         values["frames_per_second"] = frames_per_second

@@ -1,1 +1,1 @@
-
+"""Digital twins, tasks and the TorchRL environment that joins them."""

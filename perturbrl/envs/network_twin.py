@@ -47,6 +47,7 @@ class NetworkTwin(DigitalTwin):
         super().__init__()
         self.network = network if isinstance(network, BooleanNetwork) else load_network(network)
         self.latent_dim = len(self.network.genes)
+        self.gene_names = tuple(self.network.genes)
         names = tuple(self.network.genes if controllable is None else controllable)
         self.network.clamp(dict.fromkeys(names, 0))
         self.perturbations = PerturbationSpace(names, -1.0, 1.0, discrete=discrete)

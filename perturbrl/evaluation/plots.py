@@ -90,7 +90,9 @@ def plot_hits(hits: pd.DataFrame) -> Plot:
     figure, axes = _axes(6.0, 0.9 + 0.26 * len(shown))
     place = np.arange(len(shown))
     errors = np.abs(shown[["low", "high"]].to_numpy().T - shown["dose"].to_numpy())
-    axes.barh(place, shown["dose"], color=[BLUE if dose >= 0 else VERMILION for dose in shown["dose"]], height=0.7)
+    axes.barh(
+        place, shown["dose"], color=[BLUE if dose >= 0 else VERMILION for dose in shown["dose"]], height=0.7
+    )
     axes.errorbar(shown["dose"], place, xerr=errors, fmt="none", ecolor="black", capsize=2, lw=1)
     axes.set_yticks(place, shown["perturbation"])
     axes.axvline(0, color="black", lw=0.8)
@@ -135,14 +137,18 @@ def plot_latent_map(
     return Plot("latent_map", "Where the cells go", caption, figure, pd.concat(tables))
 
 
-def plot_delta(genes: Sequence[str], real: Float[np.ndarray, " genes"], predicted: Float[np.ndarray, " genes"]) -> Plot:
+def plot_delta(
+    genes: Sequence[str], real: Float[np.ndarray, " genes"], predicted: Float[np.ndarray, " genes"]
+) -> Plot:
     """Change of each gene's mean: as observed in held-out target cells, and as predicted for the design."""
     figure, axes = _axes(5.0, 4.6)
     bound = 1.08 * float(max(np.abs(real).max(), np.abs(predicted).max(), 1e-6))
     axes.plot([-bound, bound], [-bound, bound], color=GREY, lw=1, ls="--")
     axes.scatter(real, predicted, s=12, c=BLUE, alpha=0.5, lw=0)
     for i in np.argsort(-np.abs(real))[:8]:
-        axes.annotate(genes[i], (real[i], predicted[i]), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        axes.annotate(
+            genes[i], (real[i], predicted[i]), fontsize=7, xytext=(3, 3), textcoords="offset points"
+        )
     axes.set(xlim=(-bound, bound), ylim=(-bound, bound))
     axes.set_xlabel("observed change (log1p, target − start)")
     axes.set_ylabel("predicted change (log1p)")
@@ -172,7 +178,9 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
             bottom.plot(iteration, metrics[column], color=colour, label=label)
     if "trust_region/outcome" in metrics:
         rejected = metrics[metrics["trust_region/outcome"] > 0]
-        bottom.plot(rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label="step rejected")
+        bottom.plot(
+            rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label="step rejected"
+        )
     bottom.set_ylabel("KL to old policy (nats)")
     bottom.set_xlabel("iteration")
     if bottom.get_legend_handles_labels()[0]:

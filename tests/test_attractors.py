@@ -35,9 +35,10 @@ def test_steady_states_are_the_published_ones_under_their_names(name: str) -> No
         pytest.importorskip("biodivine_aeon")
     published, net = facts(name), load_network(name)
     states = steady_states(net)
-    expected = {attractor: net.state(s) for attractor, s in zip(
-        published["attractor_names"], published["steady_states"], strict=True
-    )}
+    expected = {
+        attractor: net.state(s)
+        for attractor, s in zip(published["attractor_names"], published["steady_states"], strict=True)
+    }
     named = name_attractors(net, list(states[:, None]))
     assert named.keys() == expected.keys()
     for attractor, state in expected.items():
@@ -50,7 +51,9 @@ def test_steady_states_by_trying_every_state_one_by_one(name: str) -> None:
     found = {s.tobytes() for s in steady_states(net)}
     for state in product((0, 1), repeat=len(net.genes)):
         values = {g: np.array(bool(v)) for g, v in zip(net.genes, state, strict=True)}
-        fixed = all(int(rule.evaluate(values)) == v for rule, v in zip(net.rules.values(), state, strict=True))
+        fixed = all(
+            int(rule.evaluate(values)) == v for rule, v in zip(net.rules.values(), state, strict=True)
+        )
         assert fixed is (np.array(state, dtype=np.uint8).tobytes() in found)
 
 
@@ -113,7 +116,9 @@ def test_random_networks_agree_with_a_symbolic_library(tables: list[int], chosen
         lines.append(f"g{gene}, {' | '.join(terms) or '0'}")
     net = network("\n".join(lines))
     assert as_sets(attractors(net)) == as_sets(symbolic.symbolic_attractors(net))
-    assert {s.tobytes() for s in steady_states(net)} == {s.tobytes() for s in symbolic.symbolic_steady_states(net)}
+    assert {s.tobytes() for s in steady_states(net)} == {
+        s.tobytes() for s in symbolic.symbolic_steady_states(net)
+    }
     start = np.array([[1, 0, 1, 0, 0]], dtype=np.uint8)
     assert as_sets(attractors(net, {"g1": 1}, start)) == as_sets(
         symbolic.symbolic_attractors(net.clamp({"g1": 1}), np.array([[1, 1, 1, 0, 0]], dtype=np.uint8))
@@ -139,7 +144,9 @@ def test_repeated_names_are_numbered() -> None:
     assert list(named_attractors(net)) == ["on", "state_1", "state_3", "on__2"]
 
 
-@pytest.mark.parametrize("name", ["mcad", "vsc", "krumsiek11", "emt_switch12", "tlgl_saadatpour2011", "hsc_boolode"])
+@pytest.mark.parametrize(
+    "name", ["mcad", "vsc", "krumsiek11", "emt_switch12", "tlgl_saadatpour2011", "hsc_boolode"]
+)
 def test_strong_basins_are_the_published_shares(name: str) -> None:
     published = next(m for m in facts("minimal_interventions")["models"] if m["model"] == name)
     strong = {attractor: basin.strong for attractor, basin in basins(load_network(name)).items()}

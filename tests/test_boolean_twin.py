@@ -122,5 +122,5 @@ def test_options_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="max_sweeps is 0"):
         BooleanNetworkTwin("mcad", max_sweeps=0)
     twin = BooleanNetworkTwin("mcad")
-    with pytest.raises(ConfigurationError, match="dose of 1.5"):
+    with pytest.raises(ConfigurationError, match=r"a dose of 1\.5"):
         twin.transition(twin.start_cells[:1], torch.full((1, 5), 1.5), twin.draw_noise(1))

@@ -34,7 +34,9 @@ def test_values_are_the_multi_affine_interpolation(
     monkeypatch.setattr(hill_cubes, "MAX_ROWS_BY_NODE", 10**6 if by_node else 0)
     network = load_network(name)
     activity = torch.rand(len(network.genes), 7, generator=Generator().manual_seed(0))
-    assert torch.allclose(HillCubes(network).value_at(activity).double(), corner_sum(network, activity), atol=1e-6)
+    assert torch.allclose(
+        HillCubes(network).value_at(activity).double(), corner_sum(network, activity), atol=1e-6
+    )
 
 
 def test_corners_give_the_rules_themselves() -> None:

@@ -40,11 +40,9 @@ def check(name: str, pairs: slice, largest: int) -> int:
 
 def test_small_networks_have_the_published_sets() -> None:
     assert check("mcad", slice(None), 3) == 6
-    assert check("vsc", slice(0, 6), 2) >= 12
-    assert check("krumsiek11", slice(0, 30, 5), 2) >= 6
-    assert check("emt_switch12", slice(0, 2), 2) >= 2
+    assert check("vsc", slice(0, 4), 2) >= 8
+    assert check("krumsiek11", slice(0, 30, 10), 2) >= 3
     assert check("tlgl_saadatpour2011", slice(0, 2), 1) >= 2
-    assert check("gsd", slice(0, 6, 3), 1) >= 2
 
 
 @pytest.mark.slow
@@ -52,6 +50,8 @@ def test_all_pairs_have_the_published_sets() -> None:
     assert check("vsc", slice(None), 3) == 60
     assert check("krumsiek11", slice(0, 12), 2) > 20
     assert check("thelper_mendoza2006", slice(None), 1) > 5
+    assert check("emt_switch12", slice(0, 2), 2) >= 2
+    assert check("gsd", slice(0, 6, 3), 1) >= 2
     assert check("cd4_martinez2015", slice(0, 10), 1) > 3
 
 

@@ -10,7 +10,7 @@ from perturbrl.envs.boolean_network import BooleanNetwork, load_network
 from perturbrl.envs.macro_mdp import MacroMDP, StateDistribution, macro_mdp, settle
 from perturbrl.errors import ConfigurationError
 
-TASKS = "D1 D2 D3 D4 D5 D8 D9 D10 D11 L2 L4 L4t S1 S2 S3 S4".split()
+TASKS = ["D1", "D2", "D3", "D4", "D5", "D8", "D9", "D10", "D11", "L2", "L4", "L4t", "S1", "S2", "S3", "S4"]
 
 
 def network(text: str) -> BooleanNetwork:
@@ -83,9 +83,9 @@ def test_settling_by_hand() -> None:
     toggle = network("a, !b\nb, !a\n")
     start = StateDistribution(np.array([[0, 0]], dtype=np.uint8), np.ones(1))
     settled = settle(toggle, start)
-    assert dict(zip(map(tuple, settled.states.tolist()), settled.probabilities, strict=True)) == pytest.approx(
-        {(1, 0): 0.5, (0, 1): 0.5}
-    )
+    assert dict(
+        zip(map(tuple, settled.states.tolist()), settled.probabilities, strict=True)
+    ) == pytest.approx({(1, 0): 0.5, (0, 1): 0.5})
     assert settle(toggle, start, {"a": 1}).states.tolist() == [[1, 0]]
 
 

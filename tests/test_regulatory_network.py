@@ -84,8 +84,12 @@ def test_simulated_noise_follows_the_generator() -> None:
 
 
 def test_relaxation_lasts_as_long_as_asked() -> None:
-    assert RegulatoryNetworkTwin("mcad", dt=0.2, steps_per_action=25, relaxation_time=20.0).relaxation_steps == 4
-    assert RegulatoryNetworkTwin("mcad", dt=0.1, steps_per_action=3, relaxation_time=1.0).relaxation_steps == 4
+    assert (
+        RegulatoryNetworkTwin("mcad", dt=0.2, steps_per_action=25, relaxation_time=20.0).relaxation_steps == 4
+    )
+    assert (
+        RegulatoryNetworkTwin("mcad", dt=0.1, steps_per_action=3, relaxation_time=1.0).relaxation_steps == 4
+    )
 
 
 def test_an_ensemble_keeps_every_steady_state_stable() -> None:
@@ -129,5 +133,7 @@ def test_options_are_checked(option: str, value: float, words: str) -> None:
 
 
 def test_hill_constants_that_lose_a_steady_state_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"hill_n 4 and hill_k 0.8 the steady states .* are not stable"):
+    with pytest.raises(
+        ConfigurationError, match=r"hill_n 4 and hill_k 0.8 the steady states .* are not stable"
+    ):
         RegulatoryNetworkTwin("emt_switch12", hill_n=4.0, hill_k=0.8)

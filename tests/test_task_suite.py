@@ -39,7 +39,9 @@ def test_ladders_of_any_size_need_one_action_per_rung(rungs: int, readouts: int)
         node = int(mdp.outcome[node, actions[node]].argmax())
     assert path == [f"+c{i}" for i in range(1, rungs + 1)]
     trapped = ladder_task(rungs, readouts, trapped=True)
-    assert trapped.mdp.expected_interventions("target_B")[trapped.mdp.node("trap_D")] == pytest.approx(rungs + 1)
+    assert trapped.mdp.expected_interventions("target_B")[trapped.mdp.node("trap_D")] == pytest.approx(
+        rungs + 1
+    )
 
 
 def test_the_first_step_of_a_ladder_leads_away_and_the_decoy_closer() -> None:

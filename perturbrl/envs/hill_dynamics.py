@@ -113,7 +113,7 @@ class HillDynamics(nn.Module):
             x.addcmul_(production.sub_(x), self.dt * self.rate[:, None])
 
     def jacobians(self, corners: CellState) -> Jacobians:
-        """Jacobian of the drift at states of 0 and 1, approached from inside the unit cube, for each member."""
+        """Each member's Jacobian of the drift at states of 0 and 1, approached from inside the unit cube."""
         n_states, genes = corners.shape
         grid = corners[:, None].expand(n_states, genes, genes)
         flipped = [grid.diagonal_scatter(torch.full_like(corners, v), dim1=1, dim2=2) for v in (0.0, 1.0)]

@@ -34,6 +34,7 @@ class NetworkTwin(DigitalTwin):
     """
 
     columns: Int[Tensor, " perturbations"]
+    steady_states: CellState
 
     def __init__(
         self,
@@ -67,8 +68,8 @@ class NetworkTwin(DigitalTwin):
         cycles = named_attractors(self.network)
         listed = ", ".join(f"{name} ({len(states)} states)" for name, states in cycles.items())
         return (
-            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or mend a "
-            "rule in its .bnet file so that cells can come to rest"
+            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or "
+            "mend a rule in its .bnet file so that cells can come to rest"
         )
 
     def _attractor(self, name: str) -> CellState:

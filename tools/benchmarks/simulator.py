@@ -1,10 +1,10 @@
 """Speed of the regulatory-network twin beside BoolODE's equations under scipy and beside ``scanpy.tl.sim``.
 
 Rates are cell-gene-steps per second; a step is one evaluation of the right-hand side for all genes of a cell.
-BoolODE (Pratapa et al. 2020, Nat. Methods 17:147): dx = m f(p) - l_x x, dp = r x - l_p p per gene, f the sum of
-the true rows of the rule's truth table over the partition function of its regulators' Hill terms. It is stated
-twice: as written there (every Hill term where it occurs, numpy scalars) and tuned by hand (each term once,
-Python floats), so that nobody has to take the plain one's word for it.
+BoolODE (Pratapa et al. 2020, Nat. Methods 17:147): dx = m f(p) - l_x x, dp = r x - l_p p per gene, f the sum
+of the true rows of the rule's truth table over the partition function of its regulators' Hill terms. It is
+stated twice: as written there (every Hill term where it occurs, numpy scalars) and tuned by hand (each term
+once, Python floats), so that the plain statement's slowness is no excuse.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from perturbrl.envs.boolean_network import BooleanNetwork, load_network
 from perturbrl.envs.bnet import parse_bnet
+from perturbrl.envs.boolean_network import BooleanNetwork, load_network
 from perturbrl.envs.hill_cubes import HillCubes
 from perturbrl.envs.hill_dynamics import HillDynamics
 
@@ -79,8 +79,8 @@ def scanpy_rate(n_cells: int, n_steps: int) -> float:
 
 def dynamics_of(network: BooleanNetwork, noise: float, device: str = "cpu") -> HillDynamics:
     genes = len(network.genes)
-    constants = torch.tensor([3.0, 0.5]).expand(genes, 2).T[:, None]
-    return HillDynamics(HillCubes(network), *constants, torch.ones(genes), 0.1, noise).to(device)
+    n, k = torch.full((1, genes), 3.0), torch.full((1, genes), 0.5)
+    return HillDynamics(HillCubes(network), n, k, torch.ones(genes), 0.1, noise).to(device)
 
 
 def twin_rate(
@@ -198,7 +198,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     cores = os.cpu_count() or 1
     one, every = _measure(quick, 1), _measure(quick, cores)
     for name in one:
-        print(f"{name:22s} {one[name]:10.3g} /s in one process {every[name]:10.3g} /s on {cores} cores", flush=True)
+        print(
+            f"{name:22s} {one[name]:10.3g} /s in one process {every[name]:10.3g} /s on {cores} cores",
+            flush=True,
+        )
     _one_thread()
     result: dict[str, object] = {
         "speedup_over_boolode_scipy": one["twin_ode"] / one["boolode_scipy"],

@@ -23,7 +23,7 @@ class FittedModule(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def set_buffers(self, **values: Tensor) -> None:
-        """Replace registered buffers by ``values``, keeping the device of the old ones.
+        """Replace registered buffers by copies of ``values``, on the device and in the dtype of the old ones.
 
         Raises:
             AttributeError: a name is not a registered buffer.
@@ -31,5 +31,4 @@ class FittedModule(nn.Module):
         for name, value in values.items():
             if name not in self._buffers:
                 raise AttributeError(f"{type(self).__name__} has no buffer '{name}' to fit")
-            old = self._buffers[name]
-            setattr(self, name, value.detach().clone().to(old.device if old is not None else None))
+            setattr(self, name, value.detach().clone().to(self.get_buffer(name)))

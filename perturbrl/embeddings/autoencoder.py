@@ -1,6 +1,7 @@
 """A small autoencoder: the non-linear encoder."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from perturbrl.embeddings.base import Encoder, check_enough
+from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState, Expression
 
 
@@ -25,6 +27,9 @@ class AutoencoderEncoder(Encoder):
         patience: epochs without improvement after which training stops.
         minibatch_size: cells per gradient step.
         seed: of the weights, the order of cells and the cells set aside.
+
+    Raises:
+        ConfigurationError: an option that counts something is below 1.
     """
 
     mean: Float[Tensor, " genes"]
@@ -41,6 +46,10 @@ class AutoencoderEncoder(Encoder):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        counts = {"max_epochs": max_epochs, "patience": patience, "minibatch_size": minibatch_size}
+        for name, value in {**counts, "hidden_sizes": min(hidden_sizes, default=1)}.items():
+            if value < 1:
+                raise ConfigurationError(f"the autoencoder's {name} is {value}; give at least 1")
         self.latent_dim, self.hidden_sizes, self.seed = latent_dim, tuple(hidden_sizes), seed
         self.learning_rate, self.minibatch_size = learning_rate, minibatch_size
         self.max_epochs, self.patience = max_epochs, patience
@@ -65,7 +74,11 @@ class AutoencoderEncoder(Encoder):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def fit(self, expression: Expression) -> Self:
-        """Train by Adam with early stopping (see ``Encoder``)."""
+        """Train by Adam with early stopping (see ``Encoder``).
+
+        Raises:
+            ConfigurationError: training diverged.
+        """
         check_enough(expression, self.latent_dim)
         scale = expression.std(0)
         self.set_buffers(mean=expression.mean(0), scale=torch.where(scale > 0, scale, torch.ones_like(scale)))
@@ -89,6 +102,11 @@ class AutoencoderEncoder(Encoder):
                 best, best_state = error, self._weights()
             if waited >= self.patience:
                 break
+        if best == float("inf"):
+            raise ConfigurationError(
+                f"the autoencoder's error never was a finite number (learning_rate {self.learning_rate:g}); "
+                "lower its learning_rate"
+            )
         self.load_state_dict(best_state)
         self.requires_grad_(False)
 
@@ -117,6 +135,6 @@ class AutoencoderEncoder(Encoder):
 
 def _stack(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.GELU()]
     return nn.Sequential(*layers[:-1])

@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
-from perturbrl.errors import DataError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
 
 
@@ -44,13 +46,19 @@ def check_enough(expression: Expression, latent_dim: int) -> None:
     """Refuse to fit ``latent_dim`` dimensions on fewer cells or genes than that.
 
     Raises:
+        ConfigurationError: less than one dimension is asked for.
         DataError: too few cells or genes.
     """
     cells, genes = expression.shape
-    if min(cells, genes) < latent_dim + 1:
+    if latent_dim < 1:
+        raise ConfigurationError(f"the encoder's latent_dim is {latent_dim}; give at least 1")
+    if min(cells, genes) <= latent_dim:
+        most = min(cells, genes) - 1
+        remedy = (
+            f"set the encoder's latent_dim to at most {most}" if most >= 1 else "give more cells and genes"
+        )
         raise DataError(
-            f"{cells} training cells with {genes} genes cannot carry {latent_dim} latent dimensions; "
-            f"set the encoder's latent_dim to at most {max(1, min(cells, genes) - 1)}"
+            f"{cells} training cells with {genes} genes cannot carry {latent_dim} latent dimensions; {remedy}"
         )
 
 
@@ -72,7 +80,14 @@ class EncodedCells:
 
     def rows_of(self, label: str) -> Int[Tensor, " rows"]:
         """Row numbers of the cells with ``label``."""
-        return torch.tensor([i for i, have in enumerate(self.labels) if have == label], dtype=torch.long)
+        return self._rows.get(label, torch.empty(0, dtype=torch.long))
+
+    @cached_property
+    def _rows(self) -> dict[str, Int[Tensor, " rows"]]:
+        labels, codes = np.unique(np.asarray(self.labels, dtype=object), return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        parts = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+        return {str(label): torch.from_numpy(rows) for label, rows in zip(labels, parts, strict=True)}
 
     def mean_of(self, label: str) -> Tensor:
         """Mean cell state, ``[latent]``, of the cells with ``label``.
@@ -82,10 +97,12 @@ class EncodedCells:
         """
         rows = self.rows_of(label)
         if len(rows) == 0:
-            raise DataError(f"no training cell is labelled '{label}'; choose one of {self.perturbations}")
+            known = sorted(self._rows)
+            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            raise DataError(f"no training cell is labelled '{label}'; choose one of {listed}")
         return self.latent[rows].mean(0)
 
     @property
     def perturbations(self) -> Sequence[str]:
         """Labels other than control, sorted."""
-        return sorted(set(self.labels) - {CONTROL_LABEL})
+        return sorted(self._rows.keys() - {CONTROL_LABEL})

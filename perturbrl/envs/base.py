@@ -15,7 +15,7 @@ from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, Expression, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, Expression, OtherCellState, PerCell, UsedMask
 
 
 class DigitalTwin(FittedModule, ABC):
@@ -86,20 +86,37 @@ class DigitalTwin(FittedModule, ABC):
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
-        return torch.randn(
-            n_cells, self.latent_dim, generator=generator, device=self.start_cells.device
-        )
+        return torch.randn(n_cells, self.latent_dim, generator=generator, device=self.start_cells.device)
 
     def start_from(self, cells: CellState) -> None:
-        """Let episodes start from ``cells``, drawn with replacement."""
-        if cells.ndim != 2 or cells.shape[0] == 0:
+        """Let episodes start from ``cells``, drawn with replacement.
+
+        Raises:
+            ConfigurationError: there is no cell, or the states are not those of this twin, or not finite.
+        """
+        width = getattr(self, "latent_dim", cells.shape[-1])
+        if cells.ndim != 2 or cells.shape[0] == 0 or cells.shape[1] != width:
             raise ConfigurationError(
-                f"cannot start from cells of shape {tuple(cells.shape)}; give at least one row of latent states"
+                f"cannot start from cells of shape {tuple(cells.shape)}; give at least one row of {width} latent "
+                "dimensions"
+            )
+        if not bool(cells.isfinite().all()):
+            raise ConfigurationError(
+                f"{int((~cells.isfinite()).any(1).sum())} of {len(cells)} start cells have values that are not "
+                "finite; mend or remove them"
             )
         self.set_buffers(start_cells=cells)
 
     def initial_state(self, n_cells: int, generator: Generator | None = None) -> CellState:
-        """States of ``n_cells`` drawn from ``start_cells``."""
+        """States of ``n_cells`` drawn from ``start_cells``.
+
+        Raises:
+            ConfigurationError: nobody has said where cells start.
+        """
+        if self.start_cells.shape[0] == 0:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no start cells; call start_from with at least one latent state"
+            )
         rows = torch.randint(
             self.start_cells.shape[0], (n_cells,), generator=generator, device=self.start_cells.device
         )
@@ -114,6 +131,14 @@ class DigitalTwin(FittedModule, ABC):
         return {}
 
 
+def relax(twin: DigitalTwin, state: CellState, generator: Generator) -> CellState:
+    """The cells' state after they were left alone until they count as settled."""
+    no_dose = state.new_zeros(len(state), twin.perturbations.n_perturbations)
+    for _ in range(twin.relaxation_steps):
+        state = twin.transition(state, no_dose, twin.draw_noise(len(state), generator))
+    return state
+
+
 class Task(FittedModule, ABC):
     """What cells should do: goals, observation, reward and success, apart from the dynamics.
 
@@ -124,7 +149,7 @@ class Task(FittedModule, ABC):
     observation_dim: int
 
     @abstractmethod
-    def aim(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         """Fix the goal from cells of the start and of the target population (training cells only)."""
 
     @abstractmethod
@@ -165,6 +190,9 @@ class CellStateEnv(EnvBase):
         first_cell: index of this process's first cell among all processes' cells.
         total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
             not depend on how cells are spread over processes.
+
+    Raises:
+        ConfigurationError: no step, no cell, or cells beyond ``total_cells``.
     """
 
     # EnvBase declares __new__ as a classmethod, which hides the signature of __init__ from inspection.
@@ -187,7 +215,12 @@ class CellStateEnv(EnvBase):
         self.space = twin.perturbations if space is None else space
         self.twin, self.task, self.horizon = twin, task, horizon
         self.n_cells, self.first_cell = n_cells, first_cell
-        self.total_cells = total_cells or n_cells
+        self.total_cells = n_cells if total_cells is None else total_cells
+        if min(horizon, n_cells) < 1 or not 0 <= first_cell <= self.total_cells - n_cells:
+            raise ConfigurationError(
+                f"an environment of horizon {horizon} with cells {first_cell} to {first_cell + n_cells} of "
+                f"{self.total_cells} cannot be; give at least one step and one cell, and cells among all cells"
+            )
         self.generator = Generator(device=twin.start_cells.device)
         self._make_specs()
 
@@ -220,9 +253,11 @@ class CellStateEnv(EnvBase):
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         given = None
-        if tensordict is not None and "_reset" not in tensordict.keys():
+        if tensordict is not None and tensordict.get("_reset", None) is None:
             given = tensordict.get(schema.CELL_STATE, None)
-        state = self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
+        state = (
+            self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
+        )
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
         return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)

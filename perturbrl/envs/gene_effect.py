@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.base import DigitalTwin
 from perturbrl.envs.perturbations import PerturbationSpace
-from perturbrl.errors import DataError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, CellState, Dose, Expression
 
 EffectSource = Literal["experimental", "in_silico", "joint"]
@@ -49,6 +49,8 @@ class GeneEffectTwin(DigitalTwin):
         max_dose_value: float = 1.0,
     ) -> None:
         super().__init__()
+        if not noise_scale >= 0:
+            raise ConfigurationError(f"the twin's noise_scale is {noise_scale:g}; give 0 or more")
         self.source, self.combinations = effects, combinations
         self.scale, self.normalise, self.noise_scale = scale, normalise, noise_scale
         self.dose_range = (min_dose_value, max_dose_value)
@@ -61,7 +63,7 @@ class GeneEffectTwin(DigitalTwin):
         Raises:
             DataError: no training cell is a control, or no perturbation is left to estimate.
         """
-        rows = {} if self.source == "experimental" else _in_silico_effects(cells)
+        rows: dict[str, Tensor] = {} if self.source == "experimental" else _in_silico_effects(cells)
         if self.source != "in_silico":
             rows |= self._experimental_effects(cells)
         effects = torch.stack(list(rows.values()))
@@ -69,7 +71,7 @@ class GeneEffectTwin(DigitalTwin):
             effects = effects / effects.norm(dim=1, keepdim=True).clamp_min(1e-12)
         self.encoder, self.latent_dim = encoder, encoder.latent_dim
         self.set_buffers(effects=effects)
-        self.perturbations = PerturbationSpace(tuple(rows), *self.dose_range)
+        self.perturbations = PerturbationSpace(tuple(rows), *self.dose_range).to(self.effects.device)
         return self
 
     def _experimental_effects(self, cells: EncodedCells) -> dict[str, Tensor]:
@@ -106,9 +108,17 @@ class GeneEffectTwin(DigitalTwin):
 def _in_silico_effects(cells: EncodedCells) -> dict[str, Tensor]:
     rows = cells.rows_of(CONTROL_LABEL)
     if len(rows) < 2:
-        raise DataError(f"in-silico effects need at least 2 training control cells, found {len(rows)}; add more")
+        raise DataError(
+            f"in-silico effects need at least 2 training control cells, found {len(rows)}; add more"
+        )
     genes, latent = cells.expression[rows], cells.latent[rows]
     genes, latent = genes - genes.mean(0), latent - latent.mean(0)
     spread = genes.std(0)
     effects = genes.T @ latent / (len(rows) - 1) / spread.clamp_min(1e-12)[:, None]
-    return {name: effects[i] for i, name in enumerate(cells.genes) if spread[i] > 0}
+    varies = (spread > 0).tolist()
+    if not any(varies):
+        raise DataError(
+            f"none of the {len(cells.genes)} genes varies among {len(rows)} training control cells, so there is no "
+            "in-silico effect; use measured effects (experimental) or other cells"
+        )
+    return {name: effects[i] for i, name in enumerate(cells.genes) if varies[i]}

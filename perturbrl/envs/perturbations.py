@@ -1,5 +1,6 @@
 """Which perturbations may be dosed, how strongly, and how an action becomes a dose."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,7 +31,8 @@ class PerturbationSpace(nn.Module):
             ``1 + n + i`` its lowest. Otherwise the action is the dose itself, projected onto the box.
 
     Raises:
-        ConfigurationError: no or repeated names, an empty dose range, a limit below one.
+        ConfigurationError: no or repeated names, an empty dose range, bounds that are not one per perturbation,
+            a limit below one.
     """
 
     low: Float[Tensor, " perturbations"]
@@ -53,16 +55,17 @@ class PerturbationSpace(nn.Module):
         self.max_perturbations = max_perturbations
         self.discrete = discrete
         n = len(self.names)
-        self.register_buffer("low", torch.as_tensor(low, dtype=torch.float32).expand(n).clone())
-        self.register_buffer("high", torch.as_tensor(high, dtype=torch.float32).expand(n).clone())
+        self.register_buffer("low", _one_each("low", low, n))
+        self.register_buffer("high", _one_each("high", high, n))
         self.register_buffer("columns", torch.arange(n), persistent=False)
         self.twin_columns = n
+        self._is_whole = True
         self._check()
 
     def _check(self) -> None:
         if not self.names:
             raise ConfigurationError("there is no perturbation to choose from; allow at least one")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             raise ConfigurationError(f"perturbations {repeated} are listed twice; list each once")
         if not bool((self.low < self.high).all()) or bool(((self.low > 0) | (self.high < 0)).any()):
@@ -102,13 +105,14 @@ class PerturbationSpace(nn.Module):
             ConfigurationError: an allowed perturbation is not in this space.
         """
         names = self.names if allowed is None else tuple(allowed)
-        unknown = [name for name in names if name not in self.names]
+        place = {name: i for i, name in enumerate(self.names)}
+        unknown = [name for name in names if name not in place]
         if unknown:
             raise ConfigurationError(
                 f"allowed perturbations {unknown} are not among the {len(self.names)} available ones "
                 f"({', '.join(self.names[:12])}{', ...' if len(self.names) > 12 else ''}); correct the list"
             )
-        index = torch.tensor([self.names.index(name) for name in names], dtype=torch.long)
+        index = torch.tensor([place[name] for name in names], dtype=torch.long, device=self.low.device)
         space = PerturbationSpace(
             names,
             self.low[index].tolist(),
@@ -119,7 +123,8 @@ class PerturbationSpace(nn.Module):
         )
         space.columns = self.columns[index]
         space.twin_columns = self.twin_columns
-        return space
+        space._is_whole = space.columns.tolist() == list(range(space.twin_columns))
+        return space.to(self.low.device)
 
     def action_spec(self, n_cells: int) -> TensorSpec:
         """TorchRL spec of one action per cell; continuous actions outside the box are projected onto it."""
@@ -127,6 +132,10 @@ class PerturbationSpace(nn.Module):
             return Categorical(self.n_actions, shape=(n_cells,), dtype=torch.int64)
         shape = (n_cells, self.n_perturbations)
         return Bounded(self.low.expand(shape), self.high.expand(shape), shape=shape, dtype=torch.float32)
+
+    def no_action(self) -> Tensor:
+        """The action of one cell that gives no dose."""
+        return torch.zeros((), dtype=torch.int64, device=self.low.device) if self.discrete else torch.zeros_like(self.low)
 
     def project(self, action: Tensor, used: UsedMask) -> tuple[Dose, UsedMask]:
         """The dose an action amounts to, and the perturbations used up to now in this episode.
@@ -143,12 +152,12 @@ class PerturbationSpace(nn.Module):
 
     def _one_dose(self, action: Int[Tensor, " cells"]) -> Dose:
         n = self.n_perturbations
-        zero = torch.zeros_like(self.low)[None]
-        table = torch.cat((zero, torch.diag(self.high), torch.diag(self.low)))
-        return table[: 1 + 2 * n].index_select(0, action)
+        column = (action - 1).clamp_min(0) % n
+        given = torch.where(action > n, self.low[column], self.high[column]) * (action > 0)
+        return given.new_zeros(len(action), n).scatter(-1, column[:, None], given[:, None])
 
     def _within_limit(self, dose: Dose, wanted: UsedMask, used: UsedMask) -> Bool[Tensor, "cells n"]:
-        # Perturbations already used outrank every new one, so they never count against the limit twice.
+        # Perturbations already used outrank every new one: what is left of the limit goes to the strongest new.
         size = dose.abs() / (self.high - self.low)
         score = torch.where(used, size + 2.0, size * wanted)
         best = score.topk(self.max_perturbations or 1, dim=-1).indices
@@ -156,7 +165,16 @@ class PerturbationSpace(nn.Module):
 
     def expand(self, dose: Dose) -> Float[Tensor, "cells twin_perturbations"]:
         """The dose in the columns of the twin, 0 for the perturbations that are not in this space."""
-        if self.n_perturbations == self.twin_columns:
-            return dose.index_select(-1, self.columns.argsort())
+        if self._is_whole:
+            return dose
         full = dose.new_zeros(dose.shape[0], self.twin_columns)
         return full.index_copy(-1, self.columns, dose)
+
+
+def _one_each(name: str, bound: float | Sequence[float], n: int) -> Float[Tensor, " perturbations"]:
+    values = torch.as_tensor(bound, dtype=torch.float32)
+    if values.ndim and len(values) != n:
+        raise ConfigurationError(
+            f"{name} has {len(values)} doses for {n} perturbations; give one, or one per perturbation"
+        )
+    return values.expand(n).clone()

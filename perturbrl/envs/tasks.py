@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perturbrl.envs.base import Task
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, OtherCellState, PerCell, UsedMask
 
 
 class ReachCellState(Task):
@@ -30,6 +30,9 @@ class ReachCellState(Task):
             target population assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
         success_radius: in units of the mean distance at the start.
+
+    Raises:
+        ConfigurationError: a negative price, or a radius that is not positive.
     """
 
     start_mean: Float[Tensor, " latent"]
@@ -49,9 +52,14 @@ class ReachCellState(Task):
         success_radius: float = 0.25,
     ) -> None:
         super().__init__()
-        for name, price in (("cost_l1", cost_l1), ("cost_l2", cost_l2), ("per use", cost_per_perturbation)):
-            if price < 0:
+        prices = {"cost_l1": cost_l1, "cost_l2": cost_l2, "cost_per_perturbation": cost_per_perturbation}
+        for name, price in prices.items():
+            if not price >= 0:
                 raise ConfigurationError(f"{name} is {price:g}, which would reward dosing; give 0 or more")
+        if not success_radius > 0:
+            raise ConfigurationError(
+                f"success_radius is {success_radius:g}; give a positive share of the way"
+            )
         self.goal, self.success, self.success_radius = goal, success, success_radius
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
         for name in ("start_mean", "goal_mean", "spread", "discriminant"):
@@ -64,7 +72,7 @@ class ReachCellState(Task):
         """Cell state and the way that is left, side by side."""
         return 2 * self.start_mean.shape[0]
 
-    def aim(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         """Fix the goal, the unit of distance and the discriminant (see ``Task``).
 
         Raises:
@@ -84,7 +92,7 @@ class ReachCellState(Task):
         if self.success == "discriminant":
             self._fit_discriminant(start_cells, goal_cells)
 
-    def _fit_discriminant(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def _fit_discriminant(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         if min(len(start_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
                 f"a discriminant needs at least 2 cells on both sides, found {len(start_cells)} at the start and "
@@ -93,7 +101,9 @@ class ReachCellState(Task):
         cells = torch.cat((start_cells, goal_cells)).double().cpu().numpy()
         is_goal = [0] * len(start_cells) + [1] * len(goal_cells)
         # Equal priors: the verdict on a cell must not depend on how many cells were measured on each side.
-        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(cells, is_goal)
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
+            cells, is_goal
+        )
         self.set_buffers(
             discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),
             threshold=torch.as_tensor(-lda.intercept_[0], dtype=torch.float32),

@@ -36,7 +36,7 @@ def draw_action(dist: Distribution, generator: Generator, first: int, total: int
         n, device = dist.probs.shape[0], dist.probs.device
         uniform = torch.rand(total, 1, generator=generator, device=device)[first : first + n]
         edges = dist.probs.cumsum(-1)
-        return (uniform * edges[:, -1:] > edges).sum(-1).clamp_max(edges.shape[-1] - 1)
+        return (uniform * edges[:, -1:] >= edges).sum(-1).clamp_max(edges.shape[-1] - 1)
     base = dist.base_dist if isinstance(dist, Independent) else dist
     if not isinstance(base, Normal):
         raise ConfigurationError(

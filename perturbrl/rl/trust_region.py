@@ -230,7 +230,9 @@ class _Step:
 def _advantage(batch: TensorDictBase) -> Tensor:
     advantage = batch.get(schema.ADVANTAGE, None)
     if advantage is None:
-        raise ConfigurationError("The batch has no advantage; compute it first, for example with TorchRL's GAE.")
+        raise ConfigurationError(
+            "The batch has no advantage; compute it first, for example with TorchRL's GAE."
+        )
     if advantage.numel() != batch.shape.numel():
         raise ConfigurationError(
             f"The advantage has shape {tuple(advantage.shape)} for a batch of shape {tuple(batch.shape)}; "

@@ -17,13 +17,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from sb3_contrib import TRPO
-from torchrl.collectors import Collector
-from torchrl.envs import GymEnv
-from torchrl.objectives.value import GAE
 
 from perturbrl.evaluation.statistics import bootstrap_interval
-from perturbrl.rl.policies import categorical_actor, critic
-from perturbrl.rl.trust_region import TrustRegion
 
 FRAMES, EPISODES = 16_384, 20
 EXAMPLE = Path(__file__).parents[2] / "docs" / "natural_step.md"
@@ -55,16 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_ours(seed: int) -> Policy:
     """Run the example from the documentation as it stands there."""
-    block = re.search(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL)
-    assert block is not None
-    names = (Collector, GAE, GymEnv, TrustRegion, categorical_actor, critic)
-    scope: dict[str, Any] = {name.__name__: name for name in names} | {
-        "torch": torch,
-        "seed": seed,
-        "print": lambda *_: None,
-    }
-    torch.manual_seed(seed)
-    exec(block.group(1), scope)
+    code = "".join(re.findall(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL))
+    scope: dict[str, Any] = {"print": lambda *_: None}
+    exec(code.replace("seed = 0", f"seed = {seed}"), scope)
     network = scope["actor"].module[0].module
 
     def act(observation: np.ndarray) -> int:

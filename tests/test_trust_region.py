@@ -242,14 +242,16 @@ class _FlipLast:
 
 
 def test_trials_that_are_not_finite():
-    """A step that overflows the network in float32."""
-    actor = make_actor("categorical")
-    batch = collect(actor, 16)
-    batch["advantage"] *= 1e-20
-    batch["observation"] *= 1e-18
-    optimizer = TrustRegion(actor, max_kl=1e38, cg_damping=0.0, line_search_max_iter=2)
-    step = optimizer.step(batch=batch)
-    assert step.outcome in (NON_FINITE, TrustRegionOutcome.SINGULAR_CURVATURE)
+    """A radius so large that the deviation overflows."""
+    actor = make_actor("gaussian")
+    optimizer = TrustRegion(actor, max_kl=1e30, line_search_max_iter=2)
+    step = _expect_rejection(actor, collect(actor, 16), optimizer, NON_FINITE)
+    assert step.backtracks == 2
+
+
+def test_no_states_at_all():
+    actor = make_actor("gaussian")
+    _expect_rejection(actor, collect(actor, 3)[:0], TrustRegion(actor), NON_FINITE)
 
 
 @pytest.mark.parametrize("kind", sorted(ACTORS))

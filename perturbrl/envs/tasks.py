@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -104,6 +105,11 @@ class ReachCellState(Task):
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
             cells, is_goal
         )
+        if not np.any(lda.coef_):
+            raise ConfigurationError(
+                "cells at the start do not vary, nor do those at the target, so no discriminant is between "
+                "them; set the task's success to 'radius'"
+            )
         self.set_buffers(
             discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),
             threshold=torch.as_tensor(-lda.intercept_[0], dtype=torch.float32),

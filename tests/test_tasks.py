@@ -58,7 +58,7 @@ def test_costs_are_what_they_say():
 
 
 def test_the_best_dose_of_a_linear_twin_under_a_squared_cost():
-    # One effect e along the way g: 1 - |g - d e|/|g| - c d^2 is largest at d = |e| / (2 c |g|) inside the way.
+    # One effect e along the way g: 1 - |g - d e|/|g| - c d^2 is largest at d = |e| / (2 c |g|).
     task, start, _ = aimed(cost_l2=0.5)
     goal, way = task.goal_state(start[:1]), task.goal_state(start[:1]) - start[:1]
     doses = torch.linspace(0, 2, 2001)[:, None]

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
+from torch.distributions import Distribution
 from torch.nn import functional as F
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
@@ -73,7 +74,11 @@ class PPOKLLoss:
 
     def terms(self, rows: TensorDictBase) -> PPOKLTerms:
         """The parts of the objective on rows with observation, action, advantage and old distribution."""
-        old, new = self.actor.build_dist_from_params(rows), self.actor.get_dist(rows)
+        if not len(rows):
+            # This process has no share of the minibatch, and torch's distributions cannot sum over no rows.
+            nothing = torch.stack([0.0 * parameter.sum() for parameter in self.actor.parameters()]).sum()
+            return PPOKLTerms(nothing, nothing, nothing)
+        old, new = _old_and_new(self.actor, rows)
         action, advantage = rows[schema.ACTION], rows[schema.ADVANTAGE].squeeze(-1)
         ratio = (new.log_prob(action) - old.log_prob(action)).exp()
         gain = ratio * advantage
@@ -171,10 +176,15 @@ def set_gradients(
     return True
 
 
+def _old_and_new(actor: ProbabilisticActor, rows: TensorDictBase) -> tuple[Distribution, Distribution]:
+    # get_dist writes its parameters into what it is given, which would replace the old ones.
+    return actor.build_dist_from_params(rows), actor.get_dist(rows.select(*actor.in_keys))
+
+
 @torch.no_grad()
 def batch_kl(actor: ProbabilisticActor, batch: TensorDictBase, reduce_sum: ReduceSum) -> float:
     """Mean KL(old, current) over the batches of all processes, in nats."""
-    kl = kl_divergence(actor.build_dist_from_params(batch), actor.get_dist(batch))
+    kl = kl_divergence(*_old_and_new(actor, batch))
     total, count = reduce_sum(torch.stack((kl.double().sum(), kl.new_tensor(kl.numel()).double()))).tolist()
     return total / count
 

@@ -24,7 +24,7 @@ from perturbrl.evaluation.plots import (
     plot_learning,
 )
 from perturbrl.evaluation.report import Report, answer_sentence, caution, designs_frame, hits_frame
-from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, OtherCellState
+from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, Population
 from perturbrl.training.datamodule import Part
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -88,7 +88,7 @@ def design_problem(module: TwoStageModule) -> DesignProblem:
     )
 
 
-def _cells(module: TwoStageModule, part: Part) -> tuple[CellState, OtherCellState]:
+def _cells(module: TwoStageModule, part: Part) -> tuple[CellState, Population]:
     data = module.data
     if not data.has_cells:
         return module.twin.start_cells, module.goal_cells

@@ -40,6 +40,33 @@ def optimal_dose(
     return _best_of_all_supports(a.T @ a, a.T @ b, low, high, limit)
 
 
+def givable_dose(
+    effects: Float[Tensor, "perturbations latent"],
+    shift: Float[Tensor, " latent"],
+    space: PerturbationSpace,
+    total: Float[np.ndarray, " perturbations"],
+    horizon: int,
+) -> Float[np.ndarray, " perturbations"]:
+    """``total`` without doses too small to be given: the smaller half of them is left out and the rest fitted anew.
+
+    With more perturbations than latent dimensions many optima exist, and the one found may consist of nothing
+    but small doses.
+    """
+    a, b = effects.double().cpu().numpy().T, shift.double().cpu().numpy()
+    low, high = (bound.double().cpu().numpy() for bound in (space.low, space.high))
+    least = space.min_dose * (high - low)
+    kept = np.flatnonzero(total)
+    while True:
+        small = kept[np.abs(total[kept]) <= least[kept]]
+        if not len(small):
+            return total
+        smallest = small[np.argsort(np.abs(total[small]), kind="stable")][: (len(small) + 1) // 2]
+        kept = np.setdiff1d(kept, smallest)
+        total = np.zeros(len(low))
+        if len(kept):
+            total[kept] = lsq_linear(a[:, kept], b, (horizon * low[kept], horizon * high[kept]), tol=1e-12).x
+
+
 def _best_of_all_supports(
     gram: Float[np.ndarray, "n n"],
     linear: Float[np.ndarray, " n"],

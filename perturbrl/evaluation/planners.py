@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from perturbrl.envs.base import DigitalTwin, Task
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
-from perturbrl.evaluation.optimum import optimal_dose
+from perturbrl.evaluation.optimum import givable_dose, optimal_dose
 from perturbrl.schema import CellState
 
 GREEDY_LEVELS: Final = 8
@@ -203,14 +203,16 @@ class NonNegativeLeastSquares(_OpenLoop):
 
 
 class BoundedLeastSquares(_OpenLoop):
-    """The best dose in the box for a linear twin, in closed form (``optimal_dose``)."""
+    """The best dose in the box for a linear twin, in closed form, without doses too small to be given."""
 
     name = "optimum"
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
         """The optimal total doses."""
-        total = problem.optimal_dose
-        return None if total is None else problem.schedule(total)
+        total, effects = problem.optimal_dose, problem.linear_effects
+        if total is None or effects is None:
+            return None
+        return problem.schedule(givable_dose(effects, problem.shift, problem.space, total, problem.horizon))
 
 
 class GreedyDesign(_OpenLoop):

@@ -20,6 +20,7 @@ from perturbrl.evaluation.statistics import Interval
 MAX_HITS_SHOWN: Final = 25
 MAX_HITS_NAMED: Final = 3
 FAR: Final = 0.5
+SMALL: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def _plain(value: object) -> object:
 
 def number(value: float) -> str:
     """A number as a person reads it; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.3g}"
+    if math.isnan(value):
+        return "–"
+    return "≈ 0" if 0 < abs(value) < SMALL else f"{value:.3g}"
 
 
 def percent(value: float) -> str:
@@ -145,15 +148,13 @@ def _interval(value: Interval) -> str:
 
 
 def _percent_interval(value: Interval) -> str:
-    return f"{percent(value.estimate)} [{percent(value.low)}, {percent(value.high)}]"
+    return f"{percent(value.estimate)} [{100 * value.low:.0f}, {100 * value.high:.0f}]"
 
 
 def design_table(evaluation: DesignEvaluation) -> Table:
     """Every design with its intervals, nearest first, the winner and what equals it marked."""
-    columns = (
-        *("design", "distance to target", "energy distance / replicate", "cells in target", "regret"),
-        *("components found", "dose", "perturbations", "R² against start"),
-    )
+    columns = ("design", "distance to target", "energy distance / replicate", "cells in target", "regret")
+    columns += ("components found", "dose", "number dosed", "R² against start")
     ordered = sorted(evaluation.rows, key=lambda row: row.observed_distance)
     nearest = (evaluation.winner.name, *evaluation.ties)
     rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)
@@ -182,15 +183,15 @@ def _design_cells(row: DesignRow) -> tuple[str, ...]:
 
 
 def hit_table(hits: Sequence[Hit]) -> Table:
-    """The design's perturbations, strongest first."""
-    shown = hits[:MAX_HITS_SHOWN]
+    """The design's perturbations that any cell receives, strongest first."""
+    shown = [hit for hit in hits if hit.share_of_cells > 0][:MAX_HITS_SHOWN]
     rows = tuple(
         TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells)))
         for hit in shown
     )
     note = "Mean dose over cells with a 95 % bootstrap interval; 1 is the perturbation as measured."
     if len(hits) > len(shown):
-        note += f" {len(hits) - len(shown)} more are in hits.csv."
+        note += f" The other {len(hits) - len(shown)} that may be dosed are in hits.csv."
     return Table("Ranked perturbations", ("perturbation", "dose", "direction", "share of cells"), rows, note)
 
 
@@ -224,8 +225,8 @@ def answer_sentence(evaluation: DesignEvaluation, hits: Sequence[Hit]) -> str:
     found = evaluation.detectability
     if found is not None and not found.detectable:
         return (
-            f"Do nothing: no effect is detectable, as the cells of {evaluation.target} do not differ from those at "
-            f"the start (p = {found.p_value:.2g})."
+            f"No effect is detectable, so doing nothing is the right design: the cells of {evaluation.target} do not "
+            f"differ from those at the start (permutation test of the energy distance, p = {found.p_value:.2g})."
         )
     policy, nothing = evaluation.row("policy"), evaluation.row("no_op")
     return (
@@ -268,10 +269,7 @@ def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:
             "Fewer than 4 cells at the start or of the target: whether they differ at all cannot be tested.",
         )
     if not found.detectable:
-        return (
-            f"No effect is detectable: the cells of {evaluation.target} do not differ from the start "
-            f"(permutation test of the energy distance, p = {found.p_value:.2g}); doing nothing is the right design.",
-        )
+        return ()
     left = winner.observed_distance / max(evaluation.row("no_op").observed_distance, 1e-12)
     if left > FAR:
         return (

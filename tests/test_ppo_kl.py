@@ -15,6 +15,7 @@ from perturbrl.rl.ppo_kl import (
     batch_means,
     critic_epochs,
     ppo_kl_epochs,
+    refit_head,
     set_gradients,
 )
 
@@ -306,3 +307,16 @@ def test_the_step_size_follows_how_stage_two_ended(steps, stopped, reverted, exp
     assert adapt_learning_rate(0.1, result, 4, largest=1.0, factor=1.5) == pytest.approx(expected)
     assert adapt_learning_rate(1.0, PPOKLResult(8, False, False, 0.0, 0.0), 4, 1.0, 1.5) == 1.0
     assert adapt_learning_rate(1e-3, PPOKLResult(0, True, False, 0.0, 0.0), 4, 1.0, 1.5) == 1e-3
+
+
+def test_the_critics_head_is_the_regression_on_its_features():
+    value = critic(WIDTH, (8,))
+    observation = torch.randn(200, WIDTH)
+    with torch.no_grad():
+        truth = value.module[:-1](observation) @ torch.arange(8.0)[:, None] + 3.0
+    batch = TensorDict({"observation": observation, "value_target": truth}, [200])
+    refit_head(value, batch, same)
+    assert torch.allclose(value.module(observation), truth, atol=1e-2)
+    once = value.module[-1].weight.detach().clone()
+    refit_head(value, batch, lambda x: 2 * x)
+    assert torch.allclose(value.module[-1].weight, once, atol=1e-3)

@@ -26,6 +26,7 @@ from perturbrl.rl.ppo_kl import (
     adapt_learning_rate,
     critic_epochs,
     ppo_kl_epochs,
+    refit_head,
 )
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
@@ -313,6 +314,7 @@ class TwoStageModule(LightningModule):
             generator=self._generator(iteration, 3),
             reduce_sum=self._reduce_sum,
         )
+        refit_head(self.critic, flat, self._reduce_sum)
         return error.item()
 
     def _log_iteration(

@@ -49,7 +49,7 @@ def test_the_policy_reaches_the_closed_form_optimum(schedule: str) -> None:
         "--data.min_dose=0",
         "--data.synthetic.n_combinations=15",
     )
-    quiet_trainer(60).fit(built.model, built.data)
+    quiet_trainer(150).fit(built.model, built.data)
     problem = design_problem(built.model)
     optimum = BoundedLeastSquares()
     assert optimum.plan(problem)

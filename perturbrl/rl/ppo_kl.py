@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
+from torch.distributions import Distribution
 from torch.nn import functional as F
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
@@ -79,9 +80,11 @@ class PPOKLLoss:
 
     def terms(self, rows: TensorDictBase) -> PPOKLTerms:
         """The parts of the objective on rows with observation, action, advantage and old distribution."""
-        old = self.actor.build_dist_from_params(rows)
-        # The actor writes its parameters into what it is given, which must not be the old ones.
-        new = self.actor.get_dist(rows.select(*self.actor.in_keys))
+        if not len(rows):
+            # This process has no share of the minibatch, and torch's distributions cannot sum over no rows.
+            nothing = torch.stack([0.0 * parameter.sum() for parameter in self.actor.parameters()]).sum()
+            return PPOKLTerms(nothing, nothing, nothing)
+        old, new = _old_and_new(self.actor, rows)
         action, advantage = rows[schema.ACTION], rows[schema.ADVANTAGE].squeeze(-1)
         ratio = (new.log_prob(action) - old.log_prob(action)).exp()
         gain = ratio * advantage
@@ -190,6 +193,11 @@ def set_gradients(
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
     return True
+
+
+def _old_and_new(actor: ProbabilisticActor, rows: TensorDictBase) -> tuple[Distribution, Distribution]:
+    # get_dist writes its parameters into what it is given, which would replace the old ones.
+    return actor.build_dist_from_params(rows), actor.get_dist(rows.select(*actor.in_keys))
 
 
 @torch.no_grad()

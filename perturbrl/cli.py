@@ -2,12 +2,14 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("RL_WARNINGS", "0")  # TorchRL says at import that a replay-buffer extension is missing
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning calls what torch has deprecated
 
 from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
@@ -103,7 +105,7 @@ class Built:
 
     model: TwoStageModule
     data: PerturbationDataModule
-    max_epochs: int
+    max_epochs: int | None
 
 
 def parse_config(arguments: Sequence[str]) -> Built:
@@ -116,7 +118,7 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
     return PerturbRLCLI(
         TwoStageModule,
         PerturbationDataModule,
-        args=arguments,
+        args=None if arguments is None else list(arguments),
         run=run,
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
@@ -129,7 +131,9 @@ def inspect(arguments: Sequence[str]) -> None:
     """Print what a data file holds, which problems it has, and what can be done with it."""
     parser = ArgumentParser(prog="perturbrl inspect", description=inspect.__doc__)
     parser.add_function_arguments(inspect_dataset, as_positional=True, skip={"backed"})
-    Console(highlight=False, soft_wrap=True).print(inspect_dataset(**vars(parser.parse_args(list(arguments)))))
+    Console(highlight=False, soft_wrap=True).print(
+        inspect_dataset(**vars(parser.parse_args(list(arguments))))
+    )
 
 
 def run(arguments: Sequence[str]) -> None:

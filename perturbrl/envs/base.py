@@ -15,7 +15,7 @@ from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, Expression, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, Expression, OtherCellState, PerCell, UsedMask
 
 
 class DigitalTwin(FittedModule, ABC):
@@ -131,6 +131,14 @@ class DigitalTwin(FittedModule, ABC):
         return {}
 
 
+def relax(twin: DigitalTwin, state: CellState, generator: Generator) -> CellState:
+    """The cells' state after they were left alone until they count as settled."""
+    no_dose = state.new_zeros(len(state), twin.perturbations.n_perturbations)
+    for _ in range(twin.relaxation_steps):
+        state = twin.transition(state, no_dose, twin.draw_noise(len(state), generator))
+    return state
+
+
 class Task(FittedModule, ABC):
     """What cells should do: goals, observation, reward and success, apart from the dynamics.
 
@@ -141,7 +149,7 @@ class Task(FittedModule, ABC):
     observation_dim: int
 
     @abstractmethod
-    def aim(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         """Fix the goal from cells of the start and of the target population (training cells only)."""
 
     @abstractmethod
@@ -245,7 +253,7 @@ class CellStateEnv(EnvBase):
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         given = None
-        if tensordict is not None and "_reset" not in tensordict.keys():
+        if tensordict is not None and tensordict.get("_reset", None) is None:
             given = tensordict.get(schema.CELL_STATE, None)
         state = (
             self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given

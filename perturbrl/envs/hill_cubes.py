@@ -1,10 +1,10 @@
 """Normalised HillCubes: Boolean rules as smooth functions, evaluated for many cells at once.
 
-Wittmann et al. 2009 (BMC Syst. Biol. 3:98) interpolate a rule's truth table multi-affinely between the corners
-of the unit cube and feed it Hill functions normalised to reach 1 at 1, so that Boolean steady states stay fixed
-points. The multi-affine interpolation of a rule is the probability that it is true for independent inputs; it
-is evaluated here along the rule's binary decision diagram, one linear interpolation per node, which is exact
-for any number of regulators and shares what rules have in common.
+Wittmann et al. 2009 (BMC Syst. Biol. 3:98) interpolate a rule's truth table multi-affinely between the
+corners of the unit cube and feed it Hill functions normalised to reach 1 at 1, so that Boolean steady states
+stay fixed points. The interpolation is the probability that the rule is true for independent inputs; it is
+evaluated here along the rule's binary decision diagram, one linear interpolation per node, which is exact for
+any number of regulators and shares what rules have in common.
 """
 
 from typing import Final
@@ -20,8 +20,8 @@ from perturbrl.envs.boolean_network import BooleanNetwork
 GeneRows = Float[Tensor, "genes cells"]
 Workspace = Float[Tensor, "rows cells"]
 
-# Measured on 10 to 1,000 genes: with few rows, one call per node and long rows is fastest; with many, one call
-# per level and a workspace that fits into a core's second-level cache.
+# Measured on 10 to 1,000 genes: with few rows, one call per node and long rows is fastest; with many, one
+# call per level and a workspace that fits into a core's second-level cache.
 MAX_ROWS_BY_NODE: Final = 512
 VALUES_BY_NODE: Final = 2**20
 VALUES_BY_LEVEL: Final = 2**18

@@ -31,17 +31,17 @@ class CountNoise:
         dispersion: size parameter; the larger, the closer to Poisson.
     """
 
-    counts_per_gene: float = 30.0
+    counts_per_gene: float = 100.0
     leak: float = 0.05
     library_spread: float = 0.25
     gene_spread: float = 0.5
-    dispersion: float = 10.0
+    dispersion: float = 20.0
 
     def draw(self, expression: NDArray[np.float32], random: np.random.Generator) -> tuple[Counts, NDArray]:
         """Counts ``[cells, genes]`` and library sizes ``[cells]`` relative to the average cell."""
         cells, genes = expression.shape
-        library = random.lognormal(-(self.library_spread**2) / 2, self.library_spread, cells)
-        capture = random.lognormal(-(self.gene_spread**2) / 2, self.gene_spread, genes)
+        library = random.lognormal(-(self.library_spread**2) / 2, self.library_spread, (cells,))
+        capture = random.lognormal(-(self.gene_spread**2) / 2, self.gene_spread, (genes,))
         share = self.leak + (1.0 - self.leak) * expression.clip(0.0, 1.0)
         mean = self.counts_per_gene * library[:, None] * capture * share
         rate = random.gamma(self.dispersion, mean / self.dispersion)
@@ -60,7 +60,7 @@ def simulate_perturb_seq(
     count_noise: CountNoise | None = None,
     seed: int = 0,
 ) -> AnnData:
-    """A pooled screen: cells leave ``twin.start_cells`` under one perturbation each and are read at some time.
+    """A pooled screen: cells leave ``twin.start_cells`` under a perturbation each and are read at some time.
 
     Args:
         twin: the network; where its cells start decides what is seen.
@@ -74,15 +74,17 @@ def simulate_perturb_seq(
         seed: of everything random.
 
     Returns:
-        Counts in ``X`` and ``layers["counts"]``, noise-free expression in ``layers["expression"]``; in ``obs``
-        ``perturbation`` (``control``, ``A``, ``A+B``), ``nperts``, ``pseudotime`` in [0, 1], ``fate`` (the steady
-        state nearest to where the cell ends up under its perturbation) and ``library_size``.
+        Counts in ``X`` and ``layers["counts"]``, noise-free expression in ``layers["expression"]``; in
+        ``obs`` ``perturbation`` (``control``, ``A``, ``A+B``), ``nperts``, ``pseudotime`` in [0, 1], ``fate``
+        (the steady state nearest to where the cell ends up under its perturbation) and ``library_size``.
 
     Raises:
         ConfigurationError: an unknown gene, or a dose outside [-1, 1].
     """
     names = tuple(twin.perturbations.names if perturbations is None else perturbations)
-    labels = [schema.CONTROL_LABEL] * control_cells + [n for n in names for _ in range(cells_per_perturbation)]
+    labels = [schema.CONTROL_LABEL] * control_cells + [
+        n for n in names for _ in range(cells_per_perturbation)
+    ]
     doses = {name: _dose(twin, name, dose) for name in names} | {schema.CONTROL_LABEL: _dose(twin, "", dose)}
     generator = Generator().manual_seed(seed)
     step = torch.randint(1, snapshots + 1, (len(labels),), generator=generator)
@@ -91,7 +93,9 @@ def simulate_perturb_seq(
     counts, library = (count_noise or CountNoise()).draw(seen.numpy(), np.random.default_rng(seed))
     obs = {
         schema.PERTURBATION_OBS: pd.Categorical(labels),
-        "nperts": [0 if n == schema.CONTROL_LABEL else len(n.split(schema.COMBINATION_SEPARATOR)) for n in labels],
+        "nperts": [
+            0 if n == schema.CONTROL_LABEL else len(n.split(schema.COMBINATION_SEPARATOR)) for n in labels
+        ],
         "pseudotime": (step / snapshots).numpy(),
         "fate": pd.Categorical(twin.nearest_attractor(settled)),
         "library_size": library,
@@ -114,7 +118,12 @@ def _dose(twin: RegulatoryNetworkTwin, label: str, dose: float) -> Tensor:
 
 
 def _observe(
-    twin: RegulatoryNetworkTwin, dose: Dose, step: Tensor, interval: float, snapshots: int, generator: Generator
+    twin: RegulatoryNetworkTwin,
+    dose: Dose,
+    step: Tensor,
+    interval: float,
+    snapshots: int,
+    generator: Generator,
 ) -> tuple[CellState, CellState]:
     """Each cell's state at its snapshot, and where it ends up under the same dose."""
     steps_between = max(1, round(interval / twin.dynamics.dt))

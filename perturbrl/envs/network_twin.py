@@ -34,6 +34,7 @@ class NetworkTwin(DigitalTwin):
     """
 
     columns: Int[Tensor, " perturbations"]
+    steady_states: CellState
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class NetworkTwin(DigitalTwin):
         super().__init__()
         self.network = network if isinstance(network, BooleanNetwork) else load_network(network)
         self.latent_dim = len(self.network.genes)
+        self.gene_names = tuple(self.network.genes)
         names = tuple(self.network.genes if controllable is None else controllable)
         self.network.clamp(dict.fromkeys(names, 0))
         self.perturbations = PerturbationSpace(names, -1.0, 1.0, discrete=discrete)
@@ -66,8 +68,8 @@ class NetworkTwin(DigitalTwin):
         cycles = named_attractors(self.network)
         listed = ", ".join(f"{name} ({len(states)} states)" for name, states in cycles.items())
         return (
-            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or mend a "
-            "rule in its .bnet file so that cells can come to rest"
+            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or "
+            "mend a rule in its .bnet file so that cells can come to rest"
         )
 
     def _attractor(self, name: str) -> CellState:

@@ -133,6 +133,10 @@ class PerturbationSpace(nn.Module):
         shape = (n_cells, self.n_perturbations)
         return Bounded(self.low.expand(shape), self.high.expand(shape), shape=shape, dtype=torch.float32)
 
+    def no_action(self) -> Tensor:
+        """The action of one cell that gives no dose."""
+        return torch.zeros((), dtype=torch.int64, device=self.low.device) if self.discrete else torch.zeros_like(self.low)
+
     def project(self, action: Tensor, used: UsedMask) -> tuple[Dose, UsedMask]:
         """The dose an action amounts to, and the perturbations used up to now in this episode.
 

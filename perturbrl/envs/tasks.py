@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perturbrl.envs.base import Task
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, OtherCellState, PerCell, UsedMask
 
 
 class ReachCellState(Task):
@@ -72,7 +72,7 @@ class ReachCellState(Task):
         """Cell state and the way that is left, side by side."""
         return 2 * self.start_mean.shape[0]
 
-    def aim(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         """Fix the goal, the unit of distance and the discriminant (see ``Task``).
 
         Raises:
@@ -92,7 +92,7 @@ class ReachCellState(Task):
         if self.success == "discriminant":
             self._fit_discriminant(start_cells, goal_cells)
 
-    def _fit_discriminant(self, start_cells: CellState, goal_cells: CellState) -> None:
+    def _fit_discriminant(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
         if min(len(start_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
                 f"a discriminant needs at least 2 cells on both sides, found {len(start_cells)} at the start and "

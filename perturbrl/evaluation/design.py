@@ -14,16 +14,23 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.data.presets import components
-from perturbrl.envs.base import CellStateEnv
-from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
+from perturbrl.envs.base import CellStateEnv, relax
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.planners import DesignProblem, Planner
+from perturbrl.evaluation.populations import (
+    Detectability,
+    detectability,
+    equally_near,
+    mean_distance,
+    mean_distance_interval,
+    replicate_distance,
+)
 from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.rl.rollouts import best_action
 from perturbrl.schema import CellState
 
 N_BOOTSTRAP: Final = 1000
-N_PERMUTATIONS: Final = 500
-MAX_CELLS_IN_TEST: Final = 500
+_CHUNK: Final = 1 << 22
 
 
 class PolicyDesign(Planner):
@@ -74,21 +81,18 @@ def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simu
     env.set_seed(problem.seed)
     state = env.reset(TensorDict({schema.CELL_STATE: start}, batch_size=env.batch_size, device=start.device))
     goal, path, doses = state[schema.GOAL_STATE], [start], []
+    over = torch.zeros(len(start), 1, dtype=torch.bool, device=start.device)
     for step in range(problem.horizon):
         state[schema.ACTION] = planner.action(state, step)
         state = step_mdp(env.step(state))
+        # A cell whose episode has ended early is left alone from then on.
+        state[schema.CELL_STATE] = torch.where(over, path[-1], state[schema.CELL_STATE])
         path.append(state[schema.CELL_STATE])
-        doses.append(state[schema.DOSE])
-    final = _relax(problem, state[schema.CELL_STATE], env)
+        doses.append(state[schema.DOSE] * ~over)
+        over = over | state[schema.DONE]
+    final = relax(problem.twin, state[schema.CELL_STATE], env.generator)
     success = problem.task.is_success(final, goal)
     return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
-
-
-def _relax(problem: DesignProblem, state: CellState, env: CellStateEnv) -> CellState:
-    no_dose = state.new_zeros(len(state), problem.twin.perturbations.n_perturbations)
-    for _ in range(problem.twin.relaxation_steps):
-        state = problem.twin.transition(state, no_dose, problem.twin.draw_noise(len(state), env.generator))
-    return state
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,9 @@ class DesignRow:
 
     Attributes:
         name: the design.
-        distance: between the means of dosed held-out cells and held-out target cells, in latent units.
+        distance: between the mean of held-out cells as dosed and that of the target, in latent units, sampling
+            noise removed (``mean_distance_interval``).
+        observed_distance: the same with its sampling noise, which designs share; it orders the table.
         relative_energy_distance: of dosed cells to target cells, in units of two halves of the target cells.
         success: share of dosed cells that the task calls arrived.
         dose: mean over cells of the summed absolute doses.
@@ -105,12 +111,15 @@ class DesignRow:
         displacement_from_start: R squared of the final against the START state of the same cells, which is 1
             for doing nothing and says nothing about the target.
         training_distance: distance to the goal's mean from the training cells.
-        regret: ``training_distance`` relative to the closed-form optimum, less 1; nan without one.
+        regret: ``training_distance`` relative to the closed-form optimum, less 1; nan where none is known or
+            the optimum arrives. Slightly negative values can come from noise, and from policies that give
+            different cells different perturbations.
         recall: share of the target's components among as many strongest doses; nan for other targets.
     """
 
     name: str
     distance: Interval
+    observed_distance: float
     relative_energy_distance: float
     success: Interval
     dose: float
@@ -139,56 +148,59 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Detectability:
-    """Whether the target population differs from the start at all.
-
-    Attributes:
-        energy_distance: between start and target cells (V-statistic).
-        relative_to_replicate: the same in units of two halves of the target cells.
-        p_value: permutation test of the labels start and target.
-    """
-
-    energy_distance: float
-    relative_to_replicate: float
-    p_value: float
-
-    @property
-    def detectable(self) -> bool:
-        """Whether the difference is significant at 5 %."""
-        return self.p_value <= 0.05
-
-
-@dataclass(frozen=True)
 class DesignEvaluation:
-    """A table of designs, the policy's hits, and how far to believe them.
-
-    ``winner`` is the design with the smallest distance among those a user could choose (not the optimum).
-    """
+    """A table of designs, the policy's hits, and how far to believe them."""
 
     target: str
     rows: tuple[DesignRow, ...]
     hits: tuple[Hit, ...]
     detectability: Detectability | None
     simulations: dict[str, Simulation]
+    target_cells: CellState
 
     @property
     def winner(self) -> DesignRow:
-        """The best row that is a design rather than a bound."""
-        return min((row for row in self.rows if row.name != "optimum"), key=lambda row: row.distance.estimate)
+        """The design that ends nearest to the target; doing nothing where the target is no different."""
+        undetectable = self.detectability is not None and not self.detectability.detectable
+        idle = [row for row in self.rows if row.name == "no_op" and undetectable]
+        return min(idle or self.rows, key=lambda row: row.observed_distance)
+
+    @property
+    def ties(self) -> tuple[str, ...]:
+        """Designs that the held-out cells cannot tell from the winner, in the order of the rows."""
+        best = self.winner.name
+        return tuple(
+            row.name
+            for row in self.rows
+            if row.name != best
+            and equally_near(
+                self.simulations[best].final, self.simulations[row.name].final, self.target_cells
+            )
+        )
 
     def row(self, name: str) -> DesignRow:
-        """The row called ``name``."""
-        return next(row for row in self.rows if row.name == name)
+        """The row called ``name``.
+
+        Raises:
+            ConfigurationError: no such design was judged.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ConfigurationError(
+            f"no design '{name}' was judged; choose one of {', '.join(row.name for row in self.rows)}"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
-        detectability = None
+        found = None
         if self.detectability is not None:
-            detectability = asdict(self.detectability) | {"detectable": self.detectability.detectable}
+            found = asdict(self.detectability) | {"detectable": self.detectability.detectable}
         return {
             "target": self.target,
             "winner": self.winner.name,
-            "detectability": detectability,
+            "not_told_apart_from_winner": list(self.ties),
+            "detectability": found,
             "designs": {row.name: asdict(row) for row in self.rows},
         }
 
@@ -214,14 +226,14 @@ def evaluate_designs(
     able = [planner for planner in progress(planners) if planner.plan(problem)]
     simulations = {planner.name: simulate(problem, planner, start) for planner in able}
     training = {planner.name: simulate(problem, planner, problem.twin.start_cells) for planner in able}
-    distances = {name: _mean_distance(sim.final, problem.goal_cells) for name, sim in training.items()}
+    distances = {name: mean_distance(sim.final, problem.goal_cells) for name, sim in training.items()}
     rows = tuple(
-        _row(problem, planner.name, simulations[planner.name], target, target_label, distances)
+        _row(problem, planner.name, simulations[planner.name], target, target_label, distances[planner.name])
         for planner in able
     )
     hits = rank_hits(problem, simulations[able[0].name])
-    detectability = _detectability(problem.twin.start_cells, torch.cat((problem.goal_cells, target)))
-    return DesignEvaluation(target_label, rows, hits, detectability, simulations)
+    found = detectability(problem.twin.start_cells, torch.cat((problem.goal_cells, target)))
+    return DesignEvaluation(target_label, rows, hits, found, simulations, target)
 
 
 def _row(
@@ -230,46 +242,28 @@ def _row(
     simulation: Simulation,
     target: CellState,
     target_label: str,
-    training: dict[str, float],
+    training_distance: float,
 ) -> DesignRow:
     given = simulation.doses != 0
-    best = training.get("optimum", float("nan"))
     return DesignRow(
         name=name,
         distance=mean_distance_interval(simulation.final, target),
-        relative_energy_distance=_relative_energy(simulation.final, target),
+        observed_distance=mean_distance(simulation.final, target),
+        relative_energy_distance=replicate_distance(simulation.final, target),
         success=wilson_interval(int(simulation.success.sum()), len(simulation.success)),
         dose=float(simulation.doses.abs().sum((1, 2)).mean()),
         n_perturbations=float(given.any(1).sum(-1).float().mean()),
         displacement_from_start=_r_squared(simulation.final, simulation.start),
-        training_distance=training[name],
-        regret=training[name] / best - 1 if best > 0 else float("nan"),
+        training_distance=training_distance,
+        regret=_regret(problem, training_distance),
         recall=recall_of_components(problem.space.names, simulation.doses, target_label),
     )
 
 
-def _mean_distance(x: CellState, y: CellState) -> float:
-    return float((x.mean(0) - y.mean(0)).norm())
-
-
-def mean_distance_interval(x: CellState, y: CellState) -> Interval:
-    """Euclidean distance between two populations' means, with a 95 % interval over cells.
-
-    The interval is that of the difference along its own direction (delta method): a bootstrap of the norm
-    would be biased upwards, because noise in every other dimension adds to it.
-    """
-    difference = x.mean(0) - y.mean(0)
-    distance = difference.norm()
-    unit = difference / distance.clamp_min(1e-12)
-    variance = sum(((cells @ unit).var() / len(cells) for cells in (x, y) if len(cells) > 1), distance.new_zeros(()))
-    half = 1.96 * float(variance.sqrt())
-    return Interval(float(distance), max(0.0, float(distance) - half), float(distance) + half)
-
-
-def _relative_energy(final: CellState, target: CellState) -> float:
-    if len(target) < 4 or len(final) < 2 or float(target.std(0).max()) == 0:
-        return float("nan")
-    return relative_to_replicate(final, target, energy_distance)
+def _regret(problem: DesignProblem, distance: float) -> float:
+    best = problem.optimal_distance
+    # Below single precision there is nothing left to compare with.
+    return distance / best - 1 if best > 1e-5 * float(problem.shift.norm()) else float("nan")
 
 
 def _r_squared(x: CellState, reference: CellState) -> float:
@@ -277,14 +271,20 @@ def _r_squared(x: CellState, reference: CellState) -> float:
     return float(1 - (x - reference).square().sum() / total) if float(total) > 0 else float("nan")
 
 
-def recall_of_components(names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str) -> float:
+def recall_of_components(
+    names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
+) -> float:
     """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
     wanted = components(target)
     if not set(wanted) <= set(names):
         return float("nan")
     strength = doses.sum(1).mean(0).abs()
     strongest = strength.topk(len(wanted))
-    chosen = {names[i] for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True) if size}
+    chosen = {
+        names[i]
+        for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True)
+        if size
+    }
     return len(chosen & set(wanted)) / len(wanted)
 
 
@@ -310,30 +310,10 @@ def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]
 def _bootstrap_means(values: Float[np.ndarray, "cells columns"], seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     n = len(values)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP) / n
-    low, high = np.quantile(weights @ values, (0.025, 0.975), axis=0)
+    rows = max(1, _CHUNK // n)
+    means = [
+        rng.multinomial(n, np.full(n, 1 / n), size=min(rows, N_BOOTSTRAP - done)) @ values / n
+        for done in range(0, N_BOOTSTRAP, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975), axis=0)
     return low, high
-
-
-def _detectability(start: CellState, target: CellState) -> Detectability | None:
-    if min(len(start), len(target)) < 4:
-        return None
-    return Detectability(
-        energy_distance(start, target), relative_to_replicate(start, target, energy_distance), permutation_p(start, target)
-    )
-
-
-def permutation_p(x: CellState, y: CellState, seed: int = 0) -> float:
-    """P-value of the energy distance between two populations under permuted labels (V-statistic).
-
-    At most ``MAX_CELLS_IN_TEST`` cells of each are used. The distance is a quadratic form in the labels'
-    weights, so all permutations are one matrix product.
-    """
-    rng = np.random.default_rng(seed)
-    x, y = (cells[rng.permutation(len(cells))[:MAX_CELLS_IN_TEST]] for cells in (x, y))
-    pooled = torch.cat((x, y)).double().cpu()
-    pairwise = torch.cdist(pooled, pooled).numpy()
-    weight = np.concatenate((np.full(len(x), 1 / len(x)), np.full(len(y), -1 / len(y))))
-    shuffled = np.stack([weight, *(rng.permutation(weight) for _ in range(N_PERMUTATIONS))])
-    distances = -np.einsum("pi,pi->p", shuffled @ pairwise, shuffled)
-    return float((distances >= distances[0] - 1e-12).mean())

@@ -3,25 +3,25 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import lsq_linear, nnls
+from scipy.optimize import nnls
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl.envs.base import DigitalTwin, Task
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.evaluation.optimum import givable_dose, optimal_dose
 from perturbrl.schema import CellState
 
-MAX_SUPPORTS: Final = 5000
 GREEDY_LEVELS: Final = 8
-GREEDY_CELLS: Final = 64
+GREEDY_CELLS: Final = 32
+GREEDY_GAIN: Final = 1e-3
 
 Schedule = Float[Tensor, "time perturbations"]
 
@@ -62,9 +62,39 @@ class DesignProblem:
         """The schedule that does nothing."""
         return torch.zeros(self.horizon, self.space.n_perturbations, device=self.space.low.device)
 
-    def constant(self, total: np.ndarray) -> Schedule:
-        """The schedule that spreads ``total`` doses evenly over the horizon."""
-        return self.no_dose() + torch.as_tensor(total, dtype=torch.float32) / self.horizon
+    def schedule(self, total: Float[np.ndarray, " perturbations"]) -> Schedule:
+        """The schedule that gives ``total`` doses from the first step on, in as few equal parts as will do.
+
+        Few parts, because a small one may fall below ``min_dose``. Where perturbations are limited in number
+        the largest totals are given; totals that the limits do not allow are cut by the environment.
+        """
+        wanted = torch.as_tensor(total, dtype=torch.float32, device=self.space.low.device)
+        limit = self.space.max_perturbations
+        if limit is not None and limit < len(wanted):
+            largest = (wanted.abs() / (self.space.high - self.space.low)).topk(limit).indices
+            wanted = torch.zeros_like(wanted).index_copy(0, largest, wanted[largest])
+        bound = torch.where(wanted < 0, self.space.low, self.space.high)
+        # A total that rounding lifts just above a whole number of full doses needs no further part.
+        parts = torch.where(wanted == 0, 1.0, (wanted / bound - 1e-6).ceil()).clamp(1, self.horizon)
+        given = torch.arange(self.horizon, device=wanted.device)[:, None] < parts
+        return given * (wanted / parts)
+
+    @cached_property
+    def optimal_dose(self) -> Float[np.ndarray, " perturbations"] | None:
+        """Best total doses where the twin is linear (see ``optimum``); ``None`` where they are not known."""
+        effects = self.linear_effects
+        if effects is None or self.space.discrete:
+            return None
+        return optimal_dose(effects, self.shift, self.space, self.horizon)
+
+    @property
+    def optimal_distance(self) -> float:
+        """Distance between the means of dosed start and goal cells that is left at best; nan if not known."""
+        effects, total = self.linear_effects, self.optimal_dose
+        if effects is None or total is None:
+            return float("nan")
+        left = self.shift.double().cpu().numpy() - total @ effects.double().cpu().numpy()
+        return float(np.linalg.norm(left))
 
 
 class Planner(ABC):
@@ -109,14 +139,19 @@ class _OpenLoop(Planner):
         return self.schedule[step].expand(observed.batch_size[0], -1)
 
 
-class NoOp(_OpenLoop):
+class NoOp(Planner):
     """Do nothing."""
 
     name = "no_op"
 
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        """No dose at any step."""
-        return problem.no_dose()
+    def plan(self, problem: DesignProblem) -> bool:
+        """Doing nothing is always possible; only the kind of action is to be known."""
+        self.nothing = problem.space.no_action()
+        return True
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """No dose for any cell."""
+        return self.nothing.expand(*observed.batch_size, *self.nothing.shape)
 
 
 class RandomDesign(_OpenLoop):
@@ -142,13 +177,14 @@ class NearestPerturbation(_OpenLoop):
     name = "nearest_perturbation"
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
-        """The nearest perturbation at dose 1, given in the first step."""
+        """The nearest perturbation at dose 1 (or the highest, if that is less), given in the first step."""
         effects = problem.linear_effects
         if effects is None:
             return None
-        best = (effects - problem.shift).norm(dim=1).argmin()
+        dose = problem.space.high.clamp_max(1.0)
+        best = (dose[:, None] * effects - problem.shift).norm(dim=1).argmin()
         schedule = problem.no_dose()
-        schedule[0, best] = min(1.0, float(problem.space.high[best]))
+        schedule[0, best] = dose[best]
         return schedule
 
 
@@ -158,62 +194,33 @@ class NonNegativeLeastSquares(_OpenLoop):
     name = "nnls"
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
-        """The weights as total doses, spread over the horizon."""
+        """The weights as total doses."""
         effects = problem.linear_effects
         if effects is None:
             return None
         weights, _ = nnls(effects.double().cpu().numpy().T, problem.shift.double().cpu().numpy())
-        return problem.constant(weights)
+        return problem.schedule(weights)
 
 
 class BoundedLeastSquares(_OpenLoop):
-    """The best dose in the box for a linear twin: the closed-form optimum that regret is measured against.
-
-    With a limit on the number of perturbations all supports up to that size are tried, as long as there are
-    no more than ``MAX_SUPPORTS``.
-    """
+    """The best dose in the box for a linear twin, in closed form, without doses too small to be given."""
 
     name = "optimum"
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
-        """The optimal total doses, spread over the horizon."""
-        effects = problem.linear_effects
-        total = None if effects is None else optimal_dose(effects, problem.shift, problem.space, problem.horizon)
-        return None if total is None else problem.constant(total)
-
-
-def optimal_dose(
-    effects: Float[Tensor, "perturbations latent"],
-    shift: Float[Tensor, " latent"],
-    space: PerturbationSpace,
-    horizon: int,
-) -> np.ndarray | None:
-    """Total doses within ``horizon`` times the dose box that bring the shift closest, by ``lsq_linear``.
-
-    ``None`` where a limit on the number of perturbations leaves too many supports to try.
-    """
-    a, b = effects.double().cpu().numpy().T, shift.double().cpu().numpy()
-    low, high = (horizon * bound.double().cpu().numpy() for bound in (space.low, space.high))
-    limit = min(space.max_perturbations or space.n_perturbations, space.n_perturbations)
-    if limit == space.n_perturbations:
-        return lsq_linear(a, b, (low, high), tol=1e-12).x
-    if comb(space.n_perturbations, limit) > MAX_SUPPORTS:
-        return None
-    best, best_cost = np.zeros(len(low)), float(b @ b) / 2
-    for support in map(list, combinations(range(space.n_perturbations), limit)):
-        fit = lsq_linear(a[:, support], b, (low[support], high[support]))
-        if fit.cost < best_cost:
-            best_cost = fit.cost
-            best = np.zeros(len(low))
-            best[support] = fit.x
-    return best
+        """The optimal total doses."""
+        total, effects = problem.optimal_dose, problem.linear_effects
+        if total is None or effects is None:
+            return None
+        return problem.schedule(givable_dose(effects, problem.shift, problem.space, total, problem.horizon))
 
 
 class GreedyDesign(_OpenLoop):
-    """Step by step, add the one perturbation and dose that lowers the mean distance most; stop when none does.
+    """Step by step, add the one perturbation and dose that lowers the mean distance most.
 
     Works on any twin, by simulating every candidate from the same start cells. Within a step it goes on
-    adding until nothing helps, so it may use as many perturbations as the limits allow.
+    adding until none lowers the distance by a thousandth of what the step began with, so it may use as many
+    perturbations as the limits allow.
     """
 
     name = "greedy"
@@ -253,14 +260,13 @@ def _add_while_it_helps(
     reach: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, " perturbations"]:
     best = float((reach(dose[None])[0] - goal).norm(dim=-1).mean())
+    least_gain = GREEDY_GAIN * best
     while True:
         candidates = _candidates(problem, dose, used | (dose != 0))
         if len(candidates) == 0:
             return dose
-        distance = torch.cat(
-            [(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)]
-        )
-        if float(distance.min()) >= best - 1e-6:
+        distance = torch.cat([(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)])
+        if not float(distance.min()) < best - least_gain:
             return dose
         best, dose = float(distance.min()), candidates[distance.argmin()]
 
@@ -269,18 +275,13 @@ def _candidates(
     problem: DesignProblem, dose: Float[Tensor, " perturbations"], used: Tensor
 ) -> Float[Tensor, "candidates perturbations"]:
     space = problem.space
-    n = space.n_perturbations
-    full = space.max_perturbations is not None and int(used.sum()) >= space.max_perturbations
-    allowed = [i for i in range(n) if float(dose[i]) == 0 and (not full or bool(used[i]))]
-    levels = torch.linspace(0, 1, GREEDY_LEVELS + 1, device=dose.device)
-    rows = []
-    for i in allowed:
-        values = torch.cat((space.high[i] * levels[1:], space.low[i] * levels[1:]))
-        values = values[values.abs() > space.min_dose * (space.high[i] - space.low[i])]
-        grown = dose.repeat(len(values), 1)
-        grown[:, i] = values
-        rows.append(grown)
-    return torch.cat(rows) if rows else dose.new_empty(0, n)
+    levels = torch.arange(1, GREEDY_LEVELS + 1, device=dose.device)[:, None] / GREEDY_LEVELS
+    values = torch.cat((levels * space.high, levels * space.low))
+    allowed = (values.abs() > space.min_dose * (space.high - space.low)) & (dose == 0)
+    if space.max_perturbations is not None and int(used.sum()) >= space.max_perturbations:
+        allowed &= used
+    column = allowed.nonzero()[:, 1:]
+    return dose.repeat(len(column), 1).scatter(1, column, values[allowed][:, None])
 
 
 def default_planners() -> tuple[Planner, ...]:

@@ -22,6 +22,7 @@ GREEN: Final = "#009E73"
 VERMILION: Final = "#D55E00"
 GREY: Final = "#7F7F7F"
 MAX_BARS: Final = 25
+N_NAMED: Final = 8
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,11 @@ def plot_designs(table: pd.DataFrame, unit: str) -> Plot:
     axes.set_yticks(place, ordered["name"])
     axes.set_xlabel(f"distance to held-out target cells ({unit})")
     axes.set_xlim(left=0)
-    caption = "Shorter is better. Bars: distance between the means; whiskers: 95 % interval over cells."
-    return Plot("designs", "Designs compared", caption, figure, ordered)
+    caption = (
+        "Shorter is better. Bars: distance between the means, sampling noise removed; whiskers: 95 % interval over "
+        "cells. Blue: the policy; grey: the closed form, where the twin is linear."
+    )
+    return Plot("designs", "Distance to the target", caption, figure, ordered)
 
 
 def plot_hits(hits: pd.DataFrame) -> Plot:
@@ -86,18 +90,21 @@ def plot_hits(hits: pd.DataFrame) -> Plot:
     Args:
         hits: columns ``perturbation``, ``dose``, ``low``, ``high``, ``share_of_cells``, strongest first.
     """
-    shown = hits.head(MAX_BARS).iloc[::-1]
+    used = hits[hits["share_of_cells"] > 0]
+    shown = (used if len(used) else hits).head(MAX_BARS).iloc[::-1]
     figure, axes = _axes(6.0, 0.9 + 0.26 * len(shown))
     place = np.arange(len(shown))
     errors = np.abs(shown[["low", "high"]].to_numpy().T - shown["dose"].to_numpy())
-    axes.barh(place, shown["dose"], color=[BLUE if dose >= 0 else VERMILION for dose in shown["dose"]], height=0.7)
+    axes.barh(
+        place, shown["dose"], color=[BLUE if dose >= 0 else VERMILION for dose in shown["dose"]], height=0.7
+    )
     axes.errorbar(shown["dose"], place, xerr=errors, fmt="none", ecolor="black", capsize=2, lw=1)
     axes.set_yticks(place, shown["perturbation"])
     axes.axvline(0, color="black", lw=0.8)
     axes.set_xlabel("mean dose over cells (1 = the perturbation as measured)")
-    more = f" The strongest {MAX_BARS} of {len(hits)}." if len(hits) > MAX_BARS else ""
+    more = f" {len(shown)} of {len(hits)} that may be dosed." if len(hits) > len(shown) else ""
     caption = f"Doses of the policy; whiskers: 95 % bootstrap interval over cells.{more}"
-    return Plot("hits", "Ranked perturbations", caption, figure, hits)
+    return Plot("hits", "Doses", caption, figure, hits)
 
 
 def plot_latent_map(
@@ -135,14 +142,17 @@ def plot_latent_map(
     return Plot("latent_map", "Where the cells go", caption, figure, pd.concat(tables))
 
 
-def plot_delta(genes: Sequence[str], real: Float[np.ndarray, " genes"], predicted: Float[np.ndarray, " genes"]) -> Plot:
+def plot_delta(
+    genes: Sequence[str], real: Float[np.ndarray, " genes"], predicted: Float[np.ndarray, " genes"]
+) -> Plot:
     """Change of each gene's mean: as observed in held-out target cells, and as predicted for the design."""
     figure, axes = _axes(5.0, 4.6)
     bound = 1.08 * float(max(np.abs(real).max(), np.abs(predicted).max(), 1e-6))
     axes.plot([-bound, bound], [-bound, bound], color=GREY, lw=1, ls="--")
     axes.scatter(real, predicted, s=12, c=BLUE, alpha=0.5, lw=0)
-    for i in np.argsort(-np.abs(real))[:8]:
-        axes.annotate(genes[i], (real[i], predicted[i]), fontsize=7, xytext=(3, 3), textcoords="offset points")
+    strongest = np.argsort(-np.abs(real))[:N_NAMED]
+    for side in (strongest[real[strongest] > 0], strongest[real[strongest] < 0]):
+        _name_genes(axes, [genes[i] for i in side], real[side], predicted[side], bound)
     axes.set(xlim=(-bound, bound), ylim=(-bound, bound))
     axes.set_xlabel("observed change (log1p, target − start)")
     axes.set_ylabel("predicted change (log1p)")
@@ -150,6 +160,34 @@ def plot_delta(genes: Sequence[str], real: Float[np.ndarray, " genes"], predicte
     table = pd.DataFrame({"gene": list(genes), "observed": real, "predicted": predicted})
     caption = "One dot per gene, the eight largest observed changes named; dashed: perfect prediction."
     return Plot("delta", "Predicted against observed change", caption, figure, table)
+
+
+def _name_genes(
+    axes: plt.Axes,
+    names: Sequence[str],
+    x: Float[np.ndarray, " named"],
+    y: Float[np.ndarray, " named"],
+    bound: float,
+) -> None:
+    """Write names beside their dots, on the side of the diagonal's empty corner and clear of each other."""
+    if not len(names):
+        return
+    outward = -np.sign(x[0])
+    order = np.argsort(y)
+    height = y[order].astype(float)
+    for i in range(1, len(height)):
+        height[i] = max(height[i], height[i - 1] + 0.1 * bound)
+    height += min(0.0, 0.95 * bound - height[-1])
+    for i, level in zip(order, height, strict=True):
+        axes.annotate(
+            names[i],
+            (x[i], y[i]),
+            (x[order].mean() + outward * 0.35 * bound, level),
+            fontsize=9,
+            va="center",
+            ha="right" if outward < 0 else "left",
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
+        )
 
 
 def plot_learning(metrics: pd.DataFrame) -> Plot:
@@ -169,10 +207,12 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
         ("ppo/kl", GREEN, "after PPO epochs"),
     ):
         if column in metrics:
-            bottom.plot(iteration, metrics[column], color=colour, label=label)
+            bottom.plot(iteration, metrics[column], color=colour, label=label, lw=1)
     if "trust_region/outcome" in metrics:
         rejected = metrics[metrics["trust_region/outcome"] > 0]
-        bottom.plot(rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label="step rejected")
+        bottom.plot(
+            rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label="step rejected"
+        )
     bottom.set_ylabel("KL to old policy (nats)")
     bottom.set_xlabel("iteration")
     if bottom.get_legend_handles_labels()[0]:

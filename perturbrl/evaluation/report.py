@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
 from perturbrl.evaluation.plots import Plot
 from perturbrl.evaluation.statistics import Interval
 
-MAX_HITS_SHOWN = 25
+MAX_HITS_SHOWN: Final = 25
+MAX_HITS_NAMED: Final = 3
+FAR: Final = 0.5
+SMALL: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,14 @@ class Report:
         """Write ``report.html``, ``metrics.json``, ``per_perturbation.csv``, ``hits.csv`` and the figures.
 
         Raises:
-            FileExistsError: the folder is there already; a report is never overwritten.
+            ConfigurationError: the folder is there already; a report is never overwritten.
         """
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise ConfigurationError(
+                f"'{folder}' is there already and is not overwritten; name another folder"
+            ) from error
         pictures = [(plot, plot.save(folder)) for plot in self.plots]
         hits_frame(self.hits).to_csv(folder / "hits.csv", index=False)
         self.per_perturbation.to_csv(folder / "per_perturbation.csv", index=False)
@@ -81,7 +91,12 @@ class Report:
     def metrics(self) -> dict[str, object]:
         """Everything of ``metrics.json``."""
         judged = {} if self.evaluation is None else self.evaluation.as_dict()
-        return {"answer": self.answer, "warnings": list(self.warnings), "question": dict(self.question), **judged}
+        return {
+            "answer": self.answer,
+            "warnings": list(self.warnings),
+            "question": dict(self.question),
+            **judged,
+        }
 
     def _html(self, pictures: Sequence[tuple[Plot, Path]]) -> str:
         environment = Environment(
@@ -89,7 +104,11 @@ class Report:
         )
         tables = [] if self.evaluation is None else [design_table(self.evaluation)]
         figures = [
-            {"title": plot.title, "caption": plot.caption, "png": base64.b64encode(path.read_bytes()).decode()}
+            {
+                "title": plot.title,
+                "caption": plot.caption,
+                "png": base64.b64encode(path.read_bytes()).decode(),
+            }
             for plot, path in pictures
         ]
         return environment.get_template("report.html.j2").render(
@@ -114,7 +133,9 @@ def _plain(value: object) -> object:
 
 def number(value: float) -> str:
     """A number as a person reads it; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:.3g}"
+    if math.isnan(value):
+        return "–"
+    return "≈ 0" if 0 < abs(value) < SMALL else f"{value:.3g}"
 
 
 def percent(value: float) -> str:
@@ -127,19 +148,22 @@ def _interval(value: Interval) -> str:
 
 
 def _percent_interval(value: Interval) -> str:
-    return f"{percent(value.estimate)} [{percent(value.low)}, {percent(value.high)}]"
+    return f"{percent(value.estimate)} [{100 * value.low:.0f}, {100 * value.high:.0f}]"
 
 
 def design_table(evaluation: DesignEvaluation) -> Table:
-    """Every design with its intervals, nearest first, the winner marked."""
+    """Every design with its intervals, nearest first, the winner and what equals it marked."""
     columns = ("design", "distance to target", "energy distance / replicate", "cells in target", "regret")
-    columns += ("components found", "dose", "perturbations", "R² against start")
-    ordered = sorted(evaluation.rows, key=lambda row: row.distance.estimate)
-    rows = tuple(TableRow(_design_cells(row), row.name == evaluation.winner.name) for row in ordered)
+    columns += ("components found", "dose", "number dosed", "R² against start")
+    ordered = sorted(evaluation.rows, key=lambda row: row.observed_distance)
+    nearest = (evaluation.winner.name, *evaluation.ties)
+    rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)
     note = (
-        "Judged on held-out cells; 95 % intervals over cells. Regret: distance to the goal relative to the "
-        "closed-form optimum, less 1, on training cells. Energy distance 1 is as close as two halves of the "
-        "target. 'R² against start' only measures how little cells moved. The optimum is a bound, not a method."
+        "Judged on held-out cells; 95 % intervals over cells. Nearest first; bold rows cannot be told apart in "
+        "distance. A distance of 0 is as near as so many cells can tell. Energy distance 1 is as close as two "
+        "halves of the target. Regret: distance to the goal relative to the closed form's, less 1, on training "
+        "cells. 'R² against start' only says how little cells moved. The optimum is the closed form on a linear "
+        "twin, learned from the same cells."
     )
     return Table("Designs compared", columns, rows, note)
 
@@ -159,24 +183,35 @@ def _design_cells(row: DesignRow) -> tuple[str, ...]:
 
 
 def hit_table(hits: Sequence[Hit]) -> Table:
-    """The design's perturbations, strongest first."""
-    shown = hits[:MAX_HITS_SHOWN]
+    """The design's perturbations that any cell receives, strongest first."""
+    shown = [hit for hit in hits if hit.share_of_cells > 0][:MAX_HITS_SHOWN]
     rows = tuple(
-        TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells))) for hit in shown
+        TableRow((hit.perturbation, _interval(hit.dose), hit.direction, percent(hit.share_of_cells)))
+        for hit in shown
     )
     note = "Mean dose over cells with a 95 % bootstrap interval; 1 is the perturbation as measured."
     if len(hits) > len(shown):
-        note += f" {len(hits) - len(shown)} more are in hits.csv."
+        note += f" The other {len(hits) - len(shown)} that may be dosed are in hits.csv."
     return Table("Ranked perturbations", ("perturbation", "dose", "direction", "share of cells"), rows, note)
 
 
 def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
     """Hits as a table, strongest first."""
     rows = [
-        (rank, hit.perturbation, hit.dose.estimate, hit.dose.low, hit.dose.high, hit.direction, hit.share_of_cells)
+        (
+            rank,
+            hit.perturbation,
+            hit.dose.estimate,
+            hit.dose.low,
+            hit.dose.high,
+            hit.direction,
+            hit.share_of_cells,
+        )
         for rank, hit in enumerate(hits, start=1)
     ]
-    return pd.DataFrame(rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"])
+    return pd.DataFrame(
+        rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"]
+    )
 
 
 def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
@@ -186,28 +221,59 @@ def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
 
 
 def answer_sentence(evaluation: DesignEvaluation, hits: Sequence[Hit]) -> str:
-    """The result in one sentence, the winner named even where it is not the policy."""
-    used = [hit for hit in hits if hit.share_of_cells >= 0.5][:3]
-    what = " and ".join(f"{hit.perturbation} {hit.direction}" for hit in used) or "Doing nothing"
-    policy, nothing, winner = evaluation.row("policy"), evaluation.row("no_op"), evaluation.winner
-    shares = f"{what} brings {percent(policy.success.estimate)} of cells into {evaluation.target}"
-    shares += f" (doing nothing: {percent(nothing.success.estimate)})"
-    if winner.name == "policy":
-        return f"{shares}; no other design ends nearer to the target."
+    """The result in one sentence: what the policy does, and which design ends nearest, even where another does."""
+    found = evaluation.detectability
+    if found is not None and not found.detectable:
+        return (
+            f"No effect is detectable, so doing nothing is the right design: the cells of {evaluation.target} do not "
+            f"differ from those at the start (permutation test of the energy distance, p = {found.p_value:.2g})."
+        )
+    policy, nothing = evaluation.row("policy"), evaluation.row("no_op")
     return (
-        f"{shares}; {winner.name} ends nearer to the target "
-        f"({number(winner.distance.estimate)} against {number(policy.distance.estimate)})."
+        f"{_what_is_dosed(hits)} {percent(policy.success.estimate)} of cells into {evaluation.target} "
+        f"(doing nothing: {percent(nothing.success.estimate)}); {_comparison(evaluation)}."
     )
+
+
+def _what_is_dosed(hits: Sequence[Hit]) -> str:
+    used = [f"{hit.perturbation} {hit.direction}" for hit in hits if hit.share_of_cells >= 0.5]
+    if not used:
+        return "The policy doses nothing in most cells and brings"
+    named = used[:MAX_HITS_NAMED] + [f"{len(used) - MAX_HITS_NAMED} more"] * (len(used) > MAX_HITS_NAMED)
+    return f"{_listed(named)} {'bring' if len(used) > 1 else 'brings'}"
+
+
+def _comparison(evaluation: DesignEvaluation) -> str:
+    policy, winner = evaluation.row("policy"), evaluation.winner
+    nearest = (winner.name, *evaluation.ties)
+    if "no_op" in nearest:
+        return "as far as these cells can tell no design ends nearer to the target than doing nothing"
+    if "policy" not in nearest:
+        numbers = f"{number(winner.observed_distance)} against {number(policy.observed_distance)}"
+        return f"{winner.name} ends nearer to the target ({numbers})"
+    others = [name for name in nearest if name != "policy"]
+    if not others:
+        return "no other design ends as near to the target"
+    return f"{_listed(others)} cannot be told apart from it in distance to the target"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:
     """What should make a reader careful."""
-    found = evaluation.detectability
+    found, winner = evaluation.detectability, evaluation.winner
     if found is None:
-        return ()
-    if not found.detectable:
         return (
-            f"No effect is detectable: the cells of {evaluation.target} do not differ from the start "
-            f"(permutation test of the energy distance, p = {found.p_value:.2g}); doing nothing is the right design.",
+            "Fewer than 4 cells at the start or of the target: whether they differ at all cannot be tested.",
+        )
+    if not found.detectable:
+        return ()
+    left = winner.observed_distance / max(evaluation.row("no_op").observed_distance, 1e-12)
+    if left > FAR:
+        return (
+            f"Even the nearest design ({winner.name}) leaves {percent(left)} of the distance: what may be dosed does "
+            f"not lead to {evaluation.target}.",
         )
     return ()

@@ -217,7 +217,9 @@ def adapt_kl_coef(kl_coef: float, kl: float, threshold: float, factor: float) ->
     return min(max(kl_coef, low), high)
 
 
-def adapt_learning_rate(rate: float, result: PPOKLResult, minibatches: int, largest: float, factor: float) -> float:
+def adapt_learning_rate(
+    rate: float, result: PPOKLResult, minibatches: int, largest: float, factor: float
+) -> float:
     """The next iteration's step size: down where stage 2 was cut within its first epoch, up where it was not cut.
 
     The KL of an Adam step grows as the policy's standard deviation shrinks, so no fixed rate fits a whole run.

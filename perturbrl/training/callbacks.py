@@ -1,14 +1,13 @@
 """What happens around the iterations: progress, warnings, and the report."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -105,12 +104,16 @@ class StageWarnings(Callback):
         if "trust_region/outcome" in metrics:
             self._count("natural", int(metrics["trust_region/outcome"]) != 0, "the natural step was rejected")
         if "ppo/steps" in metrics:
-            self._count("ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once")
+            self._count(
+                "ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once"
+            )
 
     def _count(self, stage: str, idle: bool, what: str) -> None:
         self._idle[stage] = self._idle[stage] + 1 if idle else 0
         if self._idle[stage] == self.patience:
-            rank_zero_warn(f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl")
+            rank_zero_warn(
+                f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl"
+            )
 
 
 class ReportCallback(Callback):

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from anndata import AnnData
 from jsonargparse import lazy_instance
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
@@ -73,10 +73,12 @@ class PerturbationDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if path is not None and synthetic is not None:
-            raise ConfigurationError(f"both data.path '{path}' and data.synthetic are given; give one of them")
+            raise ConfigurationError(
+                f"both data.path '{path}' and data.synthetic are given; give one of them"
+            )
         self.path, self.synthetic = path, synthetic
         self.target, self.source = target, source
-        self.keys = {
+        self.keys: dict[str, Any] = {
             "preset": preset,
             "perturbation_key": perturbation_key,
             "control_value": control_value,
@@ -204,7 +206,7 @@ class PerturbationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """One element: an epoch is one iteration of the optimiser."""
-        return DataLoader([0], batch_size=None)
+        return DataLoader(cast(Dataset[int], [0]), batch_size=None)
 
     test_dataloader = predict_dataloader = train_dataloader
 

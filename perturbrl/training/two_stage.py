@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
+from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task, relax
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
@@ -42,6 +42,7 @@ from perturbrl.training.options import (
 )
 
 CHECKPOINT_KEY = "perturbrl"
+ATTRACTOR_CELLS = 256
 
 
 class TwoStageModule(LightningModule):
@@ -109,7 +110,9 @@ class TwoStageModule(LightningModule):
 
     def _aim(self, data: PerturbationDataModule) -> None:
         if data.target is None:
-            raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
+            raise ConfigurationError(
+                "data.target is null; name the perturbation or attractor cells should reach"
+            )
         if data.has_cells:
             self.twin.fit(data.training_cells(), data.encoder)
             start = data.cells(data.source, "train")
@@ -118,7 +121,7 @@ class TwoStageModule(LightningModule):
                 f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
             )
         else:
-            start = self._attractor(data.source)
+            start = self._population(data.source)
         self.twin.start_from(start)
         self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
@@ -127,21 +130,25 @@ class TwoStageModule(LightningModule):
     def goal_cells(self) -> CellState:
         """Target cells that define the goal (never those that judge), or the target attractor."""
         target = str(self.data.target)
-        return self.data.cells(target, "goal") if self.data.has_cells else self._attractor(target)
+        return self.data.cells(target, "goal") if self.data.has_cells else self._population(target)
 
     @property
     def gene_names(self) -> Sequence[str]:
         """Names of the columns of ``twin.expression``."""
         return self.data.genes if self.data.has_cells else self.twin.gene_names
 
-    def _attractor(self, name: str) -> Tensor:
+    @torch.no_grad()
+    def _population(self, name: str) -> CellState:
+        """Cells that rest in an attractor of the network, spread by its noise."""
         attractors = self.twin.attractors()
         if name not in attractors:
             raise ConfigurationError(
                 f"the network has no attractor '{name}'; choose data.source and data.target among "
                 f"{', '.join(attractors)}"
             )
-        return attractors[name]
+        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
+        state = attractors[name].expand(ATTRACTOR_CELLS, -1)
+        return relax(self.twin, state, generator)
 
     def _build_networks(self, width: int) -> None:
         space, sizes = self.require_space(), self.policy.hidden_sizes
@@ -318,7 +325,9 @@ class TwoStageModule(LightningModule):
     ) -> None:
         values: dict[str, float] = {"return": mean_return, "critic/error": critic_error}
         if first is not None:
-            values |= {f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"}
+            values |= {
+                f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"
+            }
             values["trust_region/outcome"] = list(TrustRegionOutcome).index(first.outcome)
         if second is not None:
             values |= {
@@ -331,7 +340,13 @@ class TwoStageModule(LightningModule):
                 "ppo/entropy": second.entropy,
             }
         values["frames_per_second"] = frames_per_second
-        self.log_dict({name: float(value) for name, value in values.items()}, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(
+            {name: float(value) for name, value in values.items()},
+            on_epoch=True,
+            on_step=False,
+            batch_size=1,
+            sync_dist=self.trainer.world_size > 1,
+        )
         self.last_step, self.last_epochs = first, second
 
     # -- using the policy --------------------------------------------------------------------------------

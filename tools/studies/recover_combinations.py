@@ -33,7 +33,9 @@ CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="h5ad with single and double perturbations")
     parser.add_argument("--seeds", type=int, default=5, help="runs per double")
-    parser.add_argument("--epochs", type=int, default=None, help="iterations per run; default: the configuration's")
+    parser.add_argument(
+        "--epochs", type=int, default=None, help="iterations per run; default: the configuration's"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
     parser.add_argument("--out", type=Path, default=None, help="CSV with one row per run; default: a new one")
 
@@ -101,12 +103,22 @@ def _designs(table: pd.DataFrame) -> list[str]:
 
 def _print_table(table: pd.DataFrame, n_doubles: int) -> None:
     shown = Table(title=f"{n_doubles} doubles, {len(table)} runs (means; regret: the largest)")
-    for column in ("target", "design", "recall@2", "regret", "distance to goal", "held-out distance", "in target"):
+    for column in (
+        "target",
+        "design",
+        "recall@2",
+        "regret",
+        "distance to goal",
+        "held-out distance",
+        "in target",
+    ):
         shown.add_column(column, justify="left" if column in ("target", "design") else "right")
     for target, rows in table.groupby("target"):
         for name in _designs(table):
             values = [rows[f"{name}_recall"].mean(), rows[f"{name}_regret"].max()]
-            values += [rows[f"{name}_{key}"].mean() for key in ("training_distance", "held_out_distance", "success")]
+            values += [
+                rows[f"{name}_{key}"].mean() for key in ("training_distance", "held_out_distance", "success")
+            ]
             shown.add_row(str(target), name, *(f"{value:.3f}" for value in values))
     Console(width=110).print(shown)
 

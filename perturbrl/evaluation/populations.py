@@ -1,0 +1,125 @@
+"""How far apart two populations of cells are, and how sure that is."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
+from perturbrl.evaluation.statistics import Interval
+from perturbrl.schema import CellState
+
+N_PERMUTATIONS: Final = 500
+MAX_CELLS_IN_TEST: Final = 500
+MAX_CELLS_IN_DISTANCE: Final = 2000
+_Z: Final = 1.96
+
+
+def mean_distance(x: CellState, y: CellState) -> float:
+    """Euclidean distance between the means of two samples of cells."""
+    return float((x.mean(0) - y.mean(0)).norm())
+
+
+def mean_distance_interval(x: CellState, y: CellState) -> Interval:
+    """Euclidean distance between the means of two POPULATIONS, with a 95 % interval over cells.
+
+    The distance between two samples' means is too large by sampling noise in every dimension, and most so
+    where a design is good. Its square exceeds that of the populations by tr S on average, S being the
+    covariance of the difference of means; after subtracting that, Var = 4 d'Sd + 2 tr S² gives the interval
+    of the square, whose root is returned. An estimate of 0 says: as near as so many cells can tell.
+    """
+    difference = (x.mean(0) - y.mean(0)).double()
+    noise = _covariance_of_mean(x) + _covariance_of_mean(y)
+    squared = float(difference @ difference - noise.trace())
+    floor = 2.0 * float(noise.square().sum())
+    # d'Sd of the observed difference is itself too large, by tr S².
+    half = _Z * max(4.0 * float(difference @ noise @ difference) - floor, floor) ** 0.5
+    estimate, low, high = (max(value, 0.0) ** 0.5 for value in (squared, squared - half, squared + half))
+    return Interval(estimate, low, high)
+
+
+def _covariance_of_mean(cells: CellState) -> Float[Tensor, "latent latent"]:
+    if len(cells) < 2:
+        return cells.new_zeros(cells.shape[1], cells.shape[1], dtype=torch.float64)
+    centred = (cells - cells.mean(0)).double()
+    return centred.T @ centred / (len(cells) - 1) / len(cells)
+
+
+def equally_near(a: CellState, b: CellState, target: CellState) -> bool:
+    """Whether the data cannot tell which of two designs ends nearer to the target.
+
+    Row i of ``a`` and of ``b`` started as the same cell, and both are compared with the same target cells, so
+    the noise they share cancels: the interval is that of the difference of squared distances, linearised in
+    the means (two-sided, 5 %). Overlapping intervals of the single distances say much less.
+    """
+    to_a, to_b = a.mean(0) - target.mean(0), b.mean(0) - target.mean(0)
+    difference = float(to_a @ to_a - to_b @ to_b)
+    variance = _variance_of_mean(2 * (a @ to_a - b @ to_b)) + _variance_of_mean(2 * (target @ (to_b - to_a)))
+    return abs(difference) <= _Z * variance**0.5 + 1e-6 * float(to_a @ to_a)
+
+
+def _variance_of_mean(values: Float[Tensor, " cells"]) -> float:
+    return float(values.double().var()) / len(values) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Detectability:
+    """Whether the target population differs from the start at all.
+
+    Attributes:
+        energy_distance: between start and target cells (V-statistic).
+        relative_to_replicate: the same in units of two halves of the target cells; nan where these are equal.
+        p_value: permutation test of the labels start and target.
+    """
+
+    energy_distance: float
+    relative_to_replicate: float
+    p_value: float
+
+    @property
+    def detectable(self) -> bool:
+        """Whether the difference is significant at 5 %."""
+        return self.p_value <= 0.05
+
+
+def detectability(start: CellState, target: CellState) -> Detectability | None:
+    """Whether target cells differ from start cells; ``None`` where there are fewer than 4 of either."""
+    if min(len(start), len(target)) < 4:
+        return None
+    start, target = some_of(start), some_of(target)
+    return Detectability(
+        energy_distance(start, target), replicate_distance(start, target), permutation_p(start, target)
+    )
+
+
+def replicate_distance(cells: CellState, target: CellState) -> float:
+    """Energy distance to the target in units of two halves of it; nan where there is no such unit."""
+    if len(target) < 4 or len(cells) < 2 or float(target.std(0).max()) == 0:
+        return float("nan")
+    return relative_to_replicate(some_of(cells), some_of(target), energy_distance)
+
+
+def some_of(cells: CellState, at_most: int = MAX_CELLS_IN_DISTANCE, seed: int = 0) -> CellState:
+    """All cells, or a random sample of them where pairs of all would take too long."""
+    if len(cells) <= at_most:
+        return cells
+    return cells[np.random.default_rng(seed).permutation(len(cells))[:at_most]]
+
+
+def permutation_p(x: CellState, y: CellState, seed: int = 0) -> float:
+    """P-value of the energy distance between two populations under permuted labels (V-statistic).
+
+    At most ``MAX_CELLS_IN_TEST`` cells of each are used. The distance is a quadratic form in the labels'
+    weights, so all permutations are one matrix product.
+    """
+    x, y = some_of(x, MAX_CELLS_IN_TEST, seed), some_of(y, MAX_CELLS_IN_TEST, seed + 1)
+    pooled = torch.cat((x, y)).double().cpu()
+    pairwise = torch.cdist(pooled, pooled).numpy()
+    weight = np.concatenate((np.full(len(x), 1 / len(x)), np.full(len(y), -1 / len(y))))
+    rng = np.random.default_rng(seed)
+    shuffled = np.stack([weight, *(rng.permutation(weight) for _ in range(N_PERMUTATIONS))])
+    distances = -np.einsum("pi,pi->p", shuffled @ pairwise, shuffled)
+    return float((distances >= distances[0] - 1e-12).mean())

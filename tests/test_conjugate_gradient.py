@@ -10,7 +10,9 @@ from perturbrl.rl.conjugate_gradient import conjugate_gradient
 def _positive(n, seed, spread):
     torch.manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64))[0]
-    return basis @ torch.logspace(-spread, 0, n).double().diag() @ basis.t(), torch.randn(n, dtype=torch.float64)
+    return basis @ torch.logspace(-spread, 0, n).double().diag() @ basis.t(), torch.randn(
+        n, dtype=torch.float64
+    )
 
 
 @given(st.integers(1, 20), st.integers(0, 999), st.floats(0, 2), st.sampled_from([0.0, 0.01, 1.0]))

@@ -70,7 +70,9 @@ def test_pull_back_of_the_score_is_the_policy_gradient(kind):
 @pytest.mark.parametrize("kind", BY_HAND)
 def test_known_layers_are_done_by_hand(kind):
     actor = make_actor(kind)
-    assert isinstance(_linearise(actor, collect(actor, 3), FlatLayout(list(actor.parameters()))), MLPLinearisation)
+    assert isinstance(
+        _linearise(actor, collect(actor, 3), FlatLayout(list(actor.parameters()))), MLPLinearisation
+    )
 
 
 def _with_clamped_mean():

@@ -53,7 +53,9 @@ def test_natural_gradient_of_a_bandit_in_closed_form():
     step = TrustRegion(actor, max_kl, cg_damping=0.0, cg_max_steps=20, cg_tolerance=0.0).step(batch=batch)
     assert step.outcome is TrustRegionOutcome.ACCEPTED
     trials = 1.0 if step.backtracks == 0 else 0.8
-    torch.testing.assert_close(bandit.loc.detach() - before[0], trials * scale * on_loc, rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(
+        bandit.loc.detach() - before[0], trials * scale * on_loc, rtol=1e-6, atol=1e-12
+    )
     torch.testing.assert_close(
         bandit.log_std.detach() - before[1], trials * scale * on_log_std, rtol=1e-6, atol=1e-12
     )
@@ -176,7 +178,9 @@ def _expect_rejection(actor, batch, optimizer, expected) -> TrustRegionStep:
     before = flat_parameters(actor)
     step = optimizer.step(batch=batch)
     assert step.outcome is expected
-    assert flat_parameters(actor).view(torch.int32).equal(before.view(torch.int32)), "not bit for bit as before"
+    assert flat_parameters(actor).view(torch.int32).equal(before.view(torch.int32)), (
+        "not bit for bit as before"
+    )
     assert step.kl == step.kl_per_dimension == step.improvement == 0
     assert optimizer.param_groups[0]["outcomes"][expected.value] == 1
     assert all(not torch.isnan(v).any() for s in optimizer.state.values() for v in s.values())
@@ -206,7 +210,9 @@ def test_negative_curvature(monkeypatch):
 
 def test_products_that_overflow(monkeypatch):
     actor = make_actor("state_dependent_gaussian")
-    monkeypatch.setattr("perturbrl.rl.fisher.ModuleLinearisation.fisher_product", lambda self, v: v * math.inf)
+    monkeypatch.setattr(
+        "perturbrl.rl.fisher.ModuleLinearisation.fisher_product", lambda self, v: v * math.inf
+    )
     _expect_rejection(actor, collect(actor, 8), TrustRegion(actor), TrustRegionOutcome.NON_FINITE)
 
 

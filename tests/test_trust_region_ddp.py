@@ -10,7 +10,11 @@ from toy_policies import collect, flat_parameters, make_actor
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome
 
 KINDS = ["gaussian", "categorical", "state_dependent_gaussian"]
-PRECISION = {"gaussian": torch.float32, "categorical": torch.float64, "state_dependent_gaussian": torch.float64}
+PRECISION = {
+    "gaussian": torch.float32,
+    "categorical": torch.float64,
+    "state_dependent_gaussian": torch.float64,
+}
 SHARES = [(0, 37), (37, 100)]
 N_STEPS = 20
 

@@ -1,20 +1,28 @@
-"""Run one benchmark: ``python tools/benchmark.py NAME``; the last line it prints is one JSON object."""
+"""Run one benchmark; it prints tables, and its last line is one JSON object.
+
+python tools/benchmark.py natural-step
+"""
 
 import argparse
 import importlib
-import json
+import sys
+from pathlib import Path
 
-COMMANDS = {
-    "natural-step": "benchmarks.natural_step",
+sys.path.insert(0, str(Path(__file__).parent))
+
+BENCHMARKS = {
     "gym-return": "benchmarks.gym_return",
+    "natural-step": "benchmarks.natural_step",
+    "simulator": "benchmarks.simulator",
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(COMMANDS))
-    name = parser.parse_args().name
-    print(json.dumps(importlib.import_module(COMMANDS[name]).main()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("benchmark", choices=sorted(BENCHMARKS))
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="passed on; --help lists them")
+    arguments = parser.parse_args()
+    importlib.import_module(BENCHMARKS[arguments.benchmark]).main(arguments.options)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ Both give sums over states, so that ranks with unequal batches add up.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
@@ -71,21 +71,9 @@ class FlatLayout:
         """Copy ``flat`` into the parameters."""
         torch._foreach_copy_([parameter.detach() for parameter in self.parameters], self.views(flat))
 
-    def position(self, parameter: nn.Parameter) -> int:
+    def position(self, parameter: Tensor) -> int:
         """Which of the parameters this one is."""
         return self._position[id(parameter)]
-
-
-class PolicyLinearisation(Protocol):
-    """A policy's action distributions over a batch, and their derivative with respect to the weights."""
-
-    distribution: ActionDistribution
-
-    def fisher_product(self, v: Vector) -> Vector:
-        """Jᵀ F J v, summed over states."""
-
-    def pull_back(self, cotangents: Cotangents) -> Vector:
-        """Jᵀ applied to one cotangent per state and parameter of the distribution."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,8 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
     trunk = network.trunk if gaussian is not None else network
     if type(trunk) is not nn.Sequential:
         return None
-    linears, activations = list(trunk)[::2], list(trunk)[1::2]
+    linears: list[Any] = list(trunk)[::2]
+    activations = list(trunk)[1::2]
     parameters = list(actor.parameters())
     known = (
         len(linears) == len(activations) + 1
@@ -326,7 +315,7 @@ def linearise(
         few = batch.select(*actor.in_keys).reshape(batch.shape.numel())[:8]
         template = distribution_of(actor, few).detached()
         preview = MLPLinearisation(structure, layout, few, template).distribution
-        differs = torch.tensor(float(not _same(template, preview)))
+        differs = layout.parameters[0].new_tensor(float(not _same(template, preview)))
         if not bool(reduce_sum(differs)):
             return MLPLinearisation(structure, layout, batch, template)
     return ModuleLinearisation(actor, layout, batch)

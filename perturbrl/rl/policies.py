@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,7 @@ def mlp(in_dim: int, hidden_sizes: Sequence[int], out_dim: int, *, out_gain: flo
     """A tanh multilayer perceptron with orthogonal weights; the last layer is scaled by ``out_gain``."""
     sizes = (in_dim, *hidden_sizes)
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [_linear(fan_in, fan_out, 2**0.5), nn.Tanh()]
     return nn.Sequential(*layers, _linear(sizes[-1], out_dim, out_gain))
 

@@ -64,19 +64,43 @@ def _identity(value: Tensor) -> Tensor:
 class TrustRegion(torch.optim.Optimizer):
     """Maximises the surrogate E[π_θ(a|s) / π_old(a|s) · advantage] while the mean KL(π_old‖π_θ) ≤ ``max_kl``.
 
+    The direction d solves (H + λI) d = g, with g the gradient of the surrogate and H the Fisher matrix; it is
+    scaled to the radius by the quadratic model, then shortened until KL and surrogate, measured on all states of
+    all ranks, are both good. A step whose KL is above the radius shrinks by sqrt(δ / KL), at least by
+    ``line_search_shrinking_factor``.
+
+    Tried, and measured at 16,384 states, 200 actions, hidden 256-256, on a policy 15 steps into learning
+    (``tools/benchmark.py natural-step``; gain = improvement / sqrt(KL)):
+
+    - Kronecker-factored preconditioning, kept: it reaches the gain of 15 plain products in 3 at λ = 1 and 98.5 %
+      of it in 4 at λ = 0.1; at λ = 0.01 four preconditioned products gain 5.7, 15 plain ones 5.4.
+    - A warm start from the last direction, not kept: successive directions are all but orthogonal (cosine 0.02),
+      and the product that it costs gains less than the one it replaces, with and without a preconditioner.
+    - Fisher products on a sample of the states, not kept: 4,096 of 16,384 states gain 1-2 % less after ten
+      products, more products do not make up for it, and ranks could not agree with one process.
+    - ``torch.compile`` of the product, not kept: 4 % slower on CPU after 53 s of compiling.
+
+    ``state_dict`` holds the options, how often each outcome occurred and the last direction.
+
     Args:
         actor: any TorchRL actor whose action distribution is a diagonal Gaussian, a tanh-bounded one, categorical
-            or Bernoulli; all its trainable parameters take part.
+            or Bernoulli; all its trainable parameters take part. It must be deterministic in its parameters:
+            dropout and batch statistics would be taken for a change of the policy.
         max_kl: radius δ in nats, the KL summed over action dimensions and averaged over states.
         cg_damping: λ added to the Fisher matrix, in the same units.
         cg_max_steps: largest number of Fisher-vector products per step.
+        cg_tolerance: stop once a product brings less than this share of the quadratic model's gain.
+        precondition: use the Kronecker-factored Fisher matrix where the actor is a multilayer perceptron.
         line_search_max_iter: step lengths tried before the step is given up.
         line_search_shrinking_factor: largest factor between one trial and the next.
-        kl_scaling: ``undamped`` scales the direction d by sqrt(2δ / dᵀHd), ``damped`` by sqrt(2δ / gᵀd).
-        reduce_sum: sums a tensor over ranks; may be set later as an attribute.
+        kl_scaling: ``undamped`` scales the direction by sqrt(2δ / dᵀHd), ``damped`` by sqrt(2δ / gᵀd).
+        reduce_sum: sums a tensor over ranks and gives all of them the same bits; may be set later as an attribute.
 
     Raises:
         ConfigurationError: an option is out of its range, or the actor has nothing to train.
+
+    Source: Schulman 2015, appendix C; Martens 2020, sections 6 and 8 (damping, scaling); Pearlmutter 1994
+    (exact products); arXiv 2510.13018 (the two-stage method that this is the first stage of).
     """
 
     def __init__(
@@ -122,7 +146,11 @@ class TrustRegion(torch.optim.Optimizer):
             closure: called once before anything else and its value ignored; Lightning passes one through and runs
                 its hooks inside.
             batch: ``[*batch]`` with the actor's inputs, ``action`` and ``advantage`` (``[*batch]`` or
-                ``[*batch, 1]``).
+                ``[*batch, 1]``). Batches of ranks may differ in size and may be empty, not all at once.
+
+        Raises:
+            ConfigurationError: the batch has no advantage or one of another shape, or the actor's distribution is
+                not known.
         """
         if closure is not None:
             with torch.enable_grad():
@@ -230,7 +258,9 @@ class _Step:
 def _advantage(batch: TensorDictBase) -> Tensor:
     advantage = batch.get(schema.ADVANTAGE, None)
     if advantage is None:
-        raise ConfigurationError("The batch has no advantage; compute it first, for example with TorchRL's GAE.")
+        raise ConfigurationError(
+            "The batch has no advantage; compute it first, for example with TorchRL's GAE."
+        )
     if advantage.numel() != batch.shape.numel():
         raise ConfigurationError(
             f"The advantage has shape {tuple(advantage.shape)} for a batch of shape {tuple(batch.shape)}; "

@@ -5,15 +5,15 @@ reported, so that a change of the machine's load falls on all candidates alike. 
 action dimensions; its radius and damping are ours divided by their number.
 """
 
+import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import torch
-from benchmarks.peer import PeerTRPO
 from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDict
@@ -22,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import ProbabilisticActor
 
+from benchmarks.peer import PeerTRPO
 from perturbrl.rl.distributions import distribution_of
 from perturbrl.rl.fisher import FlatLayout, ModuleLinearisation, linearise
 from perturbrl.rl.policies import gaussian_actor
@@ -29,17 +30,18 @@ from perturbrl.rl.trust_region import TrustRegion
 
 OBSERVATION_DIM, HIDDEN = 64, (256, 256)
 MAX_KL, TRAINING_STEPS = 0.5, 15
+CURVE_STEPS = (1, 2, 4, 8, 15)
 # What counts as the same improvement per square root of KL.
 SAME_GAIN = 0.999
 
 
-def main() -> dict[str, Any]:
-    """Print the tables and return the figures."""
+def main(argv: Sequence[str] | None = None) -> None:
+    argparse.ArgumentParser(prog="benchmark.py natural-step", description=__doc__).parse_args(argv)
     torch.manual_seed(0)
     result = product_costs() | peak_memory()
     problem = Problem.trained(16384, 200)
     curve(problem)
-    return result | race(problem)
+    print(json.dumps(result | race(problem)))
 
 
 def make_actor(n_actions: int) -> ProbabilisticActor:
@@ -101,7 +103,15 @@ def network_alone(actor: ProbabilisticActor, batch: TensorDict) -> Callable[[], 
 
 def product_costs() -> dict[str, float]:
     """Fisher-vector products against one forward and backward pass."""
-    table = Table("states", "actions", "fwd+bwd ms", "network alone ms", "by hand", "any module", "by hand / network alone")
+    table = Table(
+        "states",
+        "actions",
+        "fwd+bwd ms",
+        "network alone ms",
+        "by hand",
+        "any module",
+        "by hand / network alone",
+    )
     by_hand, any_module, alone = [], [], []
     for n_states, n_rounds in ((2048, 40), (16384, 9)):
         for n_actions in (50, 200):
@@ -109,7 +119,10 @@ def product_costs() -> dict[str, float]:
             batch, layout = collect(actor, n_states), FlatLayout(list(actor.parameters()))
             v = torch.randn(layout.size)
             with torch.no_grad():
-                hand, module = linearise(actor, layout, batch, _alone), ModuleLinearisation(actor, layout, batch)
+                hand, module = (
+                    linearise(actor, layout, batch, _alone),
+                    ModuleLinearisation(actor, layout, batch),
+                )
             candidates = [
                 forward_backward(actor, batch),
                 network_alone(actor, batch),
@@ -141,8 +154,10 @@ def peak_memory() -> dict[str, float]:
     batch = collect(actor, 16384)
     backward = allocated_peak(forward_backward(actor, batch))
     step = allocated_peak(lambda: TrustRegion(actor, MAX_KL, cg_damping=1.0).step(batch=batch))
-    print(f"Peak memory at 16,384 states and 200 actions: step {step / 2**20:.0f} MiB, "
-          f"forward+backward {backward / 2**20:.0f} MiB")
+    print(
+        f"Peak memory at 16,384 states and 200 actions: step {step / 2**20:.0f} MiB, "
+        f"forward+backward {backward / 2**20:.0f} MiB"
+    )
     return {"peak_memory_over_fwdbwd": step / backward}
 
 
@@ -179,15 +194,22 @@ class Problem:
 
     @torch.no_grad()
     def gain(self) -> float:
-        """Improvement of the surrogate per square root of KL in nats, on the whole batch, at the present weights."""
-        new = distribution_of(self.actor, self.batch).detached()
-        moved = self._layout.gather()
+        """Improvement of the surrogate per square root of KL in nats, on the whole batch, of the last step.
+
+        The step is first shortened to half of the radius, because the improvement is not quite linear in its
+        length and every method stops at another length.
+        """
+        step = self._layout.gather() - self._start
         self.restore()
-        old = distribution_of(self.actor, self.batch)
-        self._layout.assign(moved)
-        advantage = self.batch["advantage"]
-        rise = (old.log_ratio(new, self.batch["action"]).expm1() * advantage).mean()
-        return float(rise / old.kl_to(new).mean().sqrt())
+        old = distribution_of(self.actor, self.batch).detached()
+        kl, rise = torch.tensor(1.0), torch.tensor(0.0)
+        for _ in range(4):
+            self._layout.assign(self._start + step)
+            new = distribution_of(self.actor, self.batch)
+            kl = old.kl_to(new).mean()
+            rise = (old.log_ratio(new, self.batch["action"]).expm1() * self.batch["advantage"]).mean()
+            step = step * (MAX_KL / 2 / kl).sqrt()
+        return float(rise / kl.sqrt())
 
     def stepper(self, damping: float, n_steps: int, precondition: bool) -> Callable[[], float]:
         """Take a step from the start; returns its seconds."""
@@ -211,11 +233,11 @@ class Problem:
 
 def curve(problem: Problem) -> None:
     """Gain against time for plain and preconditioned conjugate gradient."""
-    table = Table("damping", "preconditioned", *(f"{n} steps" for n in (1, 2, 3, 5, 8, 15)))
+    table = Table("damping", "preconditioned", *(f"{n} steps" for n in CURVE_STEPS))
     for damping in (0.01, 0.1, 1.0, 10.0):
         for precondition in (False, True):
             cells = []
-            for n_steps in (1, 2, 3, 5, 8, 15):
+            for n_steps in CURVE_STEPS:
                 seconds = problem.stepper(damping, n_steps, precondition)()
                 cells.append(f"{problem.gain():.3f} in {seconds:.2f} s")
             table.add_row(str(damping), str(precondition), *cells)
@@ -224,8 +246,8 @@ def curve(problem: Problem) -> None:
 
 def race(problem: Problem) -> dict[str, float]:
     """Our step against the peer's at its default of 15 iterations, at a damping of 1 in our units."""
-    peer = PeerTRPO(problem.actor, problem.batch, max_kl=MAX_KL, damping=1.0)
     problem.restore()
+    peer = PeerTRPO(problem.actor, problem.batch, max_kl=MAX_KL, damping=1.0)
     peer.step()
     peer.copy_to(problem.actor)
     peer_gain = problem.gain()

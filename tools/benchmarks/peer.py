@@ -1,6 +1,7 @@
 """sb3-contrib's TRPO brought to the same policy and batch."""
 
 import warnings
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -50,7 +51,7 @@ class PeerTRPO:
         samples = RolloutBufferSamples(
             batch["observation"], batch["action"], zeros, log_prob, batch["advantage"], zeros
         )
-        self._model.rollout_buffer.get = lambda batch_size: iter([samples])
+        setattr(self._model.rollout_buffer, "get", lambda batch_size: iter([samples]))  # noqa: B010
         self._start = {k: v.clone() for k, v in self._model.policy.state_dict().items()}
 
     def step(self) -> None:
@@ -71,7 +72,7 @@ class PeerTRPO:
             into.copy_(out_of)
 
 
-def _policy_weights(policy: torch.nn.Module) -> list[torch.Tensor]:
+def _policy_weights(policy: Any) -> list[torch.Tensor]:
     """Deviation, then weight and bias of each layer of the policy's network."""
     if isinstance(policy, ProbabilisticActor):
         module = policy.module[0].module

@@ -2,16 +2,22 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("RL_WARNINGS", "0")  # TorchRL says at import that a replay-buffer extension is missing
+warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning calls what torch has deprecated
 
+from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from rich.console import Console
 
+from perturbrl.data.inspection import inspect_dataset
 from perturbrl.errors import CheckpointError, PerturbRLError
 from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -39,15 +45,12 @@ class PerturbRLCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks' options and link shared values."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "return",
-                "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
-                "checkpoint.filename": "best",
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        best = {"monitor": "return", "mode": "max", "filename": "best", "enable_version_counter": False}
+        # Lightning's save_last writes only when the best one is written.
+        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
+        parser.set_defaults({f"checkpoint.{option}": value for option, value in best.items()})
+        parser.set_defaults({f"last_checkpoint.{option}": value for option, value in last.items()})
         parser.add_lightning_class_args(IterationProgress, "progress")
         parser.add_lightning_class_args(StageWarnings, "warnings")
         parser.add_lightning_class_args(ReportCallback, "report")
@@ -55,7 +58,7 @@ class PerturbRLCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Make paths absolute; for test and predict, write into the checkpoint's run and log nothing."""
-        config = self.config[self.subcommand]
+        config = self.config[self.subcommand] if self.subcommand else self.config
         if config.data.path is not None:
             config.data.path = str(Path(config.data.path).expanduser().resolve())
         if config.get("ckpt_path") == "last":
@@ -64,7 +67,7 @@ class PerturbRLCLI(LightningCLI):
             raise CheckpointError(
                 f"there is no checkpoint at '{config.ckpt_path}'; give the path of a .ckpt file, or 'last'"
             )
-        if self.subcommand != "fit":
+        if self.subcommand not in (None, "fit"):
             config.trainer.logger = False
 
 
@@ -93,24 +96,50 @@ def _version_of(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Run one command; errors come out as exceptions."""
-    if arguments and arguments[0] == "inspect":
-        from perturbrl.data.inspection import inspect_command
+@dataclass(frozen=True)
+class Built:
+    """What a configuration amounts to, for use from Python."""
 
-        inspect_command(arguments[1:])
-        return
-    # LightningCLI warns when it is given the arguments that it would have read itself.
-    own = None if list(arguments) == sys.argv[1:] else list(arguments)
-    PerturbRLCLI(
+    model: TwoStageModule
+    data: PerturbationDataModule
+    max_epochs: int | None
+
+
+def parse_config(arguments: Sequence[str]) -> Built:
+    """Build model and data from the arguments of ``perturbrl fit``, without running anything."""
+    cli = _cli(["--trainer.logger=false", *arguments], run=False)
+    return Built(cli.model, cli.datamodule, cli.trainer.max_epochs)
+
+
+def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
+    return PerturbRLCLI(
         TwoStageModule,
         PerturbationDataModule,
-        args=own,
+        args=None if arguments is None else list(arguments),
+        run=run,
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},
         trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
     )
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    """Print what a data file holds, which problems it has, and what can be done with it."""
+    parser = ArgumentParser(prog="perturbrl inspect", description=inspect.__doc__)
+    parser.add_function_arguments(inspect_dataset, as_positional=True, skip={"backed"})
+    Console(highlight=False, soft_wrap=True).print(
+        inspect_dataset(**vars(parser.parse_args(list(arguments))))
+    )
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run one command; errors come out as exceptions."""
+    if arguments and arguments[0] == "inspect":
+        inspect(arguments[1:])
+        return
+    # LightningCLI warns when it is given the arguments that it would have read itself.
+    _cli(None if list(arguments) == sys.argv[1:] else list(arguments))
 
 
 def main() -> None:

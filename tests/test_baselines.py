@@ -4,7 +4,6 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-import torch
 
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.evaluation.baselines import (
@@ -16,12 +15,12 @@ from perturbrl.evaluation.baselines import (
     NoOp,
     RandomPerturbation,
     SplitHalfReplicate,
-    TrainingCells,
     TrainingMean,
     competitors,
     replicate_mask,
 )
 from perturbrl.evaluation.metrics import l2, pearson_delta
+from perturbrl.evaluation.training_cells import TrainingCells
 
 CONTROL = np.array([1.0, 2.0, 3.0, 4.0])
 
@@ -92,13 +91,6 @@ def test_random_draws_training_perturbations_and_is_seeded(cells):
     np.testing.assert_array_equal(drawn, RandomPerturbation(seed=1).fit(cells).predict(queries))
 
 
-def test_tensors_are_welcome(cells):
-    tensor = TrainingCells(torch.tensor(np.asarray(cells.expression)), cells.labels, cells.genes)
-    np.testing.assert_allclose(
-        Additive().fit(tensor).predict(["A+B"]), Additive().fit(cells).predict(["A+B"])
-    )
-
-
 def test_bilinear_ridge_solves_its_own_ridge_problem(cells):
     """W minimises ‖Y − b − G W P‖² + λ(‖G W‖² + ‖W P‖²) + λ²‖W‖²: Kronecker least squares says the same."""
     model = BilinearRidge(n_components=2, ridge=0.3).fit(cells)
@@ -166,18 +158,11 @@ def test_replicate_mask_halves_every_label():
     assert not np.array_equal(mask, replicate_mask(labels, seed=4))
 
 
-def test_bad_training_cells_are_named():
-    x = np.ones((2, 3))
-    with pytest.raises(DataError, match="1 labels, 3 gene names and 2 cell types"):
-        TrainingCells(x, ["control"], list("abc"))
-    with pytest.raises(DataError, match=r"not the labels \['A', 'B'\]"):
-        TrainingCells(x, ["A", "B"], list("abc"))
-    with pytest.raises(DataError, match=r"not the labels \['control'\]"):
-        TrainingCells(x, ["control", "control"], list("abc"))
-    with pytest.raises(DataError, match="not finite"):
-        TrainingCells(x * np.nan, ["control", "A"], list("abc"))
+def test_impossible_options_are_errors():
     with pytest.raises(ConfigurationError, match="ridge = 0"):
         BilinearRidge(ridge=0.0)
+    with pytest.raises(ConfigurationError, match="n_components = 0"):
+        BilinearRidge(n_components=0)
 
 
 def test_replicate_without_cells_is_an_error(cells):

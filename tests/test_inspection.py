@@ -73,7 +73,10 @@ def test_a_covariate_that_goes_with_the_perturbation_is_said(screen: AnnData, tm
     control = screen.obs["perturbation"] == "control"
     screen.obs["batch"] = np.where(control, "day1", "day2")
     found = inspect(screen, tmp_path)
-    assert "no control cells at batch day2: its effect cannot be told from theirs" in found.problems
+    assert (
+        "no control cells at batch day2: what batch does cannot be told from what the perturbation does"
+        in found.problems
+    )
     assert "only control cells at batch day1: no response was measured there" in found.problems
     assert found.covariates == {"batch": {"day2": 100, "day1": 40}}
     screen.obs["batch"] = ["day1", "day2"] * 70
@@ -116,6 +119,18 @@ def test_a_counts_layer_is_named_as_the_source(screen: AnnData, tmp_path: Path) 
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no file"):
         inspect_dataset(tmp_path / "nowhere.h5ad")
+
+
+def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: Path) -> None:
+    screen = simulate_screen(70, 70, 20, 3, 0)
+    first = np.flatnonzero(screen.obs["perturbation"] == "GENE0035")
+    found = inspect(screen[np.setdiff1d(np.arange(230), first[1:])].copy(), tmp_path)
+    shown = [line.split() for line in found.lines() if line.endswith(" cells") and line.startswith("  ")]
+    assert len(found.perturbations) == 70
+    assert len(shown) == 61
+    assert shown[-1][:2] == ["GENE0035", "1"]
+    assert shown[30] == ["...", "10", "more", "between,", "in", "all", "208", "cells"]
+    assert "GENE0035" in rendered(found)
 
 
 @pytest.mark.realdata

@@ -9,8 +9,10 @@ from perturbrl.rl.ppo_kl import (
     KL_COEF_BOUNDS,
     Minibatches,
     PPOKLLoss,
+    PPOKLResult,
     adapt_kl_coef,
-    batch_kl,
+    adapt_learning_rate,
+    batch_means,
     critic_epochs,
     ppo_kl_epochs,
     set_gradients,
@@ -21,6 +23,10 @@ ROWS, WIDTH, ACTIONS = 40, 3, 2
 
 def same(value):
     return value
+
+
+def batch_kl(actor, batch, reduce_sum):
+    return batch_means(PPOKLLoss(actor, 0.0, None), batch, 0.0, reduce_sum)[1]
 
 
 def gaussian(seed=0):
@@ -271,3 +277,32 @@ def test_old_and_new_are_measured_against_the_collecting_policy():
     old, new = Categorical(logits=batch["logits"]), Categorical(logits=actor[0].module(batch["observation"]))
     expected = torch.distributions.kl_divergence(old, new).mean().item()
     assert batch_kl(actor, batch, same) == pytest.approx(expected, rel=1e-4)
+
+
+def test_epochs_that_worsen_the_objective_are_taken_back():
+    actor = gaussian()
+    batch = batch_of(actor)
+    moved(actor)
+    weights = [p.detach().clone() for p in actor.parameters()]
+    before = batch_kl(actor, batch, same)
+    result = run(actor, batch, rate=50.0)
+    assert result.reverted
+    assert result.steps > 0
+    assert result.kl == pytest.approx(before)
+    assert all(torch.equal(p, w) for p, w in zip(actor.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "stopped", "reverted", "expected"),
+    [
+        (8, False, False, 0.15),
+        (2, True, False, 0.1 / 1.5),
+        (5, True, False, 0.1),
+        (8, False, True, 0.1 / 1.5),
+    ],
+)
+def test_the_step_size_follows_how_stage_two_ended(steps, stopped, reverted, expected):
+    result = PPOKLResult(steps, stopped, reverted, kl=0.0, entropy=0.0)
+    assert adapt_learning_rate(0.1, result, 4, largest=1.0, factor=1.5) == pytest.approx(expected)
+    assert adapt_learning_rate(1.0, PPOKLResult(8, False, False, 0.0, 0.0), 4, 1.0, 1.5) == 1.0
+    assert adapt_learning_rate(1e-3, PPOKLResult(0, True, False, 0.0, 0.0), 4, 1.0, 1.5) == 1e-3

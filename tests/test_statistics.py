@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap, mannwhitneyu, norm
 from scipy.stats import t as student_t
@@ -72,7 +72,7 @@ def test_interval_is_seeded():
     assert bootstrap_interval(scores, seed=1) != bootstrap_interval(scores, seed=2)
 
 
-# 1,500 simulations have a standard error of 0.6 points at 95 %.
+# 1,200 simulations have a standard error of 0.6 points at 95 %.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_tasks", "n_seeds", "statistic"),
@@ -82,11 +82,11 @@ def test_95_percent_intervals_cover_95_percent(n_tasks, n_seeds, statistic):
     rng = np.random.default_rng([n_tasks, n_seeds])
     covered = coverage(
         lambda strata: bootstrap_interval(
-            strata, statistic, n_resamples=600, seed=int(rng.integers(1 << 30))
+            strata, statistic, n_resamples=400, seed=int(rng.integers(1 << 30))
         ),
         lambda: list(rng.normal(size=(n_tasks, n_seeds))),
         truth=0.0,
-        n_simulations=1500,
+        n_simulations=1200,
     )
     assert 0.93 <= covered <= 0.97
 
@@ -96,10 +96,10 @@ def test_95_percent_improvement_intervals_cover_95_percent():
     rng = np.random.default_rng(5)
     shift = 0.5
     covered = coverage(
-        lambda pair: improvement_interval(*pair, n_resamples=600, seed=int(rng.integers(1 << 30))),
+        lambda pair: improvement_interval(*pair, n_resamples=400, seed=int(rng.integers(1 << 30))),
         lambda: (list(rng.normal(shift, 1, size=(3, 10))), list(rng.normal(size=(3, 10)))),
         truth=norm.cdf(shift / np.sqrt(2)),
-        n_simulations=1500,
+        n_simulations=1200,
     )
     assert 0.93 <= covered <= 0.97
 
@@ -122,11 +122,14 @@ def test_wilson_interval_agrees_with_statsmodels(k_and_n):
     assert ours.high == pytest.approx(high, abs=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_agrees_with_statsmodels(p_values):
-    ours = holm_correction(np.array(p_values))
-    np.testing.assert_allclose(ours, multipletests(p_values, method="holm")[1], atol=1e-15)
+@pytest.mark.parametrize("n_tests", [1, 2, 7, 40])
+def test_holm_agrees_with_statsmodels(n_tests):
+    rng = np.random.default_rng(n_tests)
+    for _ in range(20):
+        p_values = rng.random(n_tests).round(1) ** rng.integers(1, 4)
+        np.testing.assert_allclose(
+            holm_correction(p_values), multipletests(p_values, method="holm")[1], atol=1e-15
+        )
 
 
 def test_holm_by_hand():

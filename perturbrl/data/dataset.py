@@ -1,7 +1,6 @@
 """Cells under known perturbations: one checked form for every file and convention."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields
+from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields, listed
 from perturbrl.data.reading import (
     Matrix,
     ValueKind,
@@ -175,10 +174,10 @@ class PerturbationDataset:
         n = len(self.perturbations)
         if n >= at_least:
             return
-        found = f"only {', '.join(self.perturbations)}" if n else "only control cells"
+        found = f"only {listed(self.perturbations, 5)}" if n else "only control cells"
         raise DataError(
-            f"this needs at least {at_least} measured perturbation(s) beside control "
-            f"and obs['{self.fields.perturbation_key}'] has {found}; give other data or another twin"
+            f"this needs at least {at_least} measured perturbation(s) beside control and "
+            f"obs['{self.fields.perturbation_key}'] has {found}; give other data, or a task that needs fewer"
         )
 
     def _closest(self, label: str) -> list[str]:
@@ -189,7 +188,7 @@ class PerturbationDataset:
         return list(dict.fromkeys([folded[name] for name in near] + related))[:5]
 
     def _examples(self) -> str:
-        return ", ".join(self.perturbations[:5]) or "none: there are only control cells"
+        return listed(self.perturbations, 5) or "none: there are only control cells"
 
 
 def load_dataset(
@@ -246,16 +245,13 @@ def _check_labels(column: pd.Series, fields: FieldMap) -> None:
         raise DataError(f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop them")
     odd = [label for label in column.unique() if not isinstance(label, str) or not label.strip()]
     if odd:
-        raise DataError(f"labels in obs['{key}'] must be text and {_shown(odd)} are not; make them str")
+        shown = listed([repr(label) for label in odd], 3)
+        raise DataError(f"labels in obs['{key}'] must be text and {shown} are not; make them str")
     if fields.control_value != CONTROL_LABEL and CONTROL_LABEL in set(column.unique()):
         raise DataError(
             f"obs['{key}'] has the label '{CONTROL_LABEL}' beside the control '{fields.control_value}'; "
             "rename one, so that the control is clear"
         )
-
-
-def _shown(values: Sequence[object]) -> str:
-    return ", ".join(repr(value) for value in values[:3])
 
 
 def _size_factors(adata: AnnData, matrix: Matrix, kind: ValueKind, fields: FieldMap) -> np.ndarray:

@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.presets import FieldMap, components, detect_fields
+from perturbrl.data.presets import FieldMap, components, detect_fields, listed
 from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
 from perturbrl.errors import DataError
 from perturbrl.schema import CONTROL_LABEL, COUNTS_LAYER, IS_CONTROL_OBS
 
 FEW_CELLS: Final = 20
 _SHOWN: Final = 6
+_ROWS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Inspection:
     def lines(self) -> list[str]:
         """Return the inspection as plain text, a heading and its value on each line."""
         facts = [f"{heading + ':':<16}{value}" for heading, value in self._facts()]
-        cells = [f"  {label:<32}{n:>7} cells" for label, n in self.perturbations.items()]
+        cells = [f"  {label:<32}{n:>7} cells" for label, n in self._cells_shown()]
         problems = [f"  - {problem}" for problem in self.problems] or ["  none"]
         uses = [f"  - {use}" for use in self.uses]
         return [*facts, "cells per perturbation:", *cells, "problems:", *problems, "good for:", *uses]
@@ -81,9 +82,18 @@ class Inspection:
     def _perturbation_table(self) -> Table:
         table = Table("perturbation", "cells", title="cells per perturbation", title_justify="left")
         table.columns[1].justify = "right"
-        for label, n in self.perturbations.items():
+        for label, n in self._cells_shown():
             table.add_row(label, f"{n:,}", style="yellow" if n < FEW_CELLS else "")
         return table
+
+    def _cells_shown(self) -> list[tuple[str, int]]:
+        """All perturbations by name; of a large screen those with the most and the fewest cells."""
+        if len(self.perturbations) <= _ROWS:
+            return list(self.perturbations.items())
+        ranked = sorted(self.perturbations.items(), key=lambda item: (-item[1], item[0]))
+        half = _ROWS // 2
+        between = (f"... {len(ranked) - 2 * half} more between, in all", sum(self.perturbations.values()))
+        return [*ranked[:half], between, *ranked[-half:]]
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [
@@ -227,8 +237,7 @@ def _count(column: pd.Series) -> dict[str, int]:
 
 
 def _levels(levels: dict[str, int]) -> str:
-    shown = [f"{level} ({n:,})" for level, n in list(levels.items())[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(levels) - _SHOWN} more" if len(levels) > _SHOWN else "")
+    return listed([f"{level} ({n:,})" for level, n in levels.items()], _SHOWN)
 
 
 def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[str]) -> list[str]:
@@ -237,9 +246,7 @@ def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[s
         problems.append("there are only control cells: nothing measured to design for or to predict")
     few = [label for label in dataset.perturbations if counts[label] < FEW_CELLS]
     if few:
-        problems.append(
-            f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {', '.join(few[:_SHOWN])}"
-        )
+        problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")
     if counts[CONTROL_LABEL] < FEW_CELLS:
         problems.append(
             f"only {counts[CONTROL_LABEL]} control cells: what is compared with them is uncertain"
@@ -248,7 +255,9 @@ def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[s
     if silent:
         problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
     if targets and not targets & set(dataset.genes):
-        problems.append("no perturbed name is a gene of the file: effects cannot be told from control cells")
+        problems.append(
+            "no perturbed name is a gene of the file: in-silico effects from control cells are out"
+        )
     return problems + _confounded(dataset)
 
 
@@ -268,26 +277,24 @@ def _confounded(dataset: PerturbationDataset) -> list[str]:
         alone = [str(level) for level, share in treated.items() if share == 1]
         if without:
             problems.append(
-                f"no control cells at {key} {_some(without)}: its effect cannot be told from theirs"
+                f"no control cells at {key} {listed(without, _SHOWN)}: what {key} does cannot be told "
+                "from what the perturbation does"
             )
         if alone:
-            problems.append(f"only control cells at {key} {_some(alone)}: no response was measured there")
+            problems.append(
+                f"only control cells at {key} {listed(alone, _SHOWN)}: no response was measured there"
+            )
     return problems
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
     uses = ["encoder: yes, it needs no perturbation"]
     n = len(dataset.perturbations)
-    uses.append(f"response (MatchResponse): {'yes' if n else 'no, it needs a measured perturbation'}")
     if n < 2:
-        return [*uses, f"design (ReachCellState): no, it needs two measured perturbations and there are {n}"]
+        return [*uses, f"design: no, it needs two measured perturbations and there are {n}"]
     return [
         *uses,
-        "design (ReachCellState): yes, for example perturbrl fit --config configs/gene_screen.yaml "
+        "design: yes, for example perturbrl fit --config configs/gene_screen.yaml "
         f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"',
     ]
 

@@ -7,6 +7,7 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.presets import listed
 from perturbrl.data.reading import InMemory, ValueKind, read_rows, row_chunks, to_dense
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CellIndex, Expression
@@ -41,7 +42,7 @@ class Preprocessor:
         The variance is not normalised by the mean, as PCA does not either: what is dropped is what an encoder
         would see least of. Of the 50 genes that respond most to IFN-beta in blood (Kang 2018, Welch's t), the
         first 2,000 of 6,502 genes by variance have 49, by Pearson residuals 41, by the normalised dispersions
-        of ``scanpy.pp.highly_variable_genes`` (flavor ``seurat``) 18. A gene that does not vary is never kept.
+        of ``scanpy.pp.highly_variable_genes`` (flavor ``seurat``) 18. A gene without variance is never kept.
 
         Args:
             dataset: the cells.
@@ -109,7 +110,7 @@ class Preprocessor:
         missing = sorted(set(self.genes) - set(dataset.genes))
         if missing:
             raise DataError(
-                f"the data lack {len(missing)} of the {len(self.genes)} genes in use ({_shown(missing)}); "
+                f"the data lack {len(missing)} of the {len(self.genes)} genes in use ({listed(missing, 9)}); "
                 "give data with all of them, or fit anew"
             )
         if dataset.value_kind != self.value_kind:
@@ -123,7 +124,3 @@ class Preprocessor:
             scale = (self.target_sum / dataset.size_factors[rows])[:, None]
             values = values * scale if isinstance(values, np.ndarray) else values.multiply(scale).tocsr()
         return values if dataset.value_kind == "log1p" else np.log1p(values)
-
-
-def _shown(names: list[str], limit: int = 10) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

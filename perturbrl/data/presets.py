@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,6 +86,12 @@ def components(label: str) -> tuple[str, ...]:
     """Return the single perturbations of a label, in its order; a label like ``Ca2+`` has one."""
     parts = tuple(part.strip() for part in _SEPARATOR.split(label))
     return parts if all(parts) else (label,)
+
+
+def listed(names: Sequence[str], limit: int) -> str:
+    """Return the first names, for a message, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def detect_fields(
@@ -254,14 +260,12 @@ def _text_columns(obs: pd.DataFrame) -> list[str]:
     return [str(column) for column in obs.columns if not pd.api.types.is_numeric_dtype(obs[column])]
 
 
-def _columns_seen(obs: pd.DataFrame, limit: int = 8) -> str:
+def _columns_seen(obs: pd.DataFrame) -> str:
     columns = _text_columns(obs)
     if not columns:
         return "no obs column with labels"
-    shown = [f"obs['{column}'] ({_levels_seen(obs[column])})" for column in columns[:limit]]
-    return ", ".join(shown) + (f" and {len(columns) - limit} more" if len(columns) > limit else "")
+    return listed([f"obs['{column}'] ({_levels_seen(obs[column])})" for column in columns], 8)
 
 
-def _levels_seen(column: pd.Series, limit: int = 3) -> str:
-    levels = [str(level) for level in column.unique()]
-    return ", ".join(levels[:limit]) + (f" and {len(levels) - limit} more" if len(levels) > limit else "")
+def _levels_seen(column: pd.Series) -> str:
+    return listed([str(level) for level in column.unique()], 3)

@@ -1,29 +1,26 @@
 """Which cells may be learned from, which define the goal, and which only judge: named, seeded, saved.
 
-Cells are drawn by a hash of seed and barcode, so the same file with its rows in another order gives the same
-parts, and adding cells moves no other cell far.
+Cells are drawn by their names (see ``perturbrl.data.drawing``): rows in another order give the same parts.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.drawing import CellFlags, cells_under, check_fractions, draw, in_hash_order, share_of
 from perturbrl.data.presets import components
-from perturbrl.errors import ConfigurationError, DataError, LeakageError
+from perturbrl.errors import DataError, LeakageError
 from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 PartName = Literal["train", "validation", "test", "goal", "unused"]
 PARTS: Final = ("train", "validation", "test", "goal")
-CellFlags = np.ndarray  # one bool per cell
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +146,7 @@ class SplitStrategy(ABC):
             DataError: a label was not measured, or the split cannot be made from these data.
             ConfigurationError: a fraction is out of range.
         """
-        _check_fractions(goal_fraction)
+        check_fractions(goal_fraction)
         is_target = _target_cells(dataset, hold_out)
         held = self.held_out(dataset, is_target)
         goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
@@ -187,7 +184,7 @@ class HeldOutCells(SplitStrategy):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fractions(self.test_fraction, self.validation_fraction)
+        check_fractions(self.test_fraction, self.validation_fraction)
 
     def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
         """Draw within each label."""
@@ -216,7 +213,7 @@ class HeldOutPerturbations(SplitStrategy):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
+        check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
 
     def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
         """Draw whole labels, with the combinations they are part of."""
@@ -224,7 +221,7 @@ class HeldOutPerturbations(SplitStrategy):
         if self.perturbations is not None:
             drawn = {dataset.require_label(label) for label in self.perturbations}
         else:
-            drawn = set(_in_hash_order(free, self.seed)[: max(1, _share(self.fraction, len(free)))])
+            drawn = set(in_hash_order(free, self.seed)[: max(1, share_of(self.fraction, len(free)))])
         outside = {
             label for label in dataset.perturbations if label in drawn or drawn & set(components(label))
         }
@@ -234,7 +231,7 @@ class HeldOutPerturbations(SplitStrategy):
                 "hold out fewer, or choose HeldOutCells"
             )
         return HeldOut(
-            _cells_of(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),
+            cells_under(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),
             np.zeros_like(is_target),
         )
 
@@ -264,7 +261,7 @@ class HeldOutCombinations(SplitStrategy):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
+        check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
 
     def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
         """Draw combinations, choose which of their components stay seen, and remove the others."""
@@ -273,8 +270,8 @@ class HeldOutCombinations(SplitStrategy):
         outside = chosen | {label for label in dataset.perturbations if unseen & set(components(label))}
         test = {label for label in outside if self._judges(set(components(label)), singles - unseen, unseen)}
         return HeldOut(
-            _cells_of(dataset, test) | _judging_controls(dataset, self.control_fraction, self.seed),
-            _cells_of(dataset, outside - test) & ~is_target,
+            cells_under(dataset, test) | _judging_controls(dataset, self.control_fraction, self.seed),
+            cells_under(dataset, outside - test) & ~is_target,
         )
 
     def _judges(self, parts: set[str], seen: set[str], unseen: set[str]) -> bool:
@@ -283,7 +280,7 @@ class HeldOutCombinations(SplitStrategy):
     def _candidates(self, dataset: PerturbationDataset, singles: set[str]) -> list[str]:
         able = [c for c in dataset.combinations if len(singles & set(components(c))) >= self.seen]
         if self.combinations is None and able:
-            return _in_hash_order(able, self.seed)
+            return in_hash_order(able, self.seed)
         named = [dataset.require_label(label) for label in self.combinations or ()]
         unable = sorted(set(named) - set(able))
         if unable or not able:
@@ -296,13 +293,13 @@ class HeldOutCombinations(SplitStrategy):
     def _choose(self, candidates: list[str], singles: set[str]) -> tuple[set[str], set[str]]:
         """Take combinations in order while what one needs seen is not what another needs unseen."""
         named = self.combinations is not None
-        wanted = len(candidates) if named else max(1, _share(self.fraction, len(candidates)))
+        wanted = len(candidates) if named else max(1, share_of(self.fraction, len(candidates)))
         chosen: set[str] = set()
         seen: set[str] = set()
         unseen: set[str] = set()
         for label in candidates:
             parts = set(components(label))
-            ways = combinations(_in_hash_order(parts & singles, self.seed), self.seen)
+            ways = combinations(in_hash_order(parts & singles, self.seed), self.seen)
             kept = next((set(w) for w in ways if not (set(w) & unseen or (parts - set(w)) & seen)), None)
             if len(chosen) < wanted and kept is not None:
                 chosen.add(label)
@@ -332,7 +329,7 @@ class HeldOutCellTypes(SplitStrategy):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_fractions(self.control_fraction, self.validation_fraction)
+        check_fractions(self.control_fraction, self.validation_fraction)
 
     def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
         """Flag the perturbed cells of the types."""
@@ -345,66 +342,13 @@ class HeldOutCellTypes(SplitStrategy):
         return HeldOut(test | controls, np.zeros_like(is_target))
 
 
-def draw(
-    dataset: PerturbationDataset, among: CellFlags, fraction: float, seed: int, purpose: str
-) -> CellFlags:
-    """Flag a share of the cells of every label, drawn by the hash of seed, purpose and barcode.
-
-    Of two cells or more of a label at least one is drawn and one is not, unless ``fraction`` is 0.
-
-    Args:
-        dataset: the cells.
-        among: cells to draw from.
-        fraction: share of each label's cells.
-        seed: seed of the draw.
-        purpose: keeps draws with the same seed independent.
-    """
-    drawn = np.zeros(dataset.n_cells, dtype=bool)
-    rows = np.flatnonzero(among)
-    if fraction == 0 or len(rows) == 0:
-        return drawn
-    codes = pd.factorize(dataset.labels[rows])[0]
-    hashes = _hashes([dataset.barcodes[row] for row in rows], f"{seed}/{purpose}")
-    sizes = np.bincount(codes)
-    wanted = np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), 1), sizes - 1)
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    drawn[rows[np.lexsort((hashes, codes))[rank < np.repeat(wanted, sizes)]]] = True
-    return drawn
-
-
 def _target_cells(dataset: PerturbationDataset, hold_out: Sequence[str]) -> CellFlags:
     for label in hold_out:
         n = len(dataset.cells_of(dataset.require_label(label)))
         if n < 2:
             raise DataError(f"'{label}' has {n} cell; a target needs one to define the goal and one to judge")
-    return _cells_of(dataset, map(dataset.require_label, hold_out))
+    return cells_under(dataset, map(dataset.require_label, hold_out))
 
 
 def _judging_controls(dataset: PerturbationDataset, fraction: float, seed: int) -> CellFlags:
     return draw(dataset, dataset.labels == CONTROL_LABEL, fraction, seed, "test")
-
-
-def _cells_of(dataset: PerturbationDataset, labels: Iterable[str]) -> CellFlags:
-    return np.isin(dataset.labels, sorted(labels))
-
-
-def _in_hash_order(names: Iterable[str], seed: int) -> list[str]:
-    ordered = sorted(names)
-    return [ordered[i] for i in np.argsort(_hashes(ordered, f"{seed}/names"), kind="stable")]
-
-
-def _hashes(names: Sequence[str], salt: str) -> np.ndarray:
-    digests = b"".join(blake2b(f"{salt}/{name}".encode(), digest_size=8).digest() for name in names)
-    return np.frombuffer(digests, dtype=np.uint64)
-
-
-def _share(fraction: float, n: int) -> int:
-    return int(np.floor(fraction * n + 0.5))
-
-
-def _check_fractions(*fractions: float) -> None:
-    for fraction in fractions:
-        if not 0 <= fraction < 1:
-            raise ConfigurationError(
-                f"a fraction of the split is {fraction:g}; give a share of cells in [0, 1)"
-            )

@@ -1,1 +1,1 @@
-
+"""Encoders between expression and cell states."""

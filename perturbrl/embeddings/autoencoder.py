@@ -1,6 +1,7 @@
 """A small autoencoder: the non-linear encoder."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import torch
@@ -134,6 +135,6 @@ class AutoencoderEncoder(Encoder):
 
 def _stack(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.GELU()]
     return nn.Sequential(*layers[:-1])

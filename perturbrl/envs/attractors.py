@@ -93,8 +93,8 @@ def closure(space: StateSpace, codes: Codes) -> Codes:
         known = np.union1d(known, frontier)
         if len(known) > MAX_CLOSURE:
             raise NetworkError(
-                f"more than {MAX_CLOSURE:,} states of network '{space.network.name}' are reachable, too many to "
-                "enumerate; clamp more genes"
+                f"more than {MAX_CLOSURE:,} states of network '{space.network.name}' are reachable, too many "
+                "to enumerate; clamp more genes"
             )
     return known
 
@@ -113,7 +113,7 @@ def terminal_components(space: StateSpace, codes: Codes) -> list[Codes]:
 
 
 def name_attractors(network: BooleanNetwork, found: Sequence[States]) -> dict[str, States]:
-    """Attractors by name: that of the first marker true in all their states, else ``state_<i>``/``cycle_<i>``.
+    """Attractors by name: the first marker true in all their states, else ``state_<i>`` or ``cycle_<i>``.
 
     Names that would repeat get the numbers 2, 3, ... appended.
     """
@@ -163,4 +163,6 @@ def basins(network: BooleanNetwork, clamp: Mapping[str, int] | None = None) -> d
     found = named_attractors(network, clamp)
     reach = np.array([can_reach(space, np.isin(space.codes, space.compress(s))) for s in found.values()])
     alone = reach.sum(axis=0) == 1
-    return {name: Basin(float(r.mean()), float((r & alone).mean())) for name, r in zip(found, reach, strict=True)}
+    return {
+        name: Basin(float(r.mean()), float((r & alone).mean())) for name, r in zip(found, reach, strict=True)
+    }

@@ -131,6 +131,14 @@ class DigitalTwin(FittedModule, ABC):
         return {}
 
 
+def relax(twin: DigitalTwin, state: CellState, generator: Generator) -> CellState:
+    """The cells' state after they were left alone until they count as settled."""
+    no_dose = state.new_zeros(len(state), twin.perturbations.n_perturbations)
+    for _ in range(twin.relaxation_steps):
+        state = twin.transition(state, no_dose, twin.draw_noise(len(state), generator))
+    return state
+
+
 class Task(FittedModule, ABC):
     """What cells should do: goals, observation, reward and success, apart from the dynamics.
 
@@ -245,7 +253,7 @@ class CellStateEnv(EnvBase):
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
         given = None
-        if tensordict is not None and "_reset" not in tensordict.keys():
+        if tensordict is not None and tensordict.get("_reset", None) is None:
             given = tensordict.get(schema.CELL_STATE, None)
         state = (
             self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given

@@ -44,9 +44,10 @@ class Rule:
     def evaluate(self, values: Mapping[str, BoolArray]) -> BoolArray:
         """The function's value, elementwise over equally shaped arrays, one for each regulator."""
         constants = (np.zeros((), dtype=bool), np.ones((), dtype=bool))
-        return self._fold(
+        result = self._fold(
             lambda name: values[name], np.logical_not, np.logical_and, np.logical_or, constants
         )
+        return np.asarray(result)
 
     @cached_property
     def truth_table(self) -> BoolArray:
@@ -58,8 +59,8 @@ class Rule:
         n = len(self.regulators)
         if n > MAX_REGULATORS:
             raise NetworkError(
-                f"a rule has {n} regulators ({', '.join(self.regulators[:6])}, ...) and its truth table would "
-                f"have 2^{n} rows; split the rule with intermediate genes of at most {MAX_REGULATORS} regulators"
+                f"a rule has {n} regulators ({', '.join(self.regulators[:6])}, ...), so its truth table has "
+                f"2^{n} rows; split it with intermediate genes of at most {MAX_REGULATORS} regulators"
             )
         index = np.arange(2**n)
         bits = {name: (index >> j & 1).astype(bool) for j, name in enumerate(self.regulators)}
@@ -160,8 +161,8 @@ class _Line:
             postfix.append(symbol)
             if symbol not in _BINDING and symbol not in _CONSTANTS:
                 regulators[symbol] = None
-                message = f"'{symbol}' is not defined; add a line '{symbol}, ...' ('{symbol}, {symbol}' for an input)"
-                mentioned.setdefault(symbol, self.error(column, message))
+                problem = f"'{symbol}' is not defined; give it a rule ('{symbol}, {symbol}' for an input)"
+                mentioned.setdefault(symbol, self.error(column, problem))
         return Rule(tuple(postfix), tuple(regulators))
 
     def _postfix(self, start: int) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Boolean networks, and the explicit space of their states.
 
 States are ``[states, genes]`` arrays of 0 and 1 in the network's gene order, or integer codes whose bit i is
-the i-th gene that can change at all. Dynamics are asynchronous: one gene at a time takes the value of its rule.
+the i-th gene that can change at all. Dynamics are asynchronous: one gene at a time takes its rule's value.
 """
 
 import re
@@ -88,7 +88,8 @@ def load_network(network: str | Path) -> BooleanNetwork:
     if ladder:
         return trap_ladder(int(ladder[1]), int(ladder[2]))
     raise NetworkError(
-        f"there is no network '{name}'; give the path of a .bnet file or one of {', '.join(shipped_networks())}"
+        f"there is no network '{name}'; give the path of a .bnet file or one of "
+        f"{', '.join(shipped_networks())}"
     )
 
 
@@ -107,12 +108,14 @@ def shipped_networks() -> tuple[str, ...]:
 def trap_ladder_text(rungs: int, readouts: int) -> str:
     """TL(L, m) in ``.bnet`` syntax: a landscape whose optimum is known, with a nearer wrong attractor.
 
-    Climbing from ``source_A`` to ``target_B`` takes the ``L = rungs`` actions +c1, ..., +cL in this order, and
-    every rung but the last leads away from the target in Hamming distance. The decoy +d leads towards it, into
-    ``trap_D``, where half of the ``m = readouts`` genes look like the target's and the ladder is switched off.
+    Climbing from ``source_A`` to ``target_B`` takes the ``L = rungs`` actions +c1, ..., +cL in this order,
+    and every rung but the last leads away from the target in Hamming distance. The decoy +d leads towards it,
+    into ``trap_D``, where half of the ``m = readouts`` genes look like the target's and the ladder is off.
     """
     if rungs < 2 or readouts < 2:
-        raise NetworkError(f"a trap ladder needs at least 2 rungs and 2 read-outs, not {rungs} and {readouts}")
+        raise NetworkError(
+            f"a trap ladder needs at least 2 rungs and 2 read-outs, not {rungs} and {readouts}"
+        )
     c = [f"c{i}" for i in range(1, rungs + 1)]
     q = [f"q{j}" for j in range(1, readouts + 1)]
     every = [*c, "p", "d", *q]
@@ -202,7 +205,7 @@ class StateSpace:
         return following
 
     def successors(self, codes: Codes) -> Codes:
-        """``[states, bits]``: the state after each gene's update; equal to the state where nothing changes."""
+        """``[states, bits]``: the state after each gene's update, the same where nothing changes."""
         bits = np.int64(1) << np.arange(self.n_bits, dtype=np.int64)
         return codes[:, None] ^ ((codes ^ self.image(codes))[:, None] & bits)
 

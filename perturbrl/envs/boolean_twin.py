@@ -103,6 +103,11 @@ class BooleanNetworkTwin(NetworkTwin):
 class RuleTables(nn.Module):
     """All rules of a network as one look-up: gather regulators, add their weights, read the table."""
 
+    regulators: Int[Tensor, "width genes"]
+    weights: Int[Tensor, "width genes 1"]
+    offsets: Int[Tensor, "genes 1"]
+    table: Bool[Tensor, " entries"]
+
     def __init__(self, network: BooleanNetwork) -> None:
         super().__init__()
         rules = list(network.rules.values())
@@ -129,7 +134,7 @@ class RuleTables(nn.Module):
 
 
 def uniform_pair(seeds: Seeds, draw: int) -> tuple[Float[Tensor, " cells"], Float[Tensor, " cells"]]:
-    """Two uniform numbers in [0, 1) per seed: the ``draw``-th of its stream (SplitMix64, Steele et al. 2014)."""
+    """Two uniform numbers in [0, 1) per seed, the ``draw``-th of its stream (SplitMix64, Steele 2014)."""
     bits = seeds + _signed(0x9E3779B97F4A7C15 * (draw + 1))
     bits = (bits ^ _shifted(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
     bits = (bits ^ _shifted(bits, 27)) * _signed(0x94D049BB133111EB)

@@ -1,10 +1,10 @@
 """Normalised HillCubes: Boolean rules as smooth functions, evaluated for many cells at once.
 
-Wittmann et al. 2009 (BMC Syst. Biol. 3:98) interpolate a rule's truth table multi-affinely between the corners
-of the unit cube and feed it Hill functions normalised to reach 1 at 1, so that Boolean steady states stay fixed
-points. The multi-affine interpolation of a rule is the probability that it is true for independent inputs; it
-is evaluated here along the rule's binary decision diagram, one linear interpolation per node, which is exact
-for any number of regulators and shares what rules have in common.
+Wittmann et al. 2009 (BMC Syst. Biol. 3:98) interpolate a rule's truth table multi-affinely between the
+corners of the unit cube and feed it Hill functions normalised to reach 1 at 1, so that Boolean steady states
+stay fixed points. The interpolation is the probability that the rule is true for independent inputs; it is
+evaluated here along the rule's binary decision diagram, one linear interpolation per node, which is exact for
+any number of regulators and shares what rules have in common.
 """
 
 from typing import Final
@@ -20,16 +20,19 @@ from perturbrl.envs.boolean_network import BooleanNetwork
 GeneRows = Float[Tensor, "genes cells"]
 Workspace = Float[Tensor, "rows cells"]
 
-# Rows of a chunk of cells fit into a core's second-level cache: measured fastest from 10 to 1,000 genes.
-CPU_CHUNK_VALUES: Final = 2**18
-GPU_CHUNK_VALUES: Final = 2**27
+# Measured on 10 to 1,000 genes: with few rows, one call per node and long rows is fastest; with many, one
+# call per level and a workspace that fits into a core's second-level cache.
+MAX_ROWS_BY_NODE: Final = 512
+VALUES_BY_NODE: Final = 2**20
+VALUES_BY_LEVEL: Final = 2**18
+VALUES_ON_GPU: Final = 2**27
 MIN_CHUNK: Final = 128
 
 
 def hill_(activity: GeneRows, n: Tensor | float, k: Tensor | float, scratch: GeneRows) -> None:
-    """Replace expression by ``(1 + k^n) x^n / (x^n + k^n)``, x clamped to [0, 1]; 0 and 1 stay where they are."""
+    """Replace expression x in [0, 1] by ``(1 + k^n) x^n / (x^n + k^n)``; 0 and 1 stay where they are."""
     threshold = k**n
-    activity.clamp_(0.0, 1.0).pow_(n)
+    activity.pow_(n)
     torch.add(activity, threshold, out=scratch)
     activity.div_(scratch).mul_(1.0 + threshold)
 
@@ -38,7 +41,7 @@ class HillCubes(nn.Module):
     """The rules of a network, compiled once into levels of decision-diagram nodes.
 
     A workspace has one row per value: 0, 1, every gene's activity, its complement, then the nodes, those
-    that need no other node first. A level is evaluated by three gathers and one linear interpolation.
+    that need no other node first.
     """
 
     roots: Int[Tensor, " genes"]
@@ -57,12 +60,18 @@ class HillCubes(nn.Module):
             self.register_buffer(f"level_{depth}", torch.from_numpy(np.stack(columns)), persistent=False)
             self._levels.append((slice(first, first + len(nodes)), f"level_{depth}"))
         self.n_rows = len(rows)
+        self._nodes = [
+            (rows.start + i, *node)
+            for rows, name in self._levels
+            for i, node in enumerate(self.get_buffer(name).T.tolist())
+        ]
         self.register_buffer("roots", torch.tensor([rows[root] for root in diagram.roots]), persistent=False)
 
     def chunk_size(self, device: torch.device) -> int:
         """How many cells to work on at a time."""
-        values = CPU_CHUNK_VALUES if device.type == "cpu" else GPU_CHUNK_VALUES
-        return max(MIN_CHUNK, 2 ** (values // self.n_rows).bit_length() // 2)
+        by_node = self.n_rows <= MAX_ROWS_BY_NODE
+        values = VALUES_ON_GPU if device.type != "cpu" else VALUES_BY_NODE if by_node else VALUES_BY_LEVEL
+        return max(MIN_CHUNK, 2 ** ((values // self.n_rows).bit_length() - 1))
 
     def workspace(self, n_cells: int, device: torch.device | None = None) -> Workspace:
         """An empty workspace; ``activity_of`` its rows are to be filled before ``production``."""
@@ -78,15 +87,18 @@ class HillCubes(nn.Module):
         """Write every rule's multi-affine value at the workspace's activities into ``out``."""
         genes = self.n_genes
         torch.sub(1.0, workspace[2 : 2 + genes], out=workspace[2 + genes : 2 + 2 * genes])
-        for rows, name in self._levels:
-            gene, low, high = self.get_buffer(name)
-            torch.lerp(
-                workspace.index_select(0, low),
-                workspace.index_select(0, high),
-                workspace.index_select(0, gene),
-                out=workspace[rows],
-            )
+        if self.n_rows <= MAX_ROWS_BY_NODE:
+            rows = workspace.unbind(0)
+            for node, gene, low, high in self._nodes:
+                torch.lerp(rows[low], rows[high], rows[gene], out=rows[node])
+        else:
+            self._by_level(workspace)
         return torch.index_select(workspace, 0, self.roots, out=out)
+
+    def _by_level(self, workspace: Workspace) -> None:
+        for rows, name in self._levels:
+            gene, low, high = (workspace.index_select(0, index) for index in self.get_buffer(name))
+            torch.lerp(low, high, gene, out=workspace[rows])
 
     def value_at(self, activity: GeneRows) -> GeneRows:
         """The rules' multi-affine values at ``activity``, without a workspace of the caller's."""

@@ -102,8 +102,7 @@ class HillDynamics(nn.Module):
     def _produce(
         self, x: GeneRows, hill: tuple[float | Tensor, float | Tensor], workspace: Workspace, out: GeneRows
     ) -> GeneRows:
-        activity = self.cubes.activity_of(workspace)
-        activity.copy_(x)
+        activity = torch.clamp(x, 0.0, 1.0, out=self.cubes.activity_of(workspace))
         hill_(activity, *hill, scratch=out)
         return self.cubes.production(workspace, out)
 
@@ -114,7 +113,7 @@ class HillDynamics(nn.Module):
             x.addcmul_(production.sub_(x), self.dt * self.rate[:, None])
 
     def jacobians(self, corners: CellState) -> Jacobians:
-        """Jacobian of the drift at states of 0 and 1, approached from inside the unit cube, for each member."""
+        """Each member's Jacobian of the drift at states of 0 and 1, approached from inside the unit cube."""
         n_states, genes = corners.shape
         grid = corners[:, None].expand(n_states, genes, genes)
         flipped = [grid.diagonal_scatter(torch.full_like(corners, v), dim1=1, dim2=2) for v in (0.0, 1.0)]
@@ -129,11 +128,15 @@ class HillDynamics(nn.Module):
         """``[members, states]``: whether small deviations from a fixed point die out."""
         return (torch.linalg.eigvals(self.jacobians(corners)).real < 0).all(dim=-1)
 
-    def largest_stable_step(self, corners: CellState) -> float:
-        """The ``dt`` from which on the integration leaves one of the stable fixed points, or swings for ever."""
-        eigenvalues = torch.linalg.eigvals(self.jacobians(corners))
-        steps = -2.0 * eigenvalues.real / eigenvalues.abs() ** 2
-        return min(float(steps.min()), 2.0 / float(self.rate.max()))
+    @property
+    def step_limit(self) -> float:
+        """The largest ``dt`` at which every stable steady state is also stable under the integration.
+
+        It is the smallest time constant: up to it a step is a weighted mean of state and production, so the
+        unit cube is never left, and as genes that are on can only support each other at a corner, the step's
+        Jacobian there is non-negative and contracts wherever the drift's is stable.
+        """
+        return 1.0 / float(self.rate.max())
 
 
 def _number(values: Tensor) -> float | None:

@@ -37,7 +37,9 @@ def minimal_interventions(
     """
     genes = tuple(network.genes if controllable is None else controllable)
     for size in range(1, max_genes + 1):
-        works = [clamp for clamp in _clamps(genes, size) if is_certain(network, source, target, clamp, duration)]
+        works = [
+            clamp for clamp in _clamps(genes, size) if is_certain(network, source, target, clamp, duration)
+        ]
         if works:
             return works
     return []

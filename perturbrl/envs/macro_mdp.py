@@ -2,8 +2,8 @@
 
 A node is an attractor. An action clamps one gene up or down until the network has settled, then releases it
 until it has settled again; the first action clamps nothing. Updates are asynchronous, the next gene drawn
-uniformly, so every outcome has an exact probability (absorbing Markov chain) and dynamic programming gives the
-best that any policy can do.
+uniformly, so every outcome has an exact probability (absorbing Markov chain) and dynamic programming gives
+the best that any policy can do.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,8 @@ def settle(
     for part in terminal:
         mass[part] = mass[part].sum() * _stationary(chain[part][:, part])
     kept = mass > 0
-    return StateDistribution(space.expand(codes[kept]), mass[kept])
+    rounding = start.probabilities.sum() / mass.sum()
+    return StateDistribution(space.expand(codes[kept]), mass[kept] * rounding)
 
 
 def _transition_matrix(space: StateSpace, codes: Codes) -> csr_matrix:
@@ -131,7 +132,7 @@ class MacroMDP:
         return np.array((q[..., 0] > q[..., 0].max(axis=2, keepdims=True) - IMPROVEMENT).argmax(axis=2))
 
     def random_values(self, target: str, horizon: int) -> FloatArray:
-        """``[horizon + 1, attractors]``: probability of having met ``target`` within h clamps drawn uniformly."""
+        """``[horizon + 1, attractors]``: probability to meet ``target`` within h uniformly drawn clamps."""
         goal = self.node(target)
         values = [np.eye(len(self.attractors))[goal]]
         for _ in range(horizon):
@@ -141,7 +142,7 @@ class MacroMDP:
         return np.array(values)
 
     def greedy_policy(self, target: str) -> NDArray[np.int64]:
-        """``[attractors]``: the action with the least expected distance, nothing where none brings it closer."""
+        """``[attractors]``: the action of least expected distance, nothing where none comes closer."""
         distance = self.distance[self.node(target)]
         expected = self.outcome @ distance
         best = expected.argmin(axis=1)
@@ -156,7 +157,7 @@ class MacroMDP:
         return np.array(values)
 
     def expected_interventions(self, target: str) -> FloatArray:
-        """``[attractors]``: least expected number of clamps until ``target``; infinite where it is not certain.
+        """``[attractors]``: least expected number of clamps until ``target``, infinite if it is uncertain.
 
         Value iteration of the stochastic shortest path from below, on the attractors from which some policy
         arrives with probability 1.
@@ -166,7 +167,9 @@ class MacroMDP:
         cost = np.where(sure, 0.0, np.inf)
         allowed = (self.outcome[:, 1:] * ~sure).sum(axis=2) < IMPROVEMENT
         for _ in range(SETTLED_VALUES):
-            following = 1.0 + np.where(allowed, self.outcome[:, 1:] @ np.where(sure, cost, 0.0), np.inf).min(axis=1)
+            following = 1.0 + np.where(allowed, self.outcome[:, 1:] @ np.where(sure, cost, 0.0), np.inf).min(
+                axis=1
+            )
             following[goal], following[~sure] = 0.0, np.inf
             if np.allclose(following, cost, rtol=0, atol=1e-12):
                 break
@@ -209,7 +212,7 @@ def _outcome(
     released = settle(network, settle(network, start, clamp))
     rows = {state.tobytes(): i for i, states in enumerate(named.values()) for state in states}
     node = [rows[state.tobytes()] for state in released.states]
-    return np.bincount(node, released.probabilities, minlength=len(named))
+    return np.bincount(node, released.probabilities, minlength=len(named)).astype(np.float64)
 
 
 def _hamming(a: States, b: States) -> float:

@@ -34,6 +34,7 @@ class NetworkTwin(DigitalTwin):
     """
 
     columns: Int[Tensor, " perturbations"]
+    steady_states: CellState
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class NetworkTwin(DigitalTwin):
         super().__init__()
         self.network = network if isinstance(network, BooleanNetwork) else load_network(network)
         self.latent_dim = len(self.network.genes)
+        self.gene_names = tuple(self.network.genes)
         names = tuple(self.network.genes if controllable is None else controllable)
         self.network.clamp(dict.fromkeys(names, 0))
         self.perturbations = PerturbationSpace(names, -1.0, 1.0, discrete=discrete)
@@ -66,8 +68,8 @@ class NetworkTwin(DigitalTwin):
         cycles = named_attractors(self.network)
         listed = ", ".join(f"{name} ({len(states)} states)" for name, states in cycles.items())
         return (
-            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or mend a "
-            "rule in its .bnet file so that cells can come to rest"
+            f"network '{self.network.name}' has no steady state, only cycles: {listed}; clamp an input or "
+            "mend a rule in its .bnet file so that cells can come to rest"
         )
 
     def _attractor(self, name: str) -> CellState:
@@ -84,6 +86,11 @@ class NetworkTwin(DigitalTwin):
     def attractors(self) -> dict[str, CellState]:
         """Named steady states, each ``[1, genes]``."""
         return {name: state[None] for name, state in zip(self._names, self.steady_states, strict=True)}
+
+    def nearest_attractor(self, state: CellState) -> list[str]:
+        """The name of each cell's nearest steady state."""
+        nearest = torch.cdist(state, self.steady_states).argmin(dim=1)
+        return [self._names[i] for i in nearest.tolist()]
 
     def by_gene(self, dose: Dose) -> GeneDose:
         """The dose in gene columns, 0 where a gene is not controllable.

@@ -22,7 +22,7 @@ MAX_DRAWS: Final = 200
 
 
 class RegulatoryNetworkTwin(NetworkTwin):
-    """Genes that follow their rules' normalised HillCubes, with noise; see ``HillDynamics`` for the equations.
+    """Genes that follow their rules' normalised HillCubes, with noise; ``HillDynamics`` has the equations.
 
     Boolean rules become differential equations as in Wittmann et al. 2009 (BMC Syst. Biol. 3:98) and Krumsiek
     et al. 2010 (Odefy, BMC Bioinformatics 11:233). One transition holds a dose for ``steps_per_action`` steps
@@ -103,8 +103,8 @@ class RegulatoryNetworkTwin(NetworkTwin):
             if len(kept) >= n_members:
                 return kept[:n_members]
         raise ConfigurationError(
-            f"only {len(kept)} of {MAX_DRAWS * n_members} drawn sets of Hill constants keep every steady state of "
-            f"network '{self.network.name}' stable; ask for fewer members than {n_members}"
+            f"only {len(kept)} of {MAX_DRAWS * n_members} drawn sets of Hill constants keep every steady "
+            f"state of network '{self.network.name}' stable; ask for fewer members than {n_members}"
         )
 
     def _check_stability(self, hill_n: float, hill_k: float) -> None:
@@ -112,14 +112,15 @@ class RegulatoryNetworkTwin(NetworkTwin):
         lost = [name for name, kept in zip(self._names, stable, strict=True) if not kept]
         if lost:
             raise ConfigurationError(
-                f"with hill_n {hill_n:g} and hill_k {hill_k:g} the steady states {', '.join(lost)} of network "
-                f"'{self.network.name}' are not stable; try hill_n 3 and hill_k 0.5"
+                f"with hill_n {hill_n:g} and hill_k {hill_k:g} the steady states {', '.join(lost)} of "
+                f"network '{self.network.name}' are not stable; try hill_n 3 and hill_k 0.5"
             )
-        limit = self.dynamics.largest_stable_step(self.steady_states)
-        if self.dynamics.dt >= limit:
+        limit = self.dynamics.step_limit
+        if self.dynamics.dt > limit:
             raise ConfigurationError(
-                f"dt is {self.dynamics.dt:g}, and the integration of network '{self.network.name}' is unstable "
-                f"from {limit:.3g} on; choose a smaller dt (a fifth of the smallest tau is accurate)"
+                f"dt is {self.dynamics.dt:g}, above the smallest time constant {limit:g} of network "
+                f"'{self.network.name}', so the integration is unstable; choose a smaller dt (a fifth of it "
+                "is accurate)"
             )
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:

@@ -44,7 +44,7 @@ def _aeon(network: BooleanNetwork) -> Any:
         import biodivine_aeon
     except ModuleNotFoundError as error:
         raise NetworkError(
-            f"network '{network.name}' is too large to enumerate its states; install biodivine_aeon to analyse it"
+            f"network '{network.name}' is too large to enumerate its states; install biodivine_aeon"
         ) from error
     return biodivine_aeon
 
@@ -67,8 +67,8 @@ def _vertices(graph: "AsynchronousGraph", states: States) -> Any:
 def _list(vertices: "VertexSet", network: BooleanNetwork) -> States:
     if vertices.cardinality() > MAX_LISTED_STATES:
         raise NetworkError(
-            f"an attractor or the steady states of network '{network.name}' count {vertices.cardinality()} states, "
-            f"more than the {MAX_LISTED_STATES} that are listed; clamp the inputs"
+            f"an attractor or the steady states of network '{network.name}' count "
+            f"{vertices.cardinality()} states, more than the {MAX_LISTED_STATES} listed; clamp inputs"
         )
     order = [f"x{i}" for i in range(len(network.genes))]
     rows = [[values[name] for name in order] for values in (v.to_named_dict() for v in vertices.items())]

@@ -1,8 +1,8 @@
 """Named reprogramming tasks between attractors, whose best possible result is known exactly.
 
 The ``deceptive`` tasks lead through a detour that raises the distance to the target, or past a nearer wrong
-attractor; the ``easy`` ones are solved by one-step greed, so nothing should beat it there; the ``ladder`` ones
-scale as far as one likes (see ``trap_ladder``).
+attractor; the ``easy`` ones are solved by one-step greed, so nothing should beat it there; the ``ladder``
+ones scale as far as one likes (see ``trap_ladder``).
 """
 
 from collections.abc import Mapping
@@ -48,10 +48,13 @@ class ReprogrammingTask:
         """The asynchronous twin, starting from the source; ``mdp`` is exact on it."""
         return BooleanNetworkTwin(self.network, self.controllable, self.source)
 
-    def continuous_twin(self, noise: float = 0.05, n_members: int = 1, seed: int = 0) -> RegulatoryNetworkTwin:
+    def continuous_twin(
+        self, noise: float = 0.05, n_members: int = 1, seed: int = 0
+    ) -> RegulatoryNetworkTwin:
         """The differential equations of the same network, starting from the source."""
-        options = {"noise": noise, "n_members": n_members, "seed": seed}
-        return RegulatoryNetworkTwin(self.network, self.controllable, self.source, **options)
+        return RegulatoryNetworkTwin(
+            self.network, self.controllable, self.source, noise=noise, n_members=n_members, seed=seed
+        )
 
     @cached_property
     def boolean_network(self) -> BooleanNetwork:
@@ -68,7 +71,9 @@ class ReprogrammingTask:
         values = self.mdp.optimal_values(self.target, self.horizon)
         return values[1:, self.mdp.node(self.source)].tolist()
 
-    def minimal_interventions(self, duration: Duration = "temporary", max_genes: int = 3) -> list[dict[str, int]]:
+    def minimal_interventions(
+        self, duration: Duration = "temporary", max_genes: int = 3
+    ) -> list[dict[str, int]]:
         """The smallest sets of allowed genes that, held together once, are certain to arrive."""
         found = named_attractors(self.boolean_network)
         return minimal_interventions(
@@ -106,12 +111,27 @@ TASK_SUITE: Final[Mapping[str, ReprogrammingTask]] = MappingProxyType(
             _curated("D1", "deceptive", "krumsiek11", "monocyte", "granulocyte", *_MYELOID_FIXED),
             _curated("D2", "deceptive", "krumsiek11", "granulocyte", "erythrocyte", *_GATA_FIXED),
             _curated("D3", "deceptive", "krumsiek11", "granulocyte", "megakaryocyte", *_GATA_FIXED),
-            _curated("D4", "deceptive", "krumsiek11", "megakaryocyte", "monocyte_like_Cebpa_off", *_MYELOID_FIXED),
+            _curated(
+                "D4", "deceptive", "krumsiek11", "megakaryocyte", "monocyte_like_Cebpa_off", *_MYELOID_FIXED
+            ),
             _curated("D5", "deceptive", "krumsiek11", "granulocyte", "all_off"),
-            _curated("D8", "deceptive", _FLOWER, "stamen_UFO0", "petal_UFO0", "AP3", "UFO", "FUL", "FT", "LFY"),
+            _curated(
+                "D8", "deceptive", _FLOWER, "stamen_UFO0", "petal_UFO0", "AP3", "UFO", "FUL", "FT", "LFY"
+            ),
             _curated("D9", "deceptive", _FLOWER, "petal_UFO0", "sepal", *_B_GENES_FIXED),
             _curated("D10", "deceptive", _FLOWER, "stamen_UFO0", "carpel", *_B_GENES_FIXED),
-            _curated("D11", "deceptive", _FLOWER, "inflorescence_1", "stamen_UFO0", "UFO", "FUL", "FT", "AP1", "EMF1"),
+            _curated(
+                "D11",
+                "deceptive",
+                _FLOWER,
+                "inflorescence_1",
+                "stamen_UFO0",
+                "UFO",
+                "FUL",
+                "FT",
+                "AP1",
+                "EMF1",
+            ),
             _curated("S1", "easy", "krumsiek11", "erythrocyte", "monocyte"),
             _curated("S2", "easy", "krumsiek11", "erythrocyte", "granulocyte"),
             _curated("S3", "easy", "krumsiek11", "granulocyte", "megakaryocyte"),

@@ -14,7 +14,7 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.data.presets import components
-from perturbrl.envs.base import CellStateEnv
+from perturbrl.envs.base import CellStateEnv, relax
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.planners import DesignProblem, Planner
 from perturbrl.evaluation.populations import (
@@ -90,16 +90,9 @@ def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simu
         path.append(state[schema.CELL_STATE])
         doses.append(state[schema.DOSE] * ~over)
         over = over | state[schema.DONE]
-    final = _relax(problem, state[schema.CELL_STATE], env)
+    final = relax(problem.twin, state[schema.CELL_STATE], env.generator)
     success = problem.task.is_success(final, goal)
     return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
-
-
-def _relax(problem: DesignProblem, state: CellState, env: CellStateEnv) -> CellState:
-    no_dose = state.new_zeros(len(state), problem.twin.perturbations.n_perturbations)
-    for _ in range(problem.twin.relaxation_steps):
-        state = problem.twin.transition(state, no_dose, problem.twin.draw_noise(len(state), env.generator))
-    return state
 
 
 @dataclass(frozen=True)

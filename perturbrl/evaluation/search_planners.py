@@ -10,7 +10,8 @@ from itertools import combinations, islice, product
 from typing import Final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from sklearn.cluster import KMeans
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
@@ -20,9 +21,12 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.planners import DesignProblem, Planner, Schedule, _OpenLoop
 from perturbrl.schema import CellState
 
-Schedules = Float[Tensor, "schedules time perturbations"]
+Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedules time"]
+"""Doses, or the integers of discrete actions."""
 
 SEARCH_CELLS: Final = 32
+EXPECTED_USED: Final = 3
+ELITE_SHARE: Final = 20
 _ROWS: Final = 1 << 16
 
 
@@ -67,7 +71,7 @@ class ScheduleValue:
         generator = Generator(device=self.state.device).manual_seed(self.seed)
         state, goal, used = (x.repeat(n, 1) for x in (self.state, self.goal, self.used))
         total = state.new_zeros(n * cells)
-        still = schedules.new_zeros(n, space.n_perturbations)
+        still = torch.zeros_like(schedules[:, 0])
         doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
         for wanted in doses:
             dose, now_used = space.project(wanted.repeat_interleave(cells, 0), used)
@@ -88,82 +92,112 @@ def single_doses(space: PerturbationSpace, n_levels: int) -> Float[Tensor, "cand
     return torch.cat((torch.zeros_like(space.low)[None], doses))
 
 
-class Lookahead(_OpenLoop):
-    """k-step lookahead: give the first dose of the best sequence of k single doses, move on, look again.
+class Lookahead(Planner):
+    """k-step lookahead: at every step, give the first action of the best sequence of k, and look again.
 
-    Sequences are compared by the return over the next k steps and the relaxation after them. All candidate
-    sequences are tried while they are no more than ``max_sequences``; beyond that only the best partial
-    sequences are continued (a beam search).
+    An action is one perturbation at one dose, or nothing. Cells in different states get different actions:
+    they are sorted into at most ``n_groups`` groups by their state (one per state where there are so few),
+    and each group's plan is made for a sample of its cells. Sequences are compared by the return over the
+    next k steps and the relaxation after them; stopping early is a sequence, too. All sequences are tried
+    while they are no more than ``max_sequences``; beyond that only the best partial ones are continued (a
+    beam search).
 
     Args:
         depth: k.
-        n_levels: dose levels of each perturbation in either direction.
-        max_sequences: sequences simulated per depth and step.
+        n_levels: dose levels of each perturbation in either direction, where doses are continuous.
+        n_groups: groups of cells that are planned for apart.
+        max_sequences: sequences simulated per depth, step and group.
     """
 
     name = "lookahead"
 
-    def __init__(self, depth: int = 3, n_levels: int = 2, max_sequences: int = 1024) -> None:
-        if min(depth, n_levels, max_sequences) < 1:
+    def __init__(
+        self, depth: int = 3, n_levels: int = 1, n_groups: int = 8, max_sequences: int = 1024
+    ) -> None:
+        if min(depth, n_levels, n_groups, max_sequences) < 1:
             raise ConfigurationError(
-                f"lookahead got depth {depth}, {n_levels} levels, {max_sequences} sequences; give at least 1"
+                f"lookahead got depth {depth}, {n_levels} levels, {n_groups} groups and {max_sequences} "
+                "sequences; give at least 1 of each"
             )
-        self.depth, self.n_levels, self.max_sequences = depth, n_levels, max_sequences
+        self.depth, self.n_levels, self.n_groups, self.max_sequences = (
+            depth,
+            n_levels,
+            n_groups,
+            max_sequences,
+        )
 
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        """The doses chosen step by step."""
-        value, schedule = ScheduleValue.from_start(problem), problem.no_dose()
-        candidates = single_doses(problem.space, self.n_levels)
-        for step in range(problem.horizon):
-            best = self._best(value, candidates, schedule[:step], min(self.depth, problem.horizon - step))
-            schedule[step] = best
-        return schedule
+    def plan(self, problem: DesignProblem) -> bool:
+        """Remember the problem; plans are made when the cells are seen."""
+        self.problem, space = problem, problem.space
+        if space.discrete:
+            self.candidates = torch.arange(space.n_actions, device=space.low.device)
+        else:
+            self.candidates = single_doses(space, self.n_levels)
+        return True
 
-    def _best(
-        self,
-        value: ScheduleValue,
-        candidates: Float[Tensor, "candidates perturbations"],
-        past: Float[Tensor, "past perturbations"],
-        depth: int,
-    ) -> Float[Tensor, " perturbations"]:
-        # Simulating the past anew costs time and keeps one definition of the return, used marks included.
-        beam, best, best_return = past[None], candidates[0], -float("inf")
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The best first action of each group of cells."""
+        state, goal, used = (observed[key] for key in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
+        generator = Generator().manual_seed(self.problem.seed + step)
+        order = torch.randperm(len(state), generator=generator).to(state.device)
+        groups = _groups(torch.cat((state, used), dim=1), self.n_groups, self.problem.seed)[order]
+        n_groups = int(groups.max()) + 1
+        action = self.candidates.new_empty(len(state), *self.candidates.shape[1:])
+        for group in range(n_groups):
+            members = order[groups == group]
+            seen = members[: max(4, SEARCH_CELLS // n_groups)]
+            value = ScheduleValue(self.problem, state[seen], goal[seen], used[seen], self.problem.seed + step)
+            action[members] = self._best(value, min(self.depth, self.problem.horizon - step))
+        return action
+
+    def _best(self, value: ScheduleValue, depth: int) -> Tensor:
+        candidates = self.candidates
+        best, best_return = candidates[0], -float("inf")
+        beam = candidates[None, :0]
         for _ in range(depth):
             beam = beam[: max(1, self.max_sequences // len(candidates))]
-            beam = torch.cat(
-                (beam.repeat_interleave(len(candidates), 0), candidates.repeat(len(beam), 1)[:, None]), 1
-            )
+            following = torch.cat([candidates] * len(beam))[:, None]
+            beam = torch.cat((beam.repeat_interleave(len(candidates), 0), following), dim=1)
             returns = value(beam)
-            order = returns.argsort(descending=True, stable=True)
-            beam = beam[order]
-            if float(returns[order[0]]) > best_return + 1e-6:
-                best_return, best = float(returns[order[0]]), beam[0, len(past)]
+            beam = beam[returns.argsort(descending=True, stable=True)]
+            if float(returns.max()) > best_return + 1e-6:
+                best_return, best = float(returns.max()), beam[0, 0]
         return best
+
+
+def _groups(features: Float[Tensor, "cells features"], n_groups: int, seed: int) -> Int[Tensor, " cells"]:
+    distinct, labels = features.unique(dim=0, return_inverse=True)
+    if len(distinct) <= n_groups:
+        return labels
+    found = KMeans(n_groups, n_init=1, random_state=seed).fit_predict(features.cpu().numpy())
+    return torch.as_tensor(found, dtype=torch.long, device=features.device)
 
 
 class CrossEntropySearch(_OpenLoop):
     """Cross-entropy search over whole schedules, fixed before the first dose.
 
-    Schedules are drawn from independent normal distributions inside the dose box; mean and spread move to
-    those of the best. The returned schedule is the best one ever drawn, doing nothing included.
+    Each schedule uses every perturbation with a probability of its own and doses the used ones by independent
+    normal distributions inside the dose box; probabilities, means and spreads move to those of the best
+    schedules. Starting from few perturbations per schedule keeps the search from drowning in hundreds of
+    small doses. The result is the best schedule ever drawn, doing nothing included.
 
     Args:
         n_iterations: rounds.
-        population: schedules per round.
-        n_elite: schedules that the distribution is refitted to.
+        population: schedules per round; by default 5 per perturbation, at least 256 and at most 1,024. The
+            distribution is refitted to the best twentieth.
 
-    Source: Rubinstein & Kroese 2004; de Boer 2005, "A tutorial on the cross-entropy method".
+    Source: de Boer 2005, "A tutorial on the cross-entropy method".
     """
 
     name = "cem"
 
-    def __init__(self, n_iterations: int = 20, population: int = 256, n_elite: int = 24) -> None:
-        if not 2 <= n_elite <= population or n_iterations < 1:
+    def __init__(self, n_iterations: int = 40, population: int | None = None) -> None:
+        if n_iterations < 1 or (population is not None and population < 2 * ELITE_SHARE):
             raise ConfigurationError(
-                f"cross-entropy search got {n_iterations} rounds of {population} with {n_elite} elites; give "
-                "at least 1 round and 2 elites, and no more elites than schedules"
+                f"cross-entropy search got {n_iterations} rounds of {population} schedules; give at least 1 "
+                f"round and {2 * ELITE_SHARE} schedules"
             )
-        self.n_iterations, self.population, self.n_elite = n_iterations, population, n_elite
+        self.n_iterations, self.population = n_iterations, population
 
     def schedule_for(self, problem: DesignProblem) -> Schedule:
         """The best schedule found."""
@@ -173,18 +207,44 @@ class CrossEntropySearch(_OpenLoop):
     def search(self, value: ScheduleValue, first: Schedule, generator: Generator) -> Schedule:
         """The best schedule found from ``first``, which is the mean of the first round."""
         space = value.problem.space
-        half = (space.high - space.low) / 2
-        mean, spread = first, half.expand_as(first)
+        law = _ScheduleLaw(space, first)
+        n = self.population or min(1024, max(256, 5 * space.n_perturbations))
         best, best_return = first, float(value(first[None]))
         for _ in range(self.n_iterations):
-            noise = torch.randn(self.population, *first.shape, generator=generator, device=first.device)
-            drawn = (mean + spread * noise).clamp(space.low, space.high)
+            drawn = law.draw(n, generator)
             returns = value(drawn)
-            elite = drawn[returns.topk(self.n_elite).indices]
-            mean, spread = elite.mean(0), elite.std(0)
+            law.refit(drawn[returns.topk(n // ELITE_SHARE).indices])
             if float(returns.max()) > best_return:
                 best, best_return = drawn[returns.argmax()], float(returns.max())
         return best
+
+
+class _ScheduleLaw:
+    """The distribution of `CrossEntropySearch`: Bernoulli use of each perturbation, normal doses."""
+
+    def __init__(self, space: PerturbationSpace, first: Schedule) -> None:
+        few = torch.full_like(space.low, min(0.5, EXPECTED_USED / space.n_perturbations))
+        self.space, self.least = space, few / 10
+        self.probability = torch.where((first != 0).any(0), torch.full_like(few, 0.5), few)
+        self.mean = first.clone()
+        self.spread = ((space.high - space.low) / 2).expand_as(first).clone()
+
+    def draw(self, n: int, generator: Generator) -> Schedules:
+        shape, device = (n, *self.mean.shape), self.mean.device
+        used = torch.rand(n, 1, shape[-1], generator=generator, device=device) < self.probability
+        dose = self.mean + self.spread * torch.randn(shape, generator=generator, device=device)
+        return dose.clamp(self.space.low, self.space.high) * used
+
+    def refit(self, elite: Schedules) -> None:
+        used = (elite != 0).any(1, keepdim=True)
+        seen = used.sum(0)
+        mean = elite.sum(0) / seen.clamp_min(1)
+        spread = ((elite - mean).square() * used).sum(0).div(seen.clamp_min(1)).sqrt()
+        enough = seen >= 2
+        self.mean = torch.where(enough, mean, self.mean)
+        self.spread = torch.where(enough, spread, self.spread)
+        share = used.float().mean((0, 1))
+        self.probability = ((self.probability + 2 * share) / 3).clamp_min(self.least)
 
 
 class ModelPredictiveControl(Planner):
@@ -200,7 +260,7 @@ class ModelPredictiveControl(Planner):
     name = "mpc"
 
     def __init__(self, search: CrossEntropySearch | None = None) -> None:
-        self.search = search or CrossEntropySearch(n_iterations=8, population=128, n_elite=16)
+        self.search = search or CrossEntropySearch(n_iterations=20)
 
     def plan(self, problem: DesignProblem) -> bool:
         """Remember the problem; plans are made when the cells are seen."""

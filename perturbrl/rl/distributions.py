@@ -71,6 +71,14 @@ class ActionDistribution(ABC):
     def score(self, action: Tensor, weight: Tensor) -> Cotangents:
         """Gradient of Σ weight · log π(action) with respect to the parameters; ``weight`` is ``[*batch]``."""
 
+    @abstractmethod
+    def total_fisher(self) -> Tensor:
+        """Σ over states of the dense Fisher matrix of the first parameter, ``[actions, actions]``."""
+
+    def canonical(self) -> tuple[Tensor, ...]:
+        """The parameters in the form in which equal distributions have equal values."""
+        return self.parameters
+
     def detached(self) -> Self:
         """A copy that later changes of the policy's weights cannot reach."""
         return self.with_parameters(tuple(parameter.detach().clone() for parameter in self.parameters))
@@ -147,6 +155,11 @@ class DiagonalGaussian(ActionDistribution):
             on_scale = on_scale.reshape(-1, self.n_dims).sum(0)
         return standardised * weight / self.scale, on_scale / self.scale
 
+    def total_fisher(self) -> Tensor:
+        """Σ over states of diag(σ⁻²)."""
+        precision = self.scale.square().reciprocal().expand_as(self.loc)
+        return precision.reshape(-1, self.n_dims).sum(0).diag()
+
     def _base_action(self, action: Tensor) -> Tensor:
         return action if self.bijection is None else self.bijection.inv(action)
 
@@ -196,6 +209,15 @@ class SoftmaxChoice(ActionDistribution):
         indicator_minus_p = negative.scatter_add(-1, self._index(action), torch.ones_like(negative))
         return (indicator_minus_p * weight.unsqueeze(-1),)
 
+    def total_fisher(self) -> Tensor:
+        """Σ over states of diag(p) − p pᵀ."""
+        p = self.logits.softmax(-1).reshape(-1, self.logits.shape[-1])
+        return p.sum(0).diag() - p.t() @ p
+
+    def canonical(self) -> tuple[Tensor, ...]:
+        """Log-probabilities, which do not change when a constant is added to the logits."""
+        return (self.logits.log_softmax(-1),)
+
     def _index(self, action: Tensor) -> Tensor:
         return action.to(torch.int8).argmax(-1, keepdim=True) if self.one_hot else action.long().unsqueeze(-1)
 
@@ -238,6 +260,11 @@ class BernoulliSwitches(ActionDistribution):
     def score(self, action: Tensor, weight: Tensor) -> Cotangents:
         """Weight · (a − p)."""
         return ((action - self.logits.sigmoid()) * weight.unsqueeze(-1),)
+
+    def total_fisher(self) -> Tensor:
+        """Σ over states of diag(p (1 − p))."""
+        variance = self.logits.sigmoid() * (-self.logits).sigmoid()
+        return variance.reshape(-1, self.n_dims).sum(0).diag()
 
 
 def as_action_distribution(dist: Distribution) -> ActionDistribution:

@@ -6,13 +6,12 @@ and the units of the constants are described in ``TrustRegion``.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite
 from typing import Any, Final, Literal
 
 import torch
-from jaxtyping import Float
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.distributions import Distribution
@@ -20,11 +19,10 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.errors import ConfigurationError
-from perturbrl.rl.conjugate_gradient import conjugate_gradient
+from perturbrl.rl.conjugate_gradient import LinearSolution, conjugate_gradient
 from perturbrl.rl.distributions import distribution_of
-from perturbrl.rl.fisher import FlatLayout, PolicyLinearisation, linearise
-
-Vector = Float[Tensor, " parameters"]
+from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, linearise
+from perturbrl.rl.kronecker import KroneckerPreconditioner
 
 # dᵀHd at or below this multiple of ‖d‖² is no curvature to scale a step by.
 SINGULAR: Final = 1e-10
@@ -87,6 +85,8 @@ class TrustRegion(torch.optim.Optimizer):
         max_kl: float = 0.01,
         cg_damping: float = 0.1,
         cg_max_steps: int = 10,
+        cg_tolerance: float = 1e-4,
+        precondition: bool = True,
         line_search_max_iter: int = 10,
         line_search_shrinking_factor: float = 0.8,
         kl_scaling: Literal["undamped", "damped"] = "undamped",
@@ -96,6 +96,8 @@ class TrustRegion(torch.optim.Optimizer):
             "max_kl": max_kl,
             "cg_damping": cg_damping,
             "cg_max_steps": cg_max_steps,
+            "cg_tolerance": cg_tolerance,
+            "precondition": precondition,
             "line_search_max_iter": line_search_max_iter,
             "line_search_shrinking_factor": line_search_shrinking_factor,
             "kl_scaling": kl_scaling,
@@ -107,7 +109,7 @@ class TrustRegion(torch.optim.Optimizer):
         super().__init__(parameters, options)
         self.actor = actor
         self.reduce_sum = reduce_sum
-        self._layout = FlatLayout(parameters)
+        self.layout = FlatLayout(parameters)
         self.param_groups[0]["outcomes"] = {outcome.value: 0 for outcome in TrustRegionOutcome}
 
     @torch.no_grad()
@@ -126,8 +128,11 @@ class TrustRegion(torch.optim.Optimizer):
             with torch.enable_grad():
                 closure()
         with _unvalidated_distributions():
-            result = _Step(self, batch).run()
+            result, direction = _Step(self, batch).run()
         self.param_groups[0]["outcomes"][result.outcome.value] += 1
+        if direction is not None:
+            for parameter, view in zip(self.layout.parameters, self.layout.views(direction), strict=True):
+                self.state[parameter]["direction"] = view
         return result
 
 
@@ -136,89 +141,102 @@ class _Step:
 
     def __init__(self, optimizer: TrustRegion, batch: TensorDictBase) -> None:
         self._options = optimizer.param_groups[0]
-        self._actor, self._layout = optimizer.actor, optimizer._layout
+        self._actor, self._layout = optimizer.actor, optimizer.layout
         self._reduce_sum = optimizer.reduce_sum
         self._batch = batch
-        self._advantage = batch[schema.ADVANTAGE].reshape(batch.shape)
-        self._count = float(self._reduce_sum(torch.tensor(float(batch.numel()), dtype=torch.float64)))
+        self._action, self._advantage = batch[schema.ACTION], _advantage(batch)
+        size = torch.tensor([batch.shape.numel(), 1.0], dtype=torch.float64, device=self._advantage.device)
+        self._n_states, self._n_ranks = self._reduce_sum(size).tolist()
         self._start = self._layout.gather()
+        self._policy = linearise(self._actor, self._layout, batch, self._reduce_sum)
 
-    def run(self) -> TrustRegionStep:
-        policy = linearise(self._actor, self._layout, self._batch)
-        gradient = self._mean(policy.pull_back(self._score(policy)))
-        if not bool(gradient.isfinite().all()):
-            return TrustRegionStep(TrustRegionOutcome.NON_FINITE)
+    def run(self) -> tuple[TrustRegionStep, Vector | None]:
+        """The step's result, and its direction if one was found."""
+        old = self._policy.distribution
+        gradient = self._mean(self._policy.pull_back(old.score(self._action, self._advantage)))
+        if not bool(gradient.isfinite().all() & self._start.isfinite().all()):
+            return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
         if not bool(gradient.any()):
-            return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT)
-        solution = conjugate_gradient(
-            lambda v: self._mean(policy.fisher_product(v)),
-            gradient,
-            damping=self._options["cg_damping"],
-            max_steps=self._options["cg_max_steps"],
+            return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT), None
+        solution = self._solve(gradient)
+        rejected = TrustRegionStep(
+            TrustRegionOutcome.NON_FINITE, cg_residual=solution.residual, cg_steps=solution.steps
         )
-        direction = solution.x
-        curvature = float(direction @ solution.product)
-        found = {"cg_residual": solution.residual, "cg_steps": solution.steps}
+        direction, curvature = solution.x, float(solution.x @ solution.product)
         if not (isfinite(curvature) and isfinite(solution.residual)):
-            return TrustRegionStep(TrustRegionOutcome.NON_FINITE, **found)
+            return replace(rejected, cg_residual=0.0), None
         if curvature <= SINGULAR * float(direction @ direction):
-            return TrustRegionStep(TrustRegionOutcome.SINGULAR_CURVATURE, **found)
+            return replace(rejected, outcome=TrustRegionOutcome.SINGULAR_CURVATURE), None
         if self._options["kl_scaling"] == "damped":
             curvature = float(gradient @ direction)
-        step = direction * (2 * self._options["max_kl"] / curvature) ** 0.5
-        return self._line_search(policy, step, found)
+        scale = (2 * self._options["max_kl"] / curvature) ** 0.5
+        return self._line_search(self._agreed(scale * direction), rejected), direction
 
     def _mean(self, total: Tensor) -> Tensor:
-        return self._reduce_sum(total) / self._count
+        return self._reduce_sum(total).div_(self._n_states)
 
-    def _score(self, policy: PolicyLinearisation) -> tuple[Tensor, ...]:
-        shape = policy.distribution.parameters[0].shape[:-1]
-        action = self._batch[schema.ACTION]
-        action = action.reshape(*shape, *action.shape[self._batch.ndim :])
-        return policy.distribution.score(action, self._advantage.reshape(shape))
+    def _agreed(self, step: Vector) -> Vector:
+        """The mean over ranks, so that round-off of unlike processors cannot let them drift apart."""
+        return self._reduce_sum(step).div_(self._n_ranks)
 
-    def _line_search(
-        self, policy: PolicyLinearisation, step: Vector, found: dict[str, Any]
-    ) -> TrustRegionStep:
-        factor, outcome = 1.0, TrustRegionOutcome.NO_IMPROVEMENT
-        max_kl, shrink = self._options["max_kl"], self._options["line_search_shrinking_factor"]
-        for trial in range(self._options["line_search_max_iter"]):
-            self._layout.assign(self._start + factor * step)
-            kl, improvement = self._evaluate(policy)
-            outcome = _judge(kl, improvement, max_kl)
-            if outcome is TrustRegionOutcome.ACCEPTED:
-                per_dim = kl / policy.distribution.n_dims
-                return TrustRegionStep(outcome, kl, per_dim, improvement, backtracks=trial, **found)
-            factor *= (
-                min(shrink, (max_kl / kl) ** 0.5) if outcome is TrustRegionOutcome.KL_EXCEEDED else shrink
-            )
-        self._layout.assign(self._start)
-        return TrustRegionStep(outcome, backtracks=self._options["line_search_max_iter"], **found)
-
-    def _evaluate(self, policy: PolicyLinearisation) -> tuple[float, float]:
-        shape = policy.distribution.parameters[0].shape[:-1]
-        new = distribution_of(self._actor, self._batch)
-        new = new.with_parameters(
-            tuple(
-                p.reshape(o.shape)
-                for p, o in zip(new.parameters, policy.distribution.parameters, strict=True)
-            )
+    def _solve(self, gradient: Vector) -> LinearSolution:
+        damping, precondition = self._options["cg_damping"], None
+        if isinstance(self._policy, MLPLinearisation) and self._options["precondition"]:
+            precondition = KroneckerPreconditioner(self._policy, self._mean, damping)
+        return conjugate_gradient(
+            lambda v: self._mean(self._policy.fisher_product(v)),
+            gradient,
+            damping=damping,
+            max_steps=self._options["cg_max_steps"],
+            tolerance=self._options["cg_tolerance"],
+            precondition=precondition,
         )
-        action = self._batch[schema.ACTION]
-        action = action.reshape(*shape, *action.shape[self._batch.ndim :])
-        kl = policy.distribution.kl_to(new).sum(dtype=torch.float64)
-        ratio = policy.distribution.log_ratio(new, action)
-        rise = (ratio.expm1() * self._advantage.reshape(shape)).sum(dtype=torch.float64)
-        kl_mean, rise_mean = self._mean(torch.stack([kl, rise])).tolist()
-        return kl_mean, rise_mean
+
+    def _line_search(self, step: Vector, rejected: TrustRegionStep) -> TrustRegionStep:
+        max_kl, shrink = self._options["max_kl"], self._options["line_search_shrinking_factor"]
+        n_trials = self._options["line_search_max_iter"]
+        factor, result = 1.0, rejected
+        try:
+            for trial in range(n_trials):
+                self._layout.assign(self._start + factor * step)
+                result = self._judge(replace(rejected, backtracks=trial))
+                if result.outcome is TrustRegionOutcome.ACCEPTED:
+                    return result
+                excess = result.kl / max_kl if result.outcome is TrustRegionOutcome.KL_EXCEEDED else 0.0
+                factor *= min(shrink, excess**-0.5) if excess > 0 else shrink
+            return replace(rejected, outcome=result.outcome, backtracks=n_trials)
+        finally:
+            if result.outcome is not TrustRegionOutcome.ACCEPTED:
+                self._layout.assign(self._start)
+
+    def _judge(self, trial: TrustRegionStep) -> TrustRegionStep:
+        """The trial with its KL and improvement over all states, and whether they are good enough."""
+        old, new = self._policy.distribution, distribution_of(self._actor, self._batch)
+        log_ratio = old.log_ratio(new, self._action)
+        rise = (log_ratio.expm1() * self._advantage).sum(dtype=torch.float64)
+        kl, improvement = self._mean(torch.stack([old.kl_to(new).sum(dtype=torch.float64), rise])).tolist()
+        measured = replace(trial, kl=kl, kl_per_dimension=kl / old.n_dims, improvement=improvement)
+        if not (isfinite(kl) and isfinite(improvement)):
+            return replace(measured, outcome=TrustRegionOutcome.NON_FINITE)
+        if kl > self._options["max_kl"]:
+            return replace(measured, outcome=TrustRegionOutcome.KL_EXCEEDED)
+        accepted = improvement > 0
+        return replace(
+            measured,
+            outcome=TrustRegionOutcome.ACCEPTED if accepted else TrustRegionOutcome.NO_IMPROVEMENT,
+        )
 
 
-def _judge(kl: float, improvement: float, max_kl: float) -> TrustRegionOutcome:
-    if not (isfinite(kl) and isfinite(improvement)):
-        return TrustRegionOutcome.NON_FINITE
-    if kl > max_kl:
-        return TrustRegionOutcome.KL_EXCEEDED
-    return TrustRegionOutcome.ACCEPTED if improvement > 0 else TrustRegionOutcome.NO_IMPROVEMENT
+def _advantage(batch: TensorDictBase) -> Tensor:
+    advantage = batch.get(schema.ADVANTAGE, None)
+    if advantage is None:
+        raise ConfigurationError("The batch has no advantage; compute it first, for example with TorchRL's GAE.")
+    if advantage.numel() != batch.shape.numel():
+        raise ConfigurationError(
+            f"The advantage has shape {tuple(advantage.shape)} for a batch of shape {tuple(batch.shape)}; "
+            "give one number per state, with or without a last dimension of 1."
+        )
+    return advantage.reshape(batch.shape)
 
 
 def _check_options(options: dict[str, Any]) -> None:

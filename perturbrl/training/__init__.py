@@ -1,1 +1,1 @@
-
+"""Lightning: data module, two-stage module, callbacks, reporting."""

@@ -1,14 +1,14 @@
 """What happens around the iterations: progress, warnings, and the report."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,7 +18,7 @@ from perturbrl.training.reporting import judge, predict
 from perturbrl.training.two_stage import TwoStageModule
 
 
-def iteration_line(metrics: dict[str, Any]) -> str:
+def iteration_line(metrics: Mapping[str, Any]) -> str:
     """One iteration in one line: return, both KLs, the natural step's outcome, speed."""
     parts = [f"return {float(metrics['return']):+.3f}"]
     if "trust_region/kl" in metrics:
@@ -101,16 +101,23 @@ class StageWarnings(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count idle stages."""
-        metrics = trainer.callback_metrics
+        self.count(trainer.callback_metrics)
+
+    def count(self, metrics: Mapping[str, Any]) -> None:
+        """Count idle stages in one iteration's metrics, and warn where one has been idle for long."""
         if "trust_region/outcome" in metrics:
             self._count("natural", int(metrics["trust_region/outcome"]) != 0, "the natural step was rejected")
         if "ppo/steps" in metrics:
-            self._count("ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once")
+            self._count(
+                "ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once"
+            )
 
     def _count(self, stage: str, idle: bool, what: str) -> None:
         self._idle[stage] = self._idle[stage] + 1 if idle else 0
         if self._idle[stage] == self.patience:
-            rank_zero_warn(f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl")
+            rank_zero_warn(
+                f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl"
+            )
 
 
 class ReportCallback(Callback):

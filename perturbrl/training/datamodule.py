@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from anndata import AnnData
-from jsonargparse import lazy_instance
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
@@ -42,10 +41,10 @@ class PerturbationDataModule(LightningDataModule):
         batch_key: obs column with the technical batch.
         size_factor_key: obs column with library sizes of the whole transcriptome.
         synthetic: a simulated screen in place of a file.
-        split: which cells are held out for testing.
+        split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
-        encoder: turns expression into cell states.
+        encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed; null allows all.
         max_perturbations: different perturbations per cell and episode, at most; null is no limit.
         min_dose: share of the dose range below which a dose counts as unused; null keeps the twin's own.
@@ -63,20 +62,22 @@ class PerturbationDataModule(LightningDataModule):
         batch_key: str | None = None,
         size_factor_key: str | None = None,
         synthetic: SyntheticOptions | None = None,
-        split: SplitStrategy = lazy_instance(HeldOutCells),
+        split: SplitStrategy | None = None,
         goal_fraction: float = 0.5,
         n_top_genes: int | None = 2000,
-        encoder: Encoder = lazy_instance(PCAEncoder),
+        encoder: Encoder | None = None,
         allowed_perturbations: list[str] | None = None,
         max_perturbations: int | None = None,
         min_dose: float | None = None,
     ) -> None:
         super().__init__()
         if path is not None and synthetic is not None:
-            raise ConfigurationError(f"both data.path '{path}' and data.synthetic are given; give one of them")
+            raise ConfigurationError(
+                f"both data.path '{path}' and data.synthetic are given; give one of them"
+            )
         self.path, self.synthetic = path, synthetic
         self.target, self.source = target, source
-        self.keys = {
+        self.keys: dict[str, Any] = {
             "preset": preset,
             "perturbation_key": perturbation_key,
             "control_value": control_value,
@@ -84,9 +85,10 @@ class PerturbationDataModule(LightningDataModule):
             "batch_key": batch_key,
             "size_factor_key": size_factor_key,
         }
-        self.strategy, self.goal_fraction = split, goal_fraction
+        self.strategy: SplitStrategy = HeldOutCells() if split is None else split
+        self.goal_fraction = goal_fraction
         self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
-        self.encoder = encoder
+        self.encoder: Encoder = PCAEncoder() if encoder is None else encoder
         self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
         self.adata: AnnData | None = None
@@ -204,7 +206,7 @@ class PerturbationDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """One element: an epoch is one iteration of the optimiser."""
-        return DataLoader([0], batch_size=None)
+        return DataLoader(cast(Dataset[int], [0]), batch_size=None)
 
     test_dataloader = predict_dataloader = train_dataloader
 

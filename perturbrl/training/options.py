@@ -26,7 +26,7 @@ class SyntheticOptions:
         cells_per_perturbation: cells of every perturbation and pair.
         n_combinations: pairs of perturbations measured, too.
         effect_size: length of every effect in the space of gene programs.
-        seed: of the simulation.
+        seed: seed of the simulation.
     """
 
     n_perturbations: int = 8
@@ -118,7 +118,7 @@ class PPOOptions:
     Args:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam, at most; it is lowered where the KL limit cuts an epoch short.
         kl_coef: first weight of the KL penalty.
         kl_coef_factor: what the weight is multiplied or divided by once per iteration.
         target_kl: KL in nats that stage 2 may add to what stage 1 did.
@@ -160,7 +160,7 @@ class CriticOptions:
     Args:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam.
         max_grad_norm: clip the gradient's norm; null does not clip.
     """
 

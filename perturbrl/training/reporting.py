@@ -1,7 +1,5 @@
 """From a trained module to its report and its predictions."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -17,9 +15,17 @@ from perturbrl.evaluation.design import (
     simulate,
 )
 from perturbrl.evaluation.planners import DesignProblem, default_planners
-from perturbrl.evaluation.plots import Plot, plot_delta, plot_designs, plot_hits, plot_latent_map, plot_learning
+from perturbrl.evaluation.plots import (
+    Plot,
+    plot_delta,
+    plot_designs,
+    plot_hits,
+    plot_latent_map,
+    plot_learning,
+)
 from perturbrl.evaluation.report import Report, answer_sentence, caution, designs_frame, hits_frame
-from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState
+from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, Population
+from perturbrl.training.datamodule import Part
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -82,7 +88,7 @@ def design_problem(module: TwoStageModule) -> DesignProblem:
     )
 
 
-def _cells(module: TwoStageModule, part: Any) -> tuple[CellState, CellState]:
+def _cells(module: TwoStageModule, part: Part) -> tuple[CellState, Population]:
     data = module.data
     if not data.has_cells:
         return module.twin.start_cells, module.goal_cells
@@ -129,7 +135,9 @@ def _design_plots(
     plots = [
         plot_designs(designs_frame(evaluation), "latent units"),
         plot_hits(hits_frame(evaluation.hits)),
-        plot_latent_map({name: _numpy(cells) for name, cells in groups.items()}, _numpy(simulation.path.mean(0))),
+        plot_latent_map(
+            {name: _numpy(cells) for name, cells in groups.items()}, _numpy(simulation.path.mean(0))
+        ),
     ]
     if module.data.has_cells:
         plots.append(_delta_plot(module, simulation))
@@ -145,7 +153,9 @@ def _delta_plot(module: TwoStageModule, simulation: Simulation) -> Plot:
 
 
 def _learning_plot(curves: pd.DataFrame | None) -> list[Plot]:
-    return [] if curves is None or "return" not in curves else [plot_learning(curves.dropna(subset=["return"]))]
+    return (
+        [] if curves is None or "return" not in curves else [plot_learning(curves.dropna(subset=["return"]))]
+    )
 
 
 def _numpy(values: Tensor) -> np.ndarray:
@@ -168,6 +178,8 @@ def _predictions(module: TwoStageModule, simulation: Simulation) -> AnnData:
     adata.obsm[LATENT_OBSM] = _numpy(torch.cat((simulation.start, simulation.final)))
     doses = _numpy(simulation.doses.sum(1))
     adata.obsm["dose"] = pd.DataFrame(
-        np.concatenate((np.zeros_like(doses), doses)), index=adata.obs_names, columns=list(module.require_space().names)
+        np.concatenate((np.zeros_like(doses), doses)),
+        index=adata.obs_names,
+        columns=list(module.require_space().names),
     )
     return adata

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jsonargparse import lazy_instance
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
@@ -13,13 +12,21 @@ from torch import Generator, Tensor
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
+from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task, relax
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
-from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, PPOKLResult, adapt_kl_coef, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.ppo_kl import (
+    Minibatches,
+    PPOKLLoss,
+    PPOKLResult,
+    adapt_kl_coef,
+    adapt_learning_rate,
+    critic_epochs,
+    ppo_kl_epochs,
+)
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
 from perturbrl.schema import CellState
@@ -34,29 +41,30 @@ from perturbrl.training.options import (
 )
 
 CHECKPOINT_KEY = "perturbrl"
+ATTRACTOR_CELLS = 256
 
 
 class TwoStageModule(LightningModule):
     """A policy on a digital twin, trained in two stages (paper, Algorithm 1). One epoch is one iteration.
 
     Args:
-        twin: how cells move.
-        task: where they should go.
+        twin: digital twin, how cells move; null is a linear one with measured effects (GeneEffectTwin).
+        task: where cells should go; null is the target population at no cost (ReachCellState).
         schedule: ``alternate`` runs both stages in every iteration, ``warm_start`` only the first in the first
             ``trust_region_iterations`` and only the second afterwards; the other two are the ablations.
         trust_region_iterations: length of the first phase of ``warm_start``.
-        policy: actor and critic.
+        policy: networks of actor and critic.
         rollout: how experience is gathered.
-        trust_region: stage 1.
-        ppo: stage 2.
-        critic: the critic's epochs.
-        seed: of weights and all random streams.
+        trust_region: options of stage 1.
+        ppo: options of stage 2.
+        critic: options of the critic's epochs.
+        seed: seed of weights and all random streams.
     """
 
     def __init__(
         self,
-        twin: DigitalTwin = lazy_instance(GeneEffectTwin),
-        task: Task = lazy_instance(ReachCellState),
+        twin: DigitalTwin | None = None,
+        task: Task | None = None,
         schedule: Schedule = "alternate",
         trust_region_iterations: int = 5,
         policy: PolicyOptions = PolicyOptions(),
@@ -68,7 +76,8 @@ class TwoStageModule(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.twin, self.task = twin, task
+        self.twin: DigitalTwin = GeneEffectTwin() if twin is None else twin
+        self.task: Task = ReachCellState() if task is None else task
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
         self.policy, self.rollout = policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
@@ -101,7 +110,9 @@ class TwoStageModule(LightningModule):
 
     def _aim(self, data: PerturbationDataModule) -> None:
         if data.target is None:
-            raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
+            raise ConfigurationError(
+                "data.target is null; name the perturbation or attractor cells should reach"
+            )
         if data.has_cells:
             self.twin.fit(data.training_cells(), data.encoder)
             start = data.cells(data.source, "train")
@@ -110,7 +121,7 @@ class TwoStageModule(LightningModule):
                 f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
             )
         else:
-            start = self._attractor(data.source)
+            start = self._population(data.source)
         self.twin.start_from(start)
         self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
@@ -119,21 +130,25 @@ class TwoStageModule(LightningModule):
     def goal_cells(self) -> CellState:
         """Target cells that define the goal (never those that judge), or the target attractor."""
         target = str(self.data.target)
-        return self.data.cells(target, "goal") if self.data.has_cells else self._attractor(target)
+        return self.data.cells(target, "goal") if self.data.has_cells else self._population(target)
 
     @property
     def gene_names(self) -> Sequence[str]:
         """Names of the columns of ``twin.expression``."""
         return self.data.genes if self.data.has_cells else self.twin.gene_names
 
-    def _attractor(self, name: str) -> Tensor:
+    @torch.no_grad()
+    def _population(self, name: str) -> CellState:
+        """Cells that rest in an attractor of the network, spread by its noise."""
         attractors = self.twin.attractors()
         if name not in attractors:
             raise ConfigurationError(
                 f"the network has no attractor '{name}'; choose data.source and data.target among "
                 f"{', '.join(attractors)}"
             )
-        return attractors[name]
+        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
+        state = attractors[name].expand(ATTRACTOR_CELLS, -1)
+        return relax(self.twin, state, generator)
 
     def _build_networks(self, width: int) -> None:
         space, sizes = self.require_space(), self.policy.hidden_sizes
@@ -263,11 +278,12 @@ class TwoStageModule(LightningModule):
             return None
         if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
             return None
+        minibatches = self._minibatches(len(flat), options.minibatch_size)
         result = ppo_kl_epochs(
             PPOKLLoss(self.actor, options.entropy_coef, options.clip_epsilon),
             optimizer.step,
             flat,
-            self._minibatches(len(flat), options.minibatch_size),
+            minibatches,
             epochs=options.epochs,
             kl_coef=self.kl_coef,
             kl_limit=kl_first + options.kl_stop * options.target_kl,
@@ -277,6 +293,12 @@ class TwoStageModule(LightningModule):
         )
         threshold = kl_first + options.target_kl
         self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)
+        group = optimizer.optimizer.param_groups[0]
+        group["lr"] = adapt_learning_rate(
+            group["lr"], result, minibatches.per_epoch, options.learning_rate, options.kl_coef_factor
+        )
+        if result.reverted:
+            optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
         return result
 
     def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
@@ -303,7 +325,9 @@ class TwoStageModule(LightningModule):
     ) -> None:
         values: dict[str, float] = {"return": mean_return, "critic/error": critic_error}
         if first is not None:
-            values |= {f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"}
+            values |= {
+                f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"
+            }
             values["trust_region/outcome"] = list(TrustRegionOutcome).index(first.outcome)
         if second is not None:
             values |= {
@@ -311,10 +335,18 @@ class TwoStageModule(LightningModule):
                 "ppo/kl_coef": self.kl_coef,
                 "ppo/steps": second.steps,
                 "ppo/stopped": float(second.stopped),
+                "ppo/reverted": float(second.reverted),
+                "ppo/learning_rate": self._optimizers()[1].optimizer.param_groups[0]["lr"],
                 "ppo/entropy": second.entropy,
             }
         values["frames_per_second"] = frames_per_second
-        self.log_dict({name: float(value) for name, value in values.items()}, on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(
+            {name: float(value) for name, value in values.items()},
+            on_epoch=True,
+            on_step=False,
+            batch_size=1,
+            sync_dist=self.trainer.world_size > 1,
+        )
         self.last_step, self.last_epochs = first, second
 
     # -- using the policy --------------------------------------------------------------------------------

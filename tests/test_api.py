@@ -1,0 +1,45 @@
+"""The Python call is the same path as the commands."""
+
+from pathlib import Path
+
+import pytest
+from smoke_run import CONFIGS
+
+import perturbrl
+from perturbrl.cli import parse_config
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.api import screen_model
+from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.training.two_stage import TwoStageModule
+
+
+def test_design_returns_a_written_report(tmp_path: Path) -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    target = next(label for label in adata.obs["perturbation"].unique() if "+" in label)
+    report = perturbrl.design(
+        adata,
+        target,
+        model=TwoStageModule(),
+        max_epochs=2,
+        folder=tmp_path,
+        encoder=PCAEncoder(4),
+        max_perturbations=2,
+    )
+    assert report.folder == tmp_path / "design" / "version_0" / "report"
+    assert (report.folder / "report.html").is_file()
+    assert len(report.hits) == 3
+    assert report.evaluation is not None
+    assert report.evaluation.target == target
+
+
+def test_errors_are_the_same_as_the_commands(tmp_path: Path) -> None:
+    with pytest.raises(perturbrl.PerturbRLError, match="NOT_THERE"):
+        perturbrl.design(simulate_screen(3, 40, 60, 30, n_combinations=1), "NOT_THERE", folder=tmp_path)
+
+
+def test_the_default_model_is_that_of_the_configuration() -> None:
+    ours, theirs = screen_model(), parse_config([f"--config={CONFIGS / 'gene_screen.yaml'}"]).model
+    for options in ("rollout", "trust_region", "ppo", "critic_options", "schedule"):
+        assert getattr(ours, options) == getattr(theirs, options), options
+    assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
+    assert ours.policy.init_log_std == theirs.policy.init_log_std

@@ -1,0 +1,104 @@
+"""Cells reach the right part of the split, and nothing is learned from the others."""
+
+import numpy as np
+import pytest
+import torch
+
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.options import SyntheticOptions
+
+TARGET = "GENE0000+GENE0001"
+
+
+def screen(seed: int = 0, n_perturbations: int = 3):
+    return simulate_screen(n_perturbations, 40, 60, 30, n_combinations=3, seed=seed)
+
+
+def module(adata=None, **options) -> PerturbationDataModule:
+    options = {"target": TARGET, "encoder": PCAEncoder(4), **options}
+    return PerturbationDataModule.from_adata(screen() if adata is None else adata, **options)
+
+
+def fitted(**options) -> PerturbationDataModule:
+    data = module(**options)
+    data.setup("fit")
+    return data
+
+
+def test_no_target_cell_is_trained_on_and_the_goal_never_judges() -> None:
+    data = fitted()
+    assert TARGET not in data.training_cells().labels
+    assert len(data.rows(TARGET, "train")) == 0
+    goal, judged = set(data.rows(TARGET, "goal")), set(data.rows(TARGET, "test"))
+    assert goal
+    assert judged
+    assert not goal & judged
+    assert goal | judged == set(data.rows(TARGET, "all"))
+
+
+def test_what_is_learned_does_not_change_when_held_out_cells_do() -> None:
+    adata = screen()
+    plain = fitted(adata=adata)
+    held_out = np.setdiff1d(np.arange(adata.n_obs), plain.split.train)
+    spoiled = adata.copy()
+    dense = spoiled.X.toarray()
+    dense[held_out] = np.random.default_rng(0).poisson(50, dense[held_out].shape)
+    spoiled.X = dense
+    other = fitted(adata=spoiled)
+    assert plain.genes == other.genes
+    assert torch.equal(plain.encoder.components, other.encoder.components)
+    assert torch.equal(plain.training_cells().latent, other.training_cells().latent)
+
+
+def test_the_order_of_a_combination_does_not_matter() -> None:
+    assert fitted(target="GENE0001+GENE0000").target == TARGET
+
+
+def test_state_comes_back_with_the_same_cells_and_genes() -> None:
+    data = fitted()
+    again = module()
+    again.setup("test")
+    again.load_state_dict(data.state_dict())
+    again.encoder.load_state_dict(PCAEncoder(4).state_dict() | data.encoder.state_dict())
+    assert again.genes == data.genes
+    assert torch.equal(again.cells(TARGET, "test"), data.cells(TARGET, "test"))
+
+
+def test_judging_needs_the_cells_of_the_checkpoint_but_predicting_does_not() -> None:
+    state = fitted().state_dict()
+    others = screen(seed=1)
+    others.obs_names = [f"other{i}" for i in range(others.n_obs)]
+    judging = module(adata=others)
+    judging.setup("test")
+    with pytest.raises(CheckpointError, match="trained on other cells"):
+        judging.load_state_dict(state)
+    predicting = module(adata=others)
+    predicting.setup("predict")
+    predicting.load_state_dict(state)
+    assert predicting.target == TARGET
+
+
+def test_clear_errors() -> None:
+    with pytest.raises(DataError, match="GENE0009"):
+        fitted(target="GENE0009")
+    with pytest.raises(ConfigurationError, match="source and target"):
+        fitted(target="GENE0000", source="GENE0000")
+    with pytest.raises(DataError, match="at least 2"):
+        fitted(adata=simulate_screen(1, 40, 60, 30, n_combinations=0), target="GENE0000")
+    with pytest.raises(ConfigurationError, match="synthetic"):
+        PerturbationDataModule(path="x.h5ad", synthetic=SyntheticOptions())
+    with pytest.raises(ConfigurationError, match="no cells are loaded"):
+        PerturbationDataModule().rows("control", "all")
+    empty = fitted(goal_fraction=0.5)
+    with pytest.raises(DataError, match="train part"):
+        empty.cells(TARGET, "train")
+
+
+def test_an_encoder_needs_no_perturbation() -> None:
+    controls = screen()
+    controls = controls[controls.obs["perturbation"] == "control"].copy()
+    data = fitted(adata=controls, target=None)
+    assert data.encoder.encode(data.expression("control", "all")).shape[1] == 4

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from perturbrl.envs.bnet import parse_bnet
+from perturbrl.envs.boolean_network import BooleanNetwork
+from perturbrl.envs.boolean_twin import BooleanNetworkTwin
+from perturbrl.envs.network_twin import NetworkTwin
+from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
+from perturbrl.errors import ConfigurationError, NetworkError
+
+TWINS = pytest.mark.parametrize("make", [BooleanNetworkTwin, RegulatoryNetworkTwin])
+
+
+def network(text: str) -> BooleanNetwork:
+    parsed = parse_bnet(text)
+    return BooleanNetwork("test", parsed.rules, parsed.markers)
+
+
+@TWINS
+def test_attractors_are_named_states_of_the_network(make: type[NetworkTwin]) -> None:
+    twin = make("vsc")
+    found = twin.attractors()
+    assert found.keys() == {"p0", "p1", "p2", "p3", "pMN"}
+    assert found["p3"].tolist() == [[1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+    assert twin.nearest_attractor(torch.cat([found["p0"] * 0.8, found["p2"] * 0.9 + 0.1])) == ["p0", "p2"]
+
+
+@TWINS
+def test_start_and_controllable_genes(make: type[NetworkTwin]) -> None:
+    twin = make("krumsiek11", controllable=["Gata1", "Pu1"], start="monocyte")
+    assert torch.equal(twin.start_cells, twin.attractors()["monocyte"])
+    assert torch.equal(twin.initial_state(3), twin.start_cells.expand(3, -1))
+    assert twin.perturbations.names == ("Gata1", "Pu1")
+    dose = twin.by_gene(torch.tensor([[0.5, -1.0]]))
+    assert dose[0].nonzero().ravel().tolist() == [1, 7]
+    assert dose[0, [1, 7]].tolist() == [0.5, -1.0]
+
+
+@TWINS
+def test_every_steady_state_is_a_start_by_default(make: type[NetworkTwin]) -> None:
+    twin = make("mcad")
+    assert twin.start_cells.shape == (2, 5)
+
+
+@TWINS
+def test_a_network_without_rest_names_its_cycles(make: type[NetworkTwin]) -> None:
+    with pytest.raises(NetworkError, match=r"no steady state, only cycles: spin \(4 states\)"):
+        make(network("# @attractor spin: a | !a\na, !b\nb, a\n"))
+
+
+@TWINS
+def test_unknown_names_are_errors(make: type[NetworkTwin]) -> None:
+    with pytest.raises(NetworkError, match="no gene 'GATA1'"):
+        make("krumsiek11", controllable=["GATA1"])
+    with pytest.raises(ConfigurationError, match=r"no attractor 'neuron'; choose one of all_off"):
+        make("krumsiek11", start="neuron")
+
+
+@TWINS
+def test_doses_outside_the_range_are_errors(make: type[NetworkTwin]) -> None:
+    twin = make("mcad")
+    for wrong in (1.01, -2.0, float("nan")):
+        dose = torch.zeros(2, 5)
+        dose[1, 3] = wrong
+        with pytest.raises(ConfigurationError, match=r"outside \[-1, 1\]"):
+            twin.transition(twin.start_cells, dose, twin.draw_noise(2))
+
+
+@TWINS
+def test_a_state_dict_restores_the_start(make: type[NetworkTwin]) -> None:
+    trained = make("krumsiek11", start="monocyte")
+    trained.start_from(torch.rand(17, 11))
+    fresh = make("krumsiek11")
+    fresh.load_state_dict(trained.state_dict())
+    assert torch.equal(fresh.start_cells, trained.start_cells)

@@ -1,0 +1,71 @@
+"""Two processes with unequal batches take the same steps, and those of one process with all states."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing import spawn
+from toy_policies import collect, flat_parameters, make_actor
+
+from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome
+
+KINDS = ["gaussian", "categorical", "state_dependent_gaussian"]
+PRECISION = {"gaussian": torch.float32, "categorical": torch.float64, "state_dependent_gaussian": torch.float64}
+SHARES = [(0, 37), (37, 100)]
+N_STEPS = 20
+
+
+def _all_reduce(total: Tensor) -> Tensor:
+    dist.all_reduce(total)
+    return total
+
+
+def _train(kind, rows, reduce_sum):
+    """Parameters and results after steps on some of the rows of a batch; the policy has its own data."""
+    actor, collector = (make_actor(kind, dtype=PRECISION[kind]) for _ in range(2))
+    optimizer = TrustRegion(actor, max_kl=0.02, cg_damping=0.1)
+    optimizer.reduce_sum = reduce_sum
+    results = []
+    for seed in range(N_STEPS):
+        collector.load_state_dict(actor.state_dict())
+        batch = collect(collector, 100, seed=seed)
+        if seed == 5:
+            batch["advantage"][-1] = float("nan")
+        results.append(optimizer.step(batch=batch[rows]))
+    return flat_parameters(actor), results, optimizer.param_groups[0]["outcomes"]
+
+
+def _one_rank(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    first, last = SHARES[rank]
+    trained = {kind: _train(kind, slice(first, last), _all_reduce) for kind in KINDS}
+    torch.save(trained, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    spawn(_one_rank, args=(str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_agree_bit_for_bit_and_with_one_process(ranks, kind):
+    (first, results, outcomes), (second, other_results, other_outcomes) = (rank[kind] for rank in ranks)
+    assert torch.equal(first.view(torch.int32), second.view(torch.int32))
+    assert results == other_results
+    assert outcomes == other_outcomes
+    assert outcomes[TrustRegionOutcome.ACCEPTED.value] >= N_STEPS - 2
+    alone, alone_results, _ = _train(kind, slice(None), lambda total: total)
+    torch.testing.assert_close(first, alone, rtol=1e-5, atol=1e-5)
+    assert [r.outcome for r in results] == [r.outcome for r in alone_results]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_on_one_rank_is_an_outcome_on_both(ranks, kind):
+    """The sixth batch has a NaN, in the second rank's share only."""
+    assert [rank[kind][1][5].outcome for rank in ranks] == [TrustRegionOutcome.NON_FINITE] * 2

@@ -1,0 +1,1 @@
+"""One file per benchmark; ``tools/benchmark.py`` runs them."""

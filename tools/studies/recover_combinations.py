@@ -1,0 +1,134 @@
+"""Does the policy recover measured double perturbations from single ones?
+
+Each double whose two singles were measured is the target in turn, its cells held out of all fitting. Actions
+are the single perturbations, doses cost nothing, policies act by their mean. Regret compares the distance of
+the dosed control cells' mean from the target cells' mean with its minimum over the same dose box and horizon.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import warnings
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from lightning import Trainer
+from rich.console import Console
+from rich.table import Table
+
+from perturbrl.cli import parse_config
+from perturbrl.data.dataset import load_dataset
+from perturbrl.data.presets import components
+from perturbrl.errors import DataError
+from perturbrl.evaluation.design import DesignRow, PolicyDesign, evaluate_designs
+from perturbrl.evaluation.planners import default_planners
+from perturbrl.training.reporting import design_problem
+from studies.runner import Row, Run, run_all
+
+CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="h5ad with single and double perturbations")
+    parser.add_argument("--seeds", type=int, default=5, help="runs per double")
+    parser.add_argument(
+        "--epochs", type=int, default=None, help="iterations per run; default: the configuration's"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
+    parser.add_argument("--out", type=Path, default=None, help="CSV with one row per run; default: a new one")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    doubles = recoverable_doubles(arguments.data)
+    runs: list[Run] = [{"target": t, "seed": s} for t in doubles for s in range(arguments.seeds)]
+    out = arguments.out or Path(tempfile.mkdtemp()) / "recover_combinations.csv"
+    table = run_all(partial(one_run, arguments.data.resolve(), arguments.epochs), runs, out, arguments.jobs)
+    _print_table(table, len(doubles))
+    print(f"rows: {out}")
+    print(json.dumps(_summary(table, doubles, arguments.seeds)))
+
+
+def recoverable_doubles(path: Path) -> list[str]:
+    """Measured doubles whose two components were measured alone, too."""
+    dataset = load_dataset(path)
+    found = [label for label in dataset.combinations if set(components(label)) <= set(dataset.singles)]
+    if not found:
+        raise DataError(f"'{path}' has no double whose two singles are measured, too; give another screen")
+    return found
+
+
+def one_run(path: Path, epochs: int | None, setting: Run) -> Row:
+    """Train on one target with one seed; what the policy and the baselines reach."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
+    built = parse_config([f"--config={CONFIG}", f"--seed_everything={setting['seed']}", *config])
+    trainer = Trainer(
+        max_epochs=epochs or built.max_epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(built.model, built.data)
+    model, data = built.model, built.data
+    evaluation = evaluate_designs(
+        design_problem(model),
+        (PolicyDesign(model.actor), *default_planners()),
+        data.cells(data.source, "test"),
+        data.cells(str(data.target), "test"),
+        str(data.target),
+    )
+    row: Row = {"strongest": "+".join(hit.perturbation for hit in evaluation.hits[:2])}
+    for design in evaluation.rows:
+        row |= _columns(design)
+    return row
+
+
+def _columns(row: DesignRow) -> Row:
+    return {
+        f"{row.name}_recall": row.recall,
+        f"{row.name}_regret": row.regret,
+        f"{row.name}_training_distance": row.training_distance,
+        f"{row.name}_held_out_distance": row.distance.estimate,
+        f"{row.name}_success": row.success.estimate,
+    }
+
+
+def _designs(table: pd.DataFrame) -> list[str]:
+    return [column.removesuffix("_recall") for column in table.columns if column.endswith("_recall")]
+
+
+def _print_table(table: pd.DataFrame, n_doubles: int) -> None:
+    shown = Table(title=f"{n_doubles} doubles, {len(table)} runs (means; regret: the largest)")
+    for column in (
+        "target",
+        "design",
+        "recall@2",
+        "regret",
+        "distance to goal",
+        "held-out distance",
+        "in target",
+    ):
+        shown.add_column(column, justify="left" if column in ("target", "design") else "right")
+    for target, rows in table.groupby("target"):
+        for name in _designs(table):
+            values = [rows[f"{name}_recall"].mean(), rows[f"{name}_regret"].max()]
+            values += [
+                rows[f"{name}_{key}"].mean() for key in ("training_distance", "held_out_distance", "success")
+            ]
+            shown.add_row(str(target), name, *(f"{value:.3f}" for value in values))
+    Console(width=110).print(shown)
+
+
+def _summary(table: pd.DataFrame, doubles: list[str], seeds: int) -> Row:
+    return {
+        "recall_at_2": round(float(table["policy_recall"].mean()), 4),
+        "recall_at_2_nnls": round(float(table["nnls_recall"].mean()), 4),
+        "regret": round(float(table["policy_regret"].max()), 5),
+        "n_doubles": len(doubles),
+        "seeds": seeds,
+        "doubles": doubles,
+    }

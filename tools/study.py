@@ -1,0 +1,36 @@
+"""Studies: many seeds x methods x tasks, resumable, one CSV row per run, one JSON object as the last line.
+
+python tools/study.py recover-combinations --data PATH
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from perturbrl.errors import PerturbRLError
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+STUDIES = {
+    "recover-combinations": "studies.recover_combinations",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="study", required=True)
+    for name, module in STUDIES.items():
+        study = importlib.import_module(module)
+        study.add_arguments(commands.add_parser(name, help=study.__doc__, description=study.__doc__))
+    arguments = parser.parse_args()
+    try:
+        importlib.import_module(STUDIES[arguments.study]).run(arguments)
+    except PerturbRLError as error:
+        sys.exit(f"study: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

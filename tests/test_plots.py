@@ -146,6 +146,23 @@ def test_only_what_is_dosed_is_drawn():
     plt.close("all")
 
 
+def test_genes_that_hardly_change_are_not_named():
+    real = np.array([2.0, -1.0, 0.39, 0.01, 0.0])
+    plot = plot_delta(["A", "B", "C", "D", "E"], real, 0.9 * real)
+    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["A", "B"]
+    plt.close("all")
+
+
+def test_rejected_steps_are_in_the_legend_only_where_there_are_some():
+    def entries(outcome):
+        plot = plot_learning(learning().assign(**{"trust_region/outcome": outcome}))
+        return [text.get_text() for text in plot.figure.axes[1].get_legend().get_texts()]
+
+    assert "step rejected" in entries(1)
+    assert "step rejected" not in entries(0)
+    plt.close("all")
+
+
 def test_the_map_runs_along_the_way():
     start, target = cells(), cells(20, 3.0)
     plot = plot_latent_map({"start": start, "target": target, "dosed": start}, start[:2])

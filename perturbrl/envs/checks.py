@@ -157,7 +157,9 @@ def _repeats_itself(trial: _Trial) -> Iterator[str]:
 def _treats_cells_apart(trial: _Trial) -> Iterator[str]:
     together, half = trial.next(trial.state, trial.dose, trial.noise), N_CELLS // 2
     alone = trial.next(trial.state[:half], trial.dose[:half], trial.noise[:half])
-    if alone.shape != (half, trial.twin.latent_dim) or not torch.allclose(alone, together[:half], _TOLERANCE, _TOLERANCE):
+    if alone.shape != (half, trial.twin.latent_dim) or not torch.allclose(
+        alone, together[:half], _TOLERANCE, _TOLERANCE
+    ):
         yield "a cell's next state depends on the other cells: treat every row by itself"
 
 

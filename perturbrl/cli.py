@@ -45,15 +45,12 @@ class PerturbRLCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks' options and link shared values."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.set_defaults(
-            {
-                "checkpoint.monitor": "return",
-                "checkpoint.mode": "max",
-                "checkpoint.save_last": True,
-                "checkpoint.filename": "best",
-                "checkpoint.enable_version_counter": False,
-            }
-        )
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        best = {"monitor": "return", "mode": "max", "filename": "best", "enable_version_counter": False}
+        # Lightning's save_last writes only when the best one is written.
+        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
+        parser.set_defaults({f"checkpoint.{option}": value for option, value in best.items()})
+        parser.set_defaults({f"last_checkpoint.{option}": value for option, value in last.items()})
         parser.add_lightning_class_args(IterationProgress, "progress")
         parser.add_lightning_class_args(StageWarnings, "warnings")
         parser.add_lightning_class_args(ReportCallback, "report")

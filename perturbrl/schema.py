@@ -46,7 +46,7 @@ CONTROL_LABEL: Final = "control"
 COMBINATION_SEPARATOR: Final = "+"
 
 CellState = Float[Tensor, "cells latent"]
-OtherCellState = Float[Tensor, "other_cells latent"]  # a second population of another size
+Population = Float[Tensor, "_ latent"]
 Dose = Float[Tensor, "cells perturbations"]
 UsedMask = Bool[Tensor, "cells perturbations"]
 PerCell = Float[Tensor, " cells"]

@@ -23,7 +23,7 @@ SCREEN = str(CONFIGS / "gene_screen.yaml")
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("screen") / "screen.h5ad"
-    simulate_screen(4, 60, 60, 20, n_combinations=3).write_h5ad(path)
+    simulate_screen(4, 60, 60, 20, n_combinations=6).write_h5ad(path)
     return path
 
 

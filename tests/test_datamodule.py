@@ -8,6 +8,7 @@ from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.options import SyntheticOptions
 
 TARGET = "GENE0000+GENE0001"
 
@@ -88,7 +89,7 @@ def test_clear_errors() -> None:
     with pytest.raises(DataError, match="at least 2"):
         fitted(adata=simulate_screen(1, 40, 60, 30, n_combinations=0), target="GENE0000")
     with pytest.raises(ConfigurationError, match="synthetic"):
-        PerturbationDataModule(path="x.h5ad", synthetic={})
+        PerturbationDataModule(path="x.h5ad", synthetic=SyntheticOptions())
     with pytest.raises(ConfigurationError, match="no cells are loaded"):
         PerturbationDataModule().rows("control", "all")
     empty = fitted(goal_fraction=0.5)

@@ -1,11 +1,15 @@
 import pytest
 import torch
+from torchrl.envs.utils import check_env_specs
 
+from perturbrl.envs import check_twin
+from perturbrl.envs.base import CellStateEnv
 from perturbrl.envs.bnet import parse_bnet
 from perturbrl.envs.boolean_network import BooleanNetwork
 from perturbrl.envs.boolean_twin import BooleanNetworkTwin
 from perturbrl.envs.network_twin import NetworkTwin
 from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
+from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError, NetworkError
 
 TWINS = pytest.mark.parametrize("make", [BooleanNetworkTwin, RegulatoryNetworkTwin])
@@ -64,6 +68,34 @@ def test_doses_outside_the_range_are_errors(make: type[NetworkTwin]) -> None:
         dose[1, 3] = wrong
         with pytest.raises(ConfigurationError, match=r"outside \[-1, 1\]"):
             twin.transition(twin.start_cells, dose, twin.draw_noise(2))
+
+
+@TWINS
+def test_the_contract_of_a_twin_is_kept(make: type[NetworkTwin]) -> None:
+    check_twin(make("krumsiek11"))
+    check_twin(make("vsc", controllable=["Nkx22", "Pax6"]))
+
+
+@TWINS
+def test_the_environment_accepts_the_twin_and_its_random_numbers_do_not_depend_on_the_split(
+    make: type[NetworkTwin],
+) -> None:
+    def environment(first: int, n: int) -> CellStateEnv:
+        twin, task = make("mcad", start="posterior"), ReachCellState(goal="centroid", success="radius")
+        task.aim(twin.start_cells.repeat(2, 1), twin.attractors()["anterior"].repeat(2, 1))
+        return CellStateEnv(twin, task, horizon=3, n_cells=n, first_cell=first, total_cells=8)
+
+    check_env_specs(environment(0, 8))
+    whole, half = environment(0, 8), environment(4, 4)
+    for env in (whole, half):
+        env.set_seed(1)
+    start = whole.reset(), half.reset()
+    action = whole.action_spec.rand()
+    ends = [
+        e.step(s.set("action", a))["next"]
+        for e, s, a in zip((whole, half), start, (action, action[4:]), strict=True)
+    ]
+    assert torch.allclose(ends[0]["cell_state"][4:], ends[1]["cell_state"], atol=1e-6)
 
 
 @TWINS

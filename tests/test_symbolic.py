@@ -47,3 +47,18 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(NetworkError, match="install biodivine_aeon"):
         steady_states(load_network("bcell_macrophage_collombet2017"))
+
+
+@pytest.mark.parametrize("name", ["krumsiek11", "cd4_martinez2015", "bcell_macrophage_collombet2017"])
+def test_what_the_library_writes_is_read_back_as_the_same_functions(name: str) -> None:
+    aeon, net = pytest.importorskip("biodivine_aeon"), load_network(name)
+    lines = [f"{gene}, {rule.text()}" for gene, rule in net.rules.items()]
+    written = aeon.BooleanNetwork.from_bnet("targets, factors\n" + "\n".join(lines) + "\n").to_bnet()
+    again = parse_bnet(written).rules
+    random = np.random.default_rng(0)
+    values = {gene: random.integers(0, 2, 500).astype(bool) for gene in net.genes}
+    for gene, rule in net.rules.items():
+        same = np.broadcast_to(rule.evaluate(values), 500) == np.broadcast_to(
+            again[gene].evaluate(values), 500
+        )
+        assert same.all(), gene

@@ -1,6 +1,9 @@
 import pytest
+import torch
 from shared_models import facts
+from torch import Generator
 
+from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
 from perturbrl.envs.task_suite import TASK_SUITE, ladder_task, reprogramming_task
 from perturbrl.errors import ConfigurationError
 
@@ -61,3 +64,19 @@ def test_minimal_sets_respect_the_allowed_genes() -> None:
 def test_an_unknown_task_lists_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match=r"no task 'D7'; choose one of D1, D2"):
         reprogramming_task("D7")
+
+
+@pytest.mark.parametrize("name", ["D1", "D8", "L4m6t"])
+def test_the_exact_optimum_also_works_on_the_differential_equations(name: str) -> None:
+    task, n = reprogramming_task(name), 64
+    twin = RegulatoryNetworkTwin(
+        task.network, task.controllable, task.source, steps_per_action=50, release_steps=50
+    )
+    policy, generator = task.mdp.optimal_policy(task.target, task.horizon), Generator().manual_seed(0)
+    state, nothing = twin.initial_state(n, generator), torch.zeros(1, twin.perturbations.n_perturbations)
+    doses = torch.cat((nothing, torch.eye(nothing.shape[1]), -torch.eye(nothing.shape[1])))
+    for actions in policy[::-1]:
+        nodes = [task.mdp.node(attractor) for attractor in twin.nearest_attractor(state)]
+        dose = doses[torch.from_numpy(actions[nodes])]
+        state = twin.transition(state, dose, twin.draw_noise(n, generator))
+    assert twin.nearest_attractor(state).count(task.target) >= 0.95 * n

@@ -90,7 +90,7 @@ class AutoencoderEncoder(Encoder):
         self._train(standardised[order[n_held:]], standardised[order[:n_held]], generator)
         return self
 
-    def _train(self, cells: Expression, held: Expression, generator: Generator) -> None:
+    def _train(self, cells: Expression, held: Float[Tensor, "held genes"], generator: Generator) -> None:
         self.requires_grad_(True)
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
         best, best_state, waited = float("inf"), self._weights(), 0

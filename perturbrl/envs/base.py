@@ -15,7 +15,7 @@ from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, Expression, OtherCellState, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, Expression, PerCell, Population, UsedMask
 
 
 class DigitalTwin(FittedModule, ABC):
@@ -149,7 +149,7 @@ class Task(FittedModule, ABC):
     observation_dim: int
 
     @abstractmethod
-    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
+    def aim(self, start_cells: Population, goal_cells: Population) -> None:
         """Fix the goal from cells of the start and of the target population (training cells only)."""
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
@@ -10,9 +11,9 @@ from perturbrl.envs.base import DigitalTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import ConfigurationError
 
-N_CELLS = 8
-N_STEPS = 3
-_CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+N_CELLS: Final = 8
+N_STEPS: Final = 3
+_TOLERANCE: Final = 1e-4
 
 
 @torch.no_grad()
@@ -119,7 +120,7 @@ class _Trial:
 
 
 def _transition(trial: _Trial) -> Iterator[str]:
-    broken = []
+    broken: list[str] = []
     for name, dose in trial.doses().items():
         state = trial.next(trial.state, dose, trial.noise)
         broken += _as_states(trial.twin, state, f"transition under {name}")
@@ -156,7 +157,9 @@ def _repeats_itself(trial: _Trial) -> Iterator[str]:
 def _treats_cells_apart(trial: _Trial) -> Iterator[str]:
     together, half = trial.next(trial.state, trial.dose, trial.noise), N_CELLS // 2
     alone = trial.next(trial.state[:half], trial.dose[:half], trial.noise[:half])
-    if alone.shape != (half, trial.twin.latent_dim) or not torch.allclose(alone, together[:half], **_CLOSE):
+    if alone.shape != (half, trial.twin.latent_dim) or not torch.allclose(
+        alone, together[:half], _TOLERANCE, _TOLERANCE
+    ):
         yield "a cell's next state depends on the other cells: treat every row by itself"
 
 

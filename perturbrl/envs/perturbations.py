@@ -135,7 +135,11 @@ class PerturbationSpace(nn.Module):
 
     def no_action(self) -> Tensor:
         """The action of one cell that gives no dose."""
-        return torch.zeros((), dtype=torch.int64, device=self.low.device) if self.discrete else torch.zeros_like(self.low)
+        return (
+            torch.zeros((), dtype=torch.int64, device=self.low.device)
+            if self.discrete
+            else torch.zeros_like(self.low)
+        )
 
     def project(self, action: Tensor, used: UsedMask) -> tuple[Dose, UsedMask]:
         """The dose an action amounts to, and the perturbations used up to now in this episode.

@@ -41,7 +41,8 @@ class RegulatoryNetworkTwin(NetworkTwin):
         release_steps: steps without dose that follow in the same transition.
         relaxation_time: time without dose after which a cell counts as settled.
         n_members: 1, or the size of an ensemble whose Hill constants are drawn per gene (n in [2, 4], k in
-            [0.3, 0.6]) such that every steady state stays stable; cell i lives in member ``i % n_members``.
+            [0.3, 0.6]) such that every steady state stays stable; row i of a batch lives in member
+            ``i % n_members``, so keep batches whole.
         seed: of the ensemble's draw.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from perturbrl.envs.base import Task
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CellMask, CellState, Dose, OtherCellState, PerCell, UsedMask
+from perturbrl.schema import CellMask, CellState, Dose, PerCell, Population, UsedMask
 
 
 class ReachCellState(Task):
@@ -72,7 +73,7 @@ class ReachCellState(Task):
         """Cell state and the way that is left, side by side."""
         return 2 * self.start_mean.shape[0]
 
-    def aim(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
+    def aim(self, start_cells: Population, goal_cells: Population) -> None:
         """Fix the goal, the unit of distance and the discriminant (see ``Task``).
 
         Raises:
@@ -92,7 +93,7 @@ class ReachCellState(Task):
         if self.success == "discriminant":
             self._fit_discriminant(start_cells, goal_cells)
 
-    def _fit_discriminant(self, start_cells: CellState, goal_cells: OtherCellState) -> None:
+    def _fit_discriminant(self, start_cells: Population, goal_cells: Population) -> None:
         if min(len(start_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
                 f"a discriminant needs at least 2 cells on both sides, found {len(start_cells)} at the start and "
@@ -104,6 +105,11 @@ class ReachCellState(Task):
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
             cells, is_goal
         )
+        if not np.any(lda.coef_):
+            raise ConfigurationError(
+                "cells at the start do not vary, nor do those at the target, so no discriminant is between "
+                "them; set the task's success to 'radius'"
+            )
         self.set_buffers(
             discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),
             threshold=torch.as_tensor(-lda.intercept_[0], dtype=torch.float32),

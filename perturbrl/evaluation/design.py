@@ -27,7 +27,7 @@ from perturbrl.evaluation.populations import (
 )
 from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.rl.rollouts import best_action
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, Population
 
 N_BOOTSTRAP: Final = 1000
 _CHUNK: Final = 1 << 22
@@ -208,8 +208,8 @@ class DesignEvaluation:
 def evaluate_designs(
     problem: DesignProblem,
     planners: Sequence[Planner],
-    start: CellState,
-    target: CellState,
+    start: Population,
+    target: Population,
     target_label: str,
     progress: Callable[[Sequence[Planner]], Sequence[Planner]] = lambda planners: planners,
 ) -> DesignEvaluation:
@@ -240,7 +240,7 @@ def _row(
     problem: DesignProblem,
     name: str,
     simulation: Simulation,
-    target: CellState,
+    target: Population,
     target_label: str,
     training_distance: float,
 ) -> DesignRow:

@@ -23,6 +23,7 @@ VERMILION: Final = "#D55E00"
 GREY: Final = "#7F7F7F"
 MAX_BARS: Final = 25
 N_NAMED: Final = 8
+NAMED_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def plot_delta(
     axes.plot([-bound, bound], [-bound, bound], color=GREY, lw=1, ls="--")
     axes.scatter(real, predicted, s=12, c=BLUE, alpha=0.5, lw=0)
     strongest = np.argsort(-np.abs(real))[:N_NAMED]
+    strongest = strongest[np.abs(real[strongest]) >= NAMED_SHARE * np.abs(real).max()]
     for side in (strongest[real[strongest] > 0], strongest[real[strongest] < 0]):
         _name_genes(axes, [genes[i] for i in side], real[side], predicted[side], bound)
     axes.set(xlim=(-bound, bound), ylim=(-bound, bound))
@@ -158,7 +160,7 @@ def plot_delta(
     axes.set_ylabel("predicted change (log1p)")
     axes.set_aspect("equal")
     table = pd.DataFrame({"gene": list(genes), "observed": real, "predicted": predicted})
-    caption = "One dot per gene, the eight largest observed changes named; dashed: perfect prediction."
+    caption = "One dot per gene, the largest observed changes named; dashed: perfect prediction."
     return Plot("delta", "Predicted against observed change", caption, figure, table)
 
 
@@ -210,9 +212,8 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
             bottom.plot(iteration, metrics[column], color=colour, label=label, lw=1)
     if "trust_region/outcome" in metrics:
         rejected = metrics[metrics["trust_region/outcome"] > 0]
-        bottom.plot(
-            rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label="step rejected"
-        )
+        label = "step rejected" if len(rejected) else None
+        bottom.plot(rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label=label)
     bottom.set_ylabel("KL to old policy (nats)")
     bottom.set_xlabel("iteration")
     if bottom.get_legend_handles_labels()[0]:

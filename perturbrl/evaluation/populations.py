@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 from perturbrl.evaluation.statistics import Interval
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, Population
 
 N_PERMUTATIONS: Final = 500
 MAX_CELLS_IN_TEST: Final = 500
@@ -18,12 +18,12 @@ MAX_CELLS_IN_DISTANCE: Final = 2000
 _Z: Final = 1.96
 
 
-def mean_distance(x: CellState, y: CellState) -> float:
+def mean_distance(x: Population, y: Population) -> float:
     """Euclidean distance between the means of two samples of cells."""
     return float((x.mean(0) - y.mean(0)).norm())
 
 
-def mean_distance_interval(x: CellState, y: CellState) -> Interval:
+def mean_distance_interval(x: Population, y: Population) -> Interval:
     """Euclidean distance between the means of two POPULATIONS, with a 95 % interval over cells.
 
     The distance between two samples' means is too large by sampling noise in every dimension, and most so
@@ -41,14 +41,14 @@ def mean_distance_interval(x: CellState, y: CellState) -> Interval:
     return Interval(estimate, low, high)
 
 
-def _covariance_of_mean(cells: CellState) -> Float[Tensor, "latent latent"]:
+def _covariance_of_mean(cells: Population) -> Float[Tensor, "latent latent"]:
     if len(cells) < 2:
         return cells.new_zeros(cells.shape[1], cells.shape[1], dtype=torch.float64)
     centred = (cells - cells.mean(0)).double()
     return centred.T @ centred / (len(cells) - 1) / len(cells)
 
 
-def equally_near(a: CellState, b: CellState, target: CellState) -> bool:
+def equally_near(a: CellState, b: CellState, target: Population) -> bool:
     """Whether the data cannot tell which of two designs ends nearer to the target.
 
     Row i of ``a`` and of ``b`` started as the same cell, and both are compared with the same target cells, so
@@ -85,7 +85,7 @@ class Detectability:
         return self.p_value <= 0.05
 
 
-def detectability(start: CellState, target: CellState) -> Detectability | None:
+def detectability(start: Population, target: Population) -> Detectability | None:
     """Whether target cells differ from start cells; ``None`` where there are fewer than 4 of either."""
     if min(len(start), len(target)) < 4:
         return None
@@ -95,21 +95,21 @@ def detectability(start: CellState, target: CellState) -> Detectability | None:
     )
 
 
-def replicate_distance(cells: CellState, target: CellState) -> float:
+def replicate_distance(cells: Population, target: Population) -> float:
     """Energy distance to the target in units of two halves of it; nan where there is no such unit."""
     if len(target) < 4 or len(cells) < 2 or float(target.std(0).max()) == 0:
         return float("nan")
     return relative_to_replicate(some_of(cells), some_of(target), energy_distance)
 
 
-def some_of(cells: CellState, at_most: int = MAX_CELLS_IN_DISTANCE, seed: int = 0) -> CellState:
+def some_of(cells: Population, at_most: int = MAX_CELLS_IN_DISTANCE, seed: int = 0) -> Population:
     """All cells, or a random sample of them where pairs of all would take too long."""
     if len(cells) <= at_most:
         return cells
     return cells[np.random.default_rng(seed).permutation(len(cells))[:at_most]]
 
 
-def permutation_p(x: CellState, y: CellState, seed: int = 0) -> float:
+def permutation_p(x: Population, y: Population, seed: int = 0) -> float:
     """P-value of the energy distance between two populations under permuted labels (V-statistic).
 
     At most ``MAX_CELLS_IN_TEST`` cells of each are used. The distance is a quadratic form in the labels'

@@ -153,8 +153,10 @@ def _percent_interval(value: Interval) -> str:
 
 def design_table(evaluation: DesignEvaluation) -> Table:
     """Every design with its intervals, nearest first, the winner and what equals it marked."""
-    columns = ("design", "distance to target", "energy distance / replicate", "cells in target", "regret")
-    columns += ("components found", "dose", "number dosed", "R² against start")
+    columns = (
+        *("design", "distance to target", "energy distance / replicate", "cells in target", "regret"),
+        *("components found", "dose", "number dosed", "R² against start"),
+    )
     ordered = sorted(evaluation.rows, key=lambda row: row.observed_distance)
     nearest = (evaluation.winner.name, *evaluation.ties)
     rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)

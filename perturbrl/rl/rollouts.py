@@ -50,7 +50,7 @@ def draw_action(dist: Distribution, generator: Generator, first: int, total: int
 @torch.no_grad()
 def best_action(actor: ProbabilisticActor, observed: TensorDictBase) -> Tensor:
     """The action a policy takes without exploring: its mean, or its most probable choice."""
-    dist = actor.get_dist(observed)
+    dist = actor.get_dist(observed.select(*actor.in_keys))
     return dist.probs.argmax(-1) if isinstance(dist, Categorical) else dist.mean
 
 

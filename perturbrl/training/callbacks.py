@@ -1,6 +1,7 @@
 """What happens around the iterations: progress, warnings, and the report."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from perturbrl.training.reporting import judge, predict
 from perturbrl.training.two_stage import TwoStageModule
 
 
-def iteration_line(metrics: dict[str, Any]) -> str:
+def iteration_line(metrics: Mapping[str, Any]) -> str:
     """One iteration in one line: return, both KLs, the natural step's outcome, speed."""
     parts = [f"return {float(metrics['return']):+.3f}"]
     if "trust_region/kl" in metrics:
@@ -100,7 +101,10 @@ class StageWarnings(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count idle stages."""
-        metrics = trainer.callback_metrics
+        self.count(trainer.callback_metrics)
+
+    def count(self, metrics: Mapping[str, Any]) -> None:
+        """Count idle stages in one iteration's metrics, and warn where one has been idle for long."""
         if "trust_region/outcome" in metrics:
             self._count("natural", int(metrics["trust_region/outcome"]) != 0, "the natural step was rejected")
         if "ppo/steps" in metrics:

@@ -6,7 +6,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 from anndata import AnnData
-from jsonargparse import lazy_instance
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
@@ -42,10 +41,10 @@ class PerturbationDataModule(LightningDataModule):
         batch_key: obs column with the technical batch.
         size_factor_key: obs column with library sizes of the whole transcriptome.
         synthetic: a simulated screen in place of a file.
-        split: which cells are held out for testing.
+        split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
-        encoder: turns expression into cell states.
+        encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed; null allows all.
         max_perturbations: different perturbations per cell and episode, at most; null is no limit.
         min_dose: share of the dose range below which a dose counts as unused; null keeps the twin's own.
@@ -63,10 +62,10 @@ class PerturbationDataModule(LightningDataModule):
         batch_key: str | None = None,
         size_factor_key: str | None = None,
         synthetic: SyntheticOptions | None = None,
-        split: SplitStrategy = lazy_instance(HeldOutCells),
+        split: SplitStrategy | None = None,
         goal_fraction: float = 0.5,
         n_top_genes: int | None = 2000,
-        encoder: Encoder = lazy_instance(PCAEncoder),
+        encoder: Encoder | None = None,
         allowed_perturbations: list[str] | None = None,
         max_perturbations: int | None = None,
         min_dose: float | None = None,
@@ -86,9 +85,10 @@ class PerturbationDataModule(LightningDataModule):
             "batch_key": batch_key,
             "size_factor_key": size_factor_key,
         }
-        self.strategy, self.goal_fraction = split, goal_fraction
+        self.strategy: SplitStrategy = HeldOutCells() if split is None else split
+        self.goal_fraction = goal_fraction
         self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
-        self.encoder = encoder
+        self.encoder: Encoder = PCAEncoder() if encoder is None else encoder
         self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
         self.adata: AnnData | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from perturbrl.errors import ConfigurationError
@@ -25,7 +26,7 @@ class SyntheticOptions:
         cells_per_perturbation: cells of every perturbation and pair.
         n_combinations: pairs of perturbations measured, too.
         effect_size: length of every effect in the space of gene programs.
-        seed: of the simulation.
+        seed: seed of the simulation.
     """
 
     n_perturbations: int = 8
@@ -35,6 +36,14 @@ class SyntheticOptions:
     n_combinations: int = 4
     effect_size: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_perturbations", "n_genes", "n_control", "cells_per_perturbation"):
+            _require(getattr(self, name) >= 1, f"synthetic.{name}", getattr(self, name), "at least 1")
+        pairs = self.n_perturbations * (self.n_perturbations - 1) // 2
+        wanted = f"0 to {pairs}, the pairs of {self.n_perturbations} perturbations"
+        _require(0 <= self.n_combinations <= pairs, "synthetic.n_combinations", self.n_combinations, wanted)
+        _require(self.effect_size >= 0, "synthetic.effect_size", self.effect_size, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class PolicyOptions:
 
     hidden_sizes: Sequence[int] = (64, 64)
     init_log_std: float = -0.5
+
+    def __post_init__(self) -> None:
+        widths = tuple(self.hidden_sizes)
+        _require(min(widths, default=1) >= 1, "policy.hidden_sizes", widths, "widths of at least 1")
+        _require(isfinite(self.init_log_std), "policy.init_log_std", self.init_log_std, "a finite number")
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,7 @@ class PPOOptions:
     Args:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam, at most; it is lowered where the KL limit cuts an epoch short.
         kl_coef: first weight of the KL penalty.
         kl_coef_factor: what the weight is multiplied or divided by once per iteration.
         target_kl: KL in nats that stage 2 may add to what stage 1 did.
@@ -131,6 +145,12 @@ class PPOOptions:
         _require(self.kl_coef > 0, "ppo.kl_coef", self.kl_coef, "a positive number")
         _require(self.kl_coef_factor > 1, "ppo.kl_coef_factor", self.kl_coef_factor, "a number above 1")
         _require(self.target_kl > 0, "ppo.target_kl", self.target_kl, "a positive number of nats")
+        _require(self.kl_stop > 0, "ppo.kl_stop", self.kl_stop, "a positive number")
+        _require(self.learning_rate > 0, "ppo.learning_rate", self.learning_rate, "a positive number")
+        _require(self.entropy_coef >= 0, "ppo.entropy_coef", self.entropy_coef, "0 or more")
+        clip, norm = self.clip_epsilon, self.max_grad_norm
+        _require(clip is None or clip > 0, "ppo.clip_epsilon", clip, "a positive number, or null")
+        _require(norm is None or norm > 0, "ppo.max_grad_norm", norm, "a positive number, or null")
 
 
 @dataclass(frozen=True)
@@ -140,7 +160,7 @@ class CriticOptions:
     Args:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
-        learning_rate: of Adam.
+        learning_rate: step size of Adam.
         max_grad_norm: clip the gradient's norm; null does not clip.
     """
 
@@ -152,3 +172,6 @@ class CriticOptions:
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "critic.epochs", self.epochs, "0 or more")
         _require(self.minibatch_size >= 1, "critic.minibatch_size", self.minibatch_size, "at least 1")
+        _require(self.learning_rate > 0, "critic.learning_rate", self.learning_rate, "a positive number")
+        norm = self.max_grad_norm
+        _require(norm is None or norm > 0, "critic.max_grad_norm", norm, "a positive number, or null")

@@ -1,7 +1,5 @@
 """From a trained module to its report and its predictions."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -26,7 +24,8 @@ from perturbrl.evaluation.plots import (
     plot_learning,
 )
 from perturbrl.evaluation.report import Report, answer_sentence, caution, designs_frame, hits_frame
-from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState
+from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, Population
+from perturbrl.training.datamodule import Part
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -89,7 +88,7 @@ def design_problem(module: TwoStageModule) -> DesignProblem:
     )
 
 
-def _cells(module: TwoStageModule, part: Any) -> tuple[CellState, CellState]:
+def _cells(module: TwoStageModule, part: Part) -> tuple[CellState, Population]:
     data = module.data
     if not data.has_cells:
         return module.twin.start_cells, module.goal_cells

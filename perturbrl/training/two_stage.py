@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jsonargparse import lazy_instance
 from lightning import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
@@ -27,6 +26,7 @@ from perturbrl.rl.ppo_kl import (
     adapt_learning_rate,
     critic_epochs,
     ppo_kl_epochs,
+    refit_head,
 )
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
@@ -49,23 +49,23 @@ class TwoStageModule(LightningModule):
     """A policy on a digital twin, trained in two stages (paper, Algorithm 1). One epoch is one iteration.
 
     Args:
-        twin: how cells move.
-        task: where they should go.
+        twin: digital twin, how cells move; null is a linear one with measured effects (GeneEffectTwin).
+        task: where cells should go; null is the target population at no cost (ReachCellState).
         schedule: ``alternate`` runs both stages in every iteration, ``warm_start`` only the first in the first
             ``trust_region_iterations`` and only the second afterwards; the other two are the ablations.
         trust_region_iterations: length of the first phase of ``warm_start``.
-        policy: actor and critic.
+        policy: networks of actor and critic.
         rollout: how experience is gathered.
-        trust_region: stage 1.
-        ppo: stage 2.
-        critic: the critic's epochs.
-        seed: of weights and all random streams.
+        trust_region: options of stage 1.
+        ppo: options of stage 2.
+        critic: options of the critic's epochs.
+        seed: seed of weights and all random streams.
     """
 
     def __init__(
         self,
-        twin: DigitalTwin = lazy_instance(GeneEffectTwin),
-        task: Task = lazy_instance(ReachCellState),
+        twin: DigitalTwin | None = None,
+        task: Task | None = None,
         schedule: Schedule = "alternate",
         trust_region_iterations: int = 5,
         policy: PolicyOptions = PolicyOptions(),
@@ -77,7 +77,8 @@ class TwoStageModule(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.twin, self.task = twin, task
+        self.twin: DigitalTwin = GeneEffectTwin() if twin is None else twin
+        self.task: Task = ReachCellState() if task is None else task
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
         self.policy, self.rollout = policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
@@ -313,6 +314,7 @@ class TwoStageModule(LightningModule):
             generator=self._generator(iteration, 3),
             reduce_sum=self._reduce_sum,
         )
+        refit_head(self.critic, flat, self._reduce_sum)
         return error.item()
 
     def _log_iteration(

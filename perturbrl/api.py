@@ -10,7 +10,13 @@ from lightning.pytorch.loggers import CSVLogger
 from perturbrl.evaluation.report import Report
 from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
-from perturbrl.training.options import PolicyOptions, PPOOptions, RolloutOptions, TrustRegionOptions
+from perturbrl.training.options import (
+    CriticOptions,
+    PolicyOptions,
+    PPOOptions,
+    RolloutOptions,
+    TrustRegionOptions,
+)
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -70,5 +76,6 @@ def screen_model(seed: int = 0) -> TwoStageModule:
         rollout=RolloutOptions(n_cells=2048),
         trust_region=TrustRegionOptions(max_kl=0.3),
         ppo=PPOOptions(minibatch_size=512),
+        critic=CriticOptions(minibatch_size=512),
         seed=seed,
     )

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
+from smoke_run import CONFIGS
 
 import perturbrl
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
-from perturbrl.design import screen_model
+from perturbrl.api import screen_model
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.training.two_stage import TwoStageModule
-from smoke_run import CONFIGS
 
 
 def test_design_returns_a_written_report(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_design_returns_a_written_report(tmp_path: Path) -> None:
 
 def test_errors_are_the_same_as_the_commands(tmp_path: Path) -> None:
     with pytest.raises(perturbrl.PerturbRLError, match="NOT_THERE"):
-        perturbrl.design(simulate_screen(3, 40, 60, 30), "NOT_THERE", folder=tmp_path)
+        perturbrl.design(simulate_screen(3, 40, 60, 30, n_combinations=1), "NOT_THERE", folder=tmp_path)
 
 
 def test_the_default_model_is_that_of_the_configuration() -> None:

@@ -1,0 +1,322 @@
+import pytest
+import torch
+from linear_twin import normal
+from tensordict import TensorDict
+from torch.distributions import Categorical
+
+from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
+from perturbrl.rl.ppo_kl import (
+    KL_COEF_BOUNDS,
+    Minibatches,
+    PPOKLLoss,
+    PPOKLResult,
+    adapt_kl_coef,
+    adapt_learning_rate,
+    batch_means,
+    critic_epochs,
+    ppo_kl_epochs,
+    refit_head,
+    set_gradients,
+)
+
+ROWS, WIDTH, ACTIONS = 40, 3, 2
+
+
+def same(value):
+    return value
+
+
+def batch_kl(actor, batch, reduce_sum):
+    return batch_means(PPOKLLoss(actor, 0.0, None), batch, 0.0, reduce_sum)[1]
+
+
+def gaussian(seed=0):
+    torch.manual_seed(seed)
+    return gaussian_actor(WIDTH, torch.full((ACTIONS,), -1.0), torch.ones(ACTIONS), (8,))
+
+
+def batch_of(actor, rows=ROWS, seed=1):
+    observation = normal(rows, WIDTH, seed=seed)
+    batch = TensorDict({"observation": observation}, batch_size=[rows])
+    with torch.no_grad():
+        dist = actor.get_dist(batch)
+    torch.manual_seed(seed)
+    batch["action"] = dist.sample()
+    batch["advantage"] = normal(rows, 1, seed=seed + 2)
+    return batch
+
+
+def moved(actor, by=0.1):
+    with torch.no_grad():
+        for i, parameter in enumerate(actor.parameters()):
+            parameter += by * normal(*parameter.shape, seed=i)
+    return actor
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_the_gradient_is_that_of_the_written_out_formula(clip):
+    actor = gaussian()
+    batch = batch_of(actor)
+    moved(actor)
+    loss = PPOKLLoss(actor, entropy_coef=0.3, clip_epsilon=clip)
+    found = loss.loss(loss.terms(batch), 2.0, ROWS)
+    mu, sigma = batch["loc"], batch["scale"]
+    new_mu, new_sigma = actor[0].module(batch["observation"])
+    log_density = lambda m, s: (-((batch["action"] - m) ** 2) / (2 * s**2) - s.log()).sum(-1)  # noqa: E731
+    ratio = (log_density(new_mu, new_sigma) - log_density(mu, sigma)).exp()
+    advantage = batch["advantage"][:, 0]
+    gain = ratio * advantage
+    if clip is not None:
+        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantage)
+    kl = ((new_sigma / sigma).log() + (sigma**2 + (mu - new_mu) ** 2) / (2 * new_sigma**2) - 0.5).sum(-1)
+    entropy = (0.5 * torch.log(2 * torch.pi * torch.e * new_sigma**2)).sum(-1)
+    expected = (-gain + 2.0 * kl - 0.3 * entropy).mean()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    parameters = list(actor.parameters())
+    for one, other in zip(
+        torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_the_gradient_of_a_choice_is_that_of_the_written_out_formula():
+    torch.manual_seed(0)
+    actor = categorical_actor(WIDTH, 4, (8,))
+    batch = batch_of(actor)
+    moved(actor)
+    loss = PPOKLLoss(actor, 0.1, None)
+    found = loss.loss(loss.terms(batch), 1.5, ROWS)
+    old, new = batch["logits"].log_softmax(-1), actor[0].module(batch["observation"]).log_softmax(-1)
+    index = batch["action"][:, None]
+    ratio = (new.gather(1, index) - old.gather(1, index)).exp()
+    kl = (old.exp() * (old - new)).sum(-1)
+    entropy = -(new.exp() * new).sum(-1)
+    expected = (-(ratio * batch["advantage"])[:, 0] + 1.5 * kl - 0.1 * entropy).mean()
+    for one, other in zip(
+        torch.autograd.grad(found, list(actor.parameters())),
+        torch.autograd.grad(expected, list(actor.parameters())),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_the_mean_kl_of_the_batch_leaves_the_old_distribution_alone():
+    actor = gaussian()
+    batch = batch_of(actor)
+    old = batch["loc"].clone()
+    moved(actor)
+    first, again = batch_kl(actor, batch, same), batch_kl(actor, batch, same)
+    assert first == again > 0
+    assert torch.equal(batch["loc"], old)
+    assert batch_kl(actor, batch, lambda x: 2 * x) == pytest.approx(first)
+
+
+@pytest.mark.parametrize(("total", "size"), [(12, 4), (12, 5), (12, 50)])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_minibatches_of_all_processes_together_are_those_of_one(total, size, ranks):
+    share = total // ranks
+    single = list(Minibatches(total, 0, total, size).epoch(torch.Generator().manual_seed(5)))
+    parts = [
+        list(Minibatches(share, r * share, total, size).epoch(torch.Generator().manual_seed(5)))
+        for r in range(ranks)
+    ]
+    assert all(len(part) == len(single) for part in parts)
+    for j, (rows, n) in enumerate(single):
+        union = torch.cat([part[j][0] + r * share for r, part in enumerate(parts)])
+        assert sorted(union.tolist()) == sorted(rows.tolist())
+        assert all(part[j][1] == n == len(rows) for part in parts)
+    assert sorted(torch.cat([rows for rows, _ in single]).tolist()) == list(range(total))
+
+
+def test_summed_gradients_of_processes_are_those_of_one():
+    actor = gaussian()
+    batch = batch_of(actor)
+    moved(actor)
+    loss, parameters = PPOKLLoss(actor, 0.1, None), list(actor.parameters())
+    whole = torch.autograd.grad(loss.loss(loss.terms(batch), 1.0, ROWS), parameters)
+    parts = [
+        torch.autograd.grad(loss.loss(loss.terms(batch[rows]), 1.0, ROWS), parameters)
+        for rows in (torch.arange(10), torch.arange(10, ROWS), torch.empty(0, dtype=torch.long))
+    ]
+    for one, *others in zip(whole, *parts, strict=True):
+        assert torch.allclose(one, sum(others), atol=1e-6)
+
+
+def run(actor, batch, kl_limit=1e9, epochs=3, rate=0.05, size=10, **options):
+    optimizer = torch.optim.SGD(actor.parameters(), rate)
+    return ppo_kl_epochs(
+        PPOKLLoss(actor, 0.0, None),
+        optimizer.step,
+        batch,
+        Minibatches(ROWS, 0, ROWS, size),
+        epochs=epochs,
+        kl_coef=options.pop("kl_coef", 0.1),
+        kl_limit=kl_limit,
+        max_grad_norm=None,
+        generator=torch.Generator().manual_seed(0),
+        reduce_sum=same,
+        **options,
+    )
+
+
+def test_every_minibatch_of_every_epoch_is_a_step():
+    actor = gaussian()
+    batch = batch_of(actor)
+    before = PPOKLLoss(actor, 0.0, None).terms(batch).surrogate.item()
+    result = run(actor, batch)
+    assert (result.steps, result.stopped) == (12, False)
+    assert result.kl > 0
+    assert result.kl == pytest.approx(batch_kl(actor, batch, same))
+    assert PPOKLLoss(actor, 0.0, None).terms(batch).surrogate.item() > before
+
+
+def test_it_stops_before_a_step_beyond_the_limit():
+    actor = gaussian()
+    batch = batch_of(actor)
+    moved(actor, 0.3)
+    before = [p.clone() for p in actor.parameters()]
+    result = run(actor, batch, kl_limit=1e-6)
+    assert (result.steps, result.stopped) == (0, True)
+    assert all(torch.equal(p, b) for p, b in zip(actor.parameters(), before, strict=True))
+    assert result.kl > 1e-6
+
+
+def test_it_stops_in_the_midst_of_an_epoch():
+    actor = gaussian()
+    result = run(actor, batch_of(actor), kl_limit=1e-3, rate=0.2)
+    assert result.stopped
+    assert 1 <= result.steps < 12
+
+
+def test_the_penalty_keeps_the_policy_nearer():
+    kl = {}
+    for coef in (0.0, 20.0):
+        actor = gaussian()
+        kl[coef] = run(actor, batch_of(actor), kl_coef=coef, rate=0.02, epochs=10).kl
+    assert kl[20.0] < 0.5 * kl[0.0]
+
+
+def test_what_is_not_finite_never_reaches_the_weights():
+    actor = gaussian()
+    batch = batch_of(actor)
+    batch["advantage"][3] = float("nan")
+    result = run(actor, batch, size=ROWS)
+    assert (result.steps, result.stopped) == (0, True)
+    assert all(p.isfinite().all() for p in actor.parameters())
+
+
+def test_gradients_are_summed_and_clipped():
+    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    assert set_gradients((weight**2).sum(), [weight], lambda g: 2 * g, None)
+    assert weight.grad.tolist() == [12.0, 16.0]
+    assert set_gradients((weight**2).sum(), [weight], same, 1.0)
+    assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
+    assert set_gradients((weight**2).sum(), [weight], same, 100.0)
+    assert weight.grad.tolist() == [6.0, 8.0]
+
+
+def test_a_gradient_that_is_not_finite_is_left_out():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    weight.grad = torch.tensor([5.0])
+    assert not set_gradients(weight.sum() * float("inf"), [weight], same, 1.0)
+    assert weight.grad.item() == 5.0
+
+
+def test_the_penaltys_weight_follows_the_kl_within_bounds():
+    assert adapt_kl_coef(1.0, 1.6, 1.0, 2.0) == 2.0
+    assert adapt_kl_coef(1.0, 1.5, 1.0, 2.0) == 1.0
+    assert adapt_kl_coef(1.0, 1 / 1.4, 1.0, 2.0) == 1.0
+    assert adapt_kl_coef(1.0, 0.6, 1.0, 2.0) == 0.5
+    up = down = 1.0
+    for _ in range(100):
+        up, down = adapt_kl_coef(up, float("inf"), 1.0, 2.0), adapt_kl_coef(down, 0.0, 1.0, 2.0)
+    assert (down, up) == KL_COEF_BOUNDS
+    assert adapt_kl_coef(down, 9.0, 1.0, 2.0) > down
+    assert adapt_kl_coef(up, 0.0, 1.0, 2.0) < up
+
+
+def fit_critic(target, epochs=200, reduce_sum=same):
+    torch.manual_seed(0)
+    value = critic(WIDTH, (16,))
+    batch = TensorDict({"observation": normal(ROWS, WIDTH), "value_target": target}, batch_size=[ROWS])
+    optimizer = torch.optim.Adam(value.parameters(), 0.01)
+    error = critic_epochs(
+        value,
+        optimizer.step,
+        batch,
+        Minibatches(ROWS, 0, ROWS, 16),
+        epochs=epochs,
+        max_grad_norm=1.0,
+        generator=torch.Generator().manual_seed(0),
+        reduce_sum=reduce_sum,
+    )
+    return value, error.item()
+
+
+def test_the_critic_learns_its_targets():
+    target = normal(ROWS, WIDTH)[:, :1] * 2.0
+    value, error = fit_critic(target)
+    assert error < 0.05 * target.var()
+    left = (value.module(normal(ROWS, WIDTH)) - target).square().mean().item()
+    assert error == pytest.approx(left, rel=0.5)
+
+
+def test_targets_that_are_not_finite_show_in_the_error_and_spare_the_critic():
+    target = torch.zeros(ROWS, 1)
+    target[0] = float("nan")
+    value, error = fit_critic(target, epochs=2)
+    assert error != error
+    assert all(p.isfinite().all() for p in value.parameters())
+
+
+def test_old_and_new_are_measured_against_the_collecting_policy():
+    """After a first move the KL counts from the policy that collected the batch, not from the moved one."""
+    torch.manual_seed(0)
+    actor = categorical_actor(WIDTH, 4, (8,))
+    batch = batch_of(actor)
+    moved(actor, 0.5)
+    old, new = Categorical(logits=batch["logits"]), Categorical(logits=actor[0].module(batch["observation"]))
+    expected = torch.distributions.kl_divergence(old, new).mean().item()
+    assert batch_kl(actor, batch, same) == pytest.approx(expected, rel=1e-4)
+
+
+def test_epochs_that_worsen_the_objective_are_taken_back():
+    actor = gaussian()
+    batch = batch_of(actor)
+    moved(actor)
+    weights = [p.detach().clone() for p in actor.parameters()]
+    before = batch_kl(actor, batch, same)
+    result = run(actor, batch, rate=50.0)
+    assert result.reverted
+    assert result.steps > 0
+    assert result.kl == pytest.approx(before)
+    assert all(torch.equal(p, w) for p, w in zip(actor.parameters(), weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("steps", "stopped", "reverted", "expected"),
+    [
+        (8, False, False, 0.15),
+        (2, True, False, 0.1 / 1.5),
+        (5, True, False, 0.1),
+        (8, False, True, 0.1 / 1.5),
+    ],
+)
+def test_the_step_size_follows_how_stage_two_ended(steps, stopped, reverted, expected):
+    result = PPOKLResult(steps, stopped, reverted, kl=0.0, entropy=0.0)
+    assert adapt_learning_rate(0.1, result, 4, largest=1.0, factor=1.5) == pytest.approx(expected)
+    assert adapt_learning_rate(1.0, PPOKLResult(8, False, False, 0.0, 0.0), 4, 1.0, 1.5) == 1.0
+    assert adapt_learning_rate(1e-3, PPOKLResult(0, True, False, 0.0, 0.0), 4, 1.0, 1.5) == 1e-3
+
+
+def test_the_critics_head_is_the_regression_on_its_features():
+    value = critic(WIDTH, (8,))
+    observation = torch.randn(200, WIDTH)
+    with torch.no_grad():
+        truth = value.module[:-1](observation) @ torch.arange(8.0)[:, None] + 3.0
+    batch = TensorDict({"observation": observation, "value_target": truth}, [200])
+    refit_head(value, batch, same)
+    assert torch.allclose(value.module(observation), truth, atol=1e-2)
+    once = value.module[-1].weight.detach().clone()
+    refit_head(value, batch, lambda x: 2 * x)
+    assert torch.allclose(value.module[-1].weight, once, atol=1e-3)

@@ -18,6 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from rich.console import Console
 
 from perturbrl.data.inspection import inspect_dataset
+from perturbrl.envs import boolean_twin, regulatory_network  # noqa: F401  so that --help lists them
 from perturbrl.errors import CheckpointError, PerturbRLError
 from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule

@@ -103,7 +103,8 @@ def test_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().out
     for option in ("--data.max_perturbations", "--model.schedule", "--model.trust_region.max_kl", "--report.folder"):
         assert option in said
-    ours = re.findall(r"--(?:data|model)\.[\w.]+ [^\n]*(?:\n {20,}[^\n]*)*", said)
+    listed = said.split("\n\n", 1)[1]
+    ours = re.findall(r"--(?:data|model)\.[\w.]+ [^\n]*(?:\n {20,}[^\n]*)*", listed)
     undocumented = [entry.split()[0] for entry in ours if not re.search(r"[a-z]{3,} [a-z]{2,}", entry)]
     assert undocumented == []
 

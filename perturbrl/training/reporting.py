@@ -14,6 +14,7 @@ from perturbrl.evaluation.design import (
     rank_hits,
     simulate,
 )
+from perturbrl.evaluation.landscape import plot_landscape, wandering_states
 from perturbrl.evaluation.planners import DesignProblem, default_planners
 from perturbrl.evaluation.plots import (
     Plot,
@@ -141,7 +142,15 @@ def _design_plots(
     ]
     if module.data.has_cells:
         plots.append(_delta_plot(module, simulation))
+    elif len(module.twin.attractors()) > 1:
+        plots.append(_landscape(module, simulation))
     return plots
+
+
+def _landscape(module: TwoStageModule, simulation: Simulation) -> Plot:
+    attractors = {name: _numpy(state) for name, state in module.twin.attractors().items()}
+    states = wandering_states(module.twin, seed=module.seed)
+    return plot_landscape(states, attractors, _numpy(simulation.path), target=module.data.target)
 
 
 def _delta_plot(module: TwoStageModule, simulation: Simulation) -> Plot:

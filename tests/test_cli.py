@@ -68,7 +68,9 @@ def test_predict_takes_new_cells(trained: Path, tmp_path: Path) -> None:
     new.obs_names = [f"new{i}" for i in range(new.n_obs)]
     new.write_h5ad(tmp_path / "new.h5ad")
     checkpoint = f"--ckpt_path={trained / 'checkpoints' / 'last.ckpt'}"
-    run(["predict", f"--config={trained / 'config.yaml'}", checkpoint, f"--data.path={tmp_path / 'new.h5ad'}"])
+    run(
+        ["predict", f"--config={trained / 'config.yaml'}", checkpoint, f"--data.path={tmp_path / 'new.h5ad'}"]
+    )
     newest = max(trained.glob("predictions*.h5ad"), key=lambda path: path.stat().st_mtime)
     assert (anndata.read_h5ad(newest).obs["perturbation"] == "control").sum() == 50
 
@@ -77,7 +79,13 @@ def test_the_same_seed_gives_the_same_metrics(tmp_path: Path) -> None:
     results = []
     for name in ("a", "b"):
         folder = fit_in(tmp_path / name)
-        run(["test", f"--config={folder / 'config.yaml'}", f"--ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"])
+        run(
+            [
+                "test",
+                f"--config={folder / 'config.yaml'}",
+                f"--ckpt_path={folder / 'checkpoints' / 'last.ckpt'}",
+            ]
+        )
         results.append(json.loads((folder / "report" / "metrics.json").read_text()))
     assert results[0] == results[1]
 
@@ -101,7 +109,12 @@ def test_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         run(["fit", "--help"])
     said = capsys.readouterr().out
-    for option in ("--data.max_perturbations", "--model.schedule", "--model.trust_region.max_kl", "--report.folder"):
+    for option in (
+        "--data.max_perturbations",
+        "--model.schedule",
+        "--model.trust_region.max_kl",
+        "--report.folder",
+    ):
         assert option in said
     listed = said.split("\n\n", 1)[1]
     ours = re.findall(r"--(?:data|model)\.[\w.]+ [^\n]*(?:\n {20,}[^\n]*)*", listed)
@@ -150,7 +163,11 @@ BAD_INPUT = {
     "truncated": (_truncate, [], r"truncated|damaged|cut"),
     "no control": (_spoil(_no_control), [], r"control"),
     "only control": (_spoil(_only_control), [], r"only control cells"),
-    "unknown target": (_spoil(lambda adata: None), ["--data.target=GENE0099"], r"GENE0099.*did you mean|choose"),
+    "unknown target": (
+        _spoil(lambda adata: None),
+        ["--data.target=GENE0099"],
+        r"GENE0099.*did you mean|choose",
+    ),
     "nan": (_spoil(_set(float("nan"))), [], r"NaN|not finite"),
     "negative": (_spoil(_set(-2.0)), [], r"negative"),
     "repeated gene": (_spoil(_repeat_gene), [], r"GENE0000"),

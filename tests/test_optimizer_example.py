@@ -8,11 +8,13 @@ import pytest
 import torch
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-EXAMPLE = Path(__file__).parents[1] / "docs" / "natural_step.md"
+README = Path(__file__).parents[1] / "README.md"
+SECTION = "## The natural-gradient step as an optimiser"
 
 
 def _blocks():
-    return re.findall(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL)
+    section = README.read_text().split(SECTION, 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 def test_example_has_fifteen_lines():

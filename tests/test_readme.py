@@ -1,0 +1,55 @@
+"""What the README shows is what there is: commands parse, files exist, code runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from perturbrl.cli import parse_config
+from perturbrl.envs.checks import check_twin
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def _commands() -> list[str]:
+    return [line for block in _blocks("bash") for line in block.splitlines() if line.strip()]
+
+
+def test_every_script_and_configuration_it_names_exists() -> None:
+    for name in set(re.findall(r"(?:tools|configs|docs|perturbrl)/[\w/.-]+\.\w+", README)):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("command", [c for c in _commands() if " fit " in c])
+def test_every_fit_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(command)
+    built = parse_config(arguments[arguments.index("fit") + 1 :])
+    assert built.max_epochs
+
+
+def test_every_command_is_one_that_exists() -> None:
+    for command in _commands():
+        words = shlex.split(command)
+        assert words[0] in {"perturbrl", "tools/quickstart.sh", "tools/test.sh", "torchrun"}, command
+        if words[0] == "perturbrl":
+            assert words[1] in {"inspect", "fit", "test", "predict"}, command
+
+
+def test_the_twin_of_twenty_lines_keeps_the_contract() -> None:
+    code = next(block for block in _blocks("python") if "ToggleTwin" in block)
+    scope: dict[str, object] = {}
+    exec(code, scope)
+    twin = scope["ToggleTwin"]()
+    check_twin(twin)
+    low = twin.transition(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2), torch.zeros(1, 2))
+    assert torch.allclose(low, torch.tensor([[1.0, 0.0]]), atol=0.05)
+    body = code.split("class ToggleTwin", 1)[1].split("check_twin", 1)[0]
+    assert len([line for line in body.splitlines() if line.strip()]) <= 20

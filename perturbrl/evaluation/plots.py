@@ -212,8 +212,9 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
             bottom.plot(iteration, metrics[column], color=colour, label=label, lw=1)
     if "trust_region/outcome" in metrics:
         rejected = metrics[metrics["trust_region/outcome"] > 0]
-        label = "step rejected" if len(rejected) else "_nolegend_"
-        bottom.plot(rejected["epoch"], rejected["trust_region/kl"], "x", color=VERMILION, label=label)
+        if len(rejected):
+            kl = rejected["trust_region/kl"]
+            bottom.plot(rejected["epoch"], kl, "x", color=VERMILION, label="step rejected")
     bottom.set_ylabel("KL to old policy (nats)")
     bottom.set_xlabel("iteration")
     if bottom.get_legend_handles_labels()[0]:

@@ -21,7 +21,8 @@ from sb3_contrib import TRPO
 from perturbrl.evaluation.statistics import bootstrap_interval
 
 FRAMES, EPISODES = 16_384, 20
-EXAMPLE = Path(__file__).parents[2] / "docs" / "natural_step.md"
+README = Path(__file__).parents[2] / "README.md"
+SECTION = "## The natural-gradient step as an optimiser"
 
 Policy = Callable[[np.ndarray], int]
 
@@ -50,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def train_ours(seed: int) -> Policy:
     """Run the example from the documentation as it stands there."""
-    code = "".join(re.findall(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL))
+    section = README.read_text().split(SECTION, 1)[1].split("\n## ", 1)[0]
+    code = "".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     scope: dict[str, Any] = {"print": lambda *_: None}
     exec(code.replace("seed = 0", f"seed = {seed}"), scope)
     network = scope["actor"].module[0].module

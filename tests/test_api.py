@@ -6,9 +6,9 @@ import pytest
 from smoke_run import CONFIGS
 
 import perturbrl
+from perturbrl.api import screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
-from perturbrl.api import screen_model
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.training.two_stage import TwoStageModule
 

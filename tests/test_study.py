@@ -11,8 +11,6 @@ import pytest
 from perturbrl.data.synthetic import simulate_screen
 
 TOOLS = Path(__file__).parents[1] / "tools"
-sys.path.insert(0, str(TOOLS))
-
 from studies.runner import run_all
 
 

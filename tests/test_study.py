@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from studies.runner import run_all
 
 from perturbrl.data.synthetic import simulate_screen
 
 TOOLS = Path(__file__).parents[1] / "tools"
-from studies.runner import run_all
 
 
 def square(setting: dict[str, int]) -> dict[str, int]:

@@ -62,6 +62,8 @@ class TwoStageModule(LightningModule):
         seed: seed of weights and all random streams.
     """
 
+    goal_cells: CellState
+
     def __init__(
         self,
         twin: DigitalTwin | None = None,
@@ -84,6 +86,7 @@ class TwoStageModule(LightningModule):
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
         self.seed = seed
         self.kl_coef = ppo.kl_coef
+        self.register_buffer("goal_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
 
@@ -124,14 +127,14 @@ class TwoStageModule(LightningModule):
         else:
             start = self._population(data.source)
         self.twin.start_from(start)
+        self.goal_cells = self._find_goal(data)
         self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
 
-    @property
-    def goal_cells(self) -> CellState:
-        """Target cells that define the goal (never those that judge), or the target attractor."""
-        target = str(self.data.target)
-        return self.data.cells(target, "goal") if self.data.has_cells else self._population(target)
+    def _find_goal(self, data: PerturbationDataModule) -> CellState:
+        """Target cells that define the goal (never those that judge), or cells in the target attractor."""
+        target = str(data.target)
+        return data.cells(target, "goal") if data.has_cells else self._population(target)
 
     @property
     def gene_names(self) -> Sequence[str]:
@@ -388,6 +391,7 @@ class TwoStageModule(LightningModule):
             )
         description = checkpoint[CHECKPOINT_KEY]
         self.kl_coef = description["kl_coef"]
+        self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
         if self.space is None:
             self.twin.restore(description["twin"], self.data.encoder)
             self.space = self.twin.perturbations.restrict(**description["space"])

@@ -62,7 +62,8 @@ def recoverable_doubles(path: Path) -> list[str]:
 def one_run(path: Path, epochs: int | None, setting: Run) -> Row:
     """Train on one target with one seed; what the policy and the baselines reach."""
     warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
     built = parse_config([f"--config={CONFIG}", f"--seed_everything={setting['seed']}", *config])
     trainer = Trainer(
@@ -120,7 +121,7 @@ def _print_table(table: pd.DataFrame, n_doubles: int) -> None:
                 rows[f"{name}_{key}"].mean() for key in ("training_distance", "held_out_distance", "success")
             ]
             shown.add_row(str(target), name, *(f"{value:.3f}" for value in values))
-    Console(width=110).print(shown)
+    Console(width=120).print(shown)
 
 
 def _summary(table: pd.DataFrame, doubles: list[str], seeds: int) -> Row:

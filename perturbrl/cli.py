@@ -150,9 +150,19 @@ def main() -> None:
     """Entry point of ``perturbrl``: a user's error is one sentence and exit code 2."""
     try:
         run(sys.argv[1:])
-    except PerturbRLError as error:
-        print(f"perturbrl: error: {error}", file=sys.stderr)
+    except Exception as error:
+        cause = user_error(error)
+        if cause is None:
+            raise
+        print(f"perturbrl: error: {cause}", file=sys.stderr)
         sys.exit(USER_ERROR)
+
+
+def user_error(error: BaseException | None) -> PerturbRLError | None:
+    """The user's error behind an exception; jsonargparse wraps what a constructor raises into its own."""
+    while error is not None and not isinstance(error, PerturbRLError):
+        error = error.__cause__
+    return error
 
 
 if __name__ == "__main__":

@@ -208,3 +208,31 @@ def test_a_missing_checkpoint_exits_2_from_the_shell(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "there is no checkpoint at 'nowhere.ckpt'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--model.twin.init_args.network=nowhere", r"no network 'nowhere'"),
+        ("--model.twin.init_args.dt=5", r"dt is 5.*unstable"),
+        ("--data.target=neutrophil", r"no attractor 'neutrophil'"),
+        ('--data.allowed_perturbations=["Gata9"]', r"\['Gata9'\]"),
+        ("--model.rollout.n_cells=0", r"rollout\.n_cells is 0"),
+    ],
+)
+def test_bad_network_options_are_one_sentence_and_exit_2(
+    option: str,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = f"--config={CONFIGS / 'hematopoiesis.yaml'}"
+    save = f"--trainer.logger.init_args.save_dir={tmp_path}"
+    monkeypatch.setattr(sys, "argv", ["perturbrl", "fit", config, save, option])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "Traceback" not in said
+    assert re.search(expected, said), said

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from smoke_run import build, quiet_trainer, weights
+from smoke_run import CONFIGS, build, quiet_trainer, weights
 
+from perturbrl.cli import parse_config
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.evaluation.design import PolicyDesign, simulate
 from perturbrl.evaluation.planners import BoundedLeastSquares
@@ -129,3 +130,29 @@ def test_limits_on_perturbations_reach_the_policy() -> None:
     assert problem.space.names == ("GENE0002", "GENE0003")
     doses = simulate(problem, PolicyDesign(built.model.actor), built.model.twin.start_cells).doses
     assert int((doses != 0).any(1).sum(-1).max()) <= 1
+
+
+@pytest.mark.slow
+def test_choices_on_a_boolean_network_pass_through_both_stages() -> None:
+    """D1 of the task suite: the way from monocyte to granulocyte leads uphill first."""
+    genes = '["Gata2","Gata1","Fog1","EKLF","Fli1","SCL","Cebpa"]'
+    twin = "perturbrl.envs.boolean_twin.BooleanNetworkTwin"
+    built = parse_config(
+        [
+            f"--config={CONFIGS / 'hematopoiesis.yaml'}",
+            f'--model.twin={{"class_path": "{twin}", "init_args": {{"controllable": {genes}}}}}',
+            "--data.target=granulocyte",
+            "--data.max_perturbations=null",
+            "--model.rollout.horizon=8",
+            "--model.rollout.n_cells=256",
+            "--model.task.init_args.cost_l1=0",
+        ]
+    )
+    trainer = quiet_trainer(40)
+    trainer.fit(built.model, built.data)
+    assert trainer.callback_metrics["return"] > 0.9
+    assert built.model.last_step is not None
+    assert built.model.last_epochs is not None
+    problem = design_problem(built.model)
+    reached = simulate(problem, PolicyDesign(built.model.actor), built.model.twin.start_cells)
+    assert float(reached.success.float().mean()) > 0.9

@@ -24,6 +24,7 @@ from perturbrl.evaluation.plots import (
     plot_latent_map,
     plot_learning,
 )
+from perturbrl.evaluation.populations import detectability
 from perturbrl.evaluation.report import Report, answer_sentence, caution, designs_frame, hits_frame
 from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, Population
 from perturbrl.training.datamodule import Part
@@ -67,7 +68,7 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> tuple[Report
     report = Report(
         title=f"Design applied: {data.source} to {data.target}",
         answer=f"For {len(start)} {data.source} cells the policy doses {', '.join(used) or 'nothing'}.",
-        warnings=("These cells were not held out and no result is judged; `perturbrl test` does that.",),
+        warnings=_unjudged(module),
         question=_question(module, len(start), 0),
         evaluation=None,
         hits=hits,
@@ -75,6 +76,18 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> tuple[Report
         plots=[plot_hits(hits_frame(hits)), *_learning_plot(curves)],
     )
     return report, _predictions(module, simulation)
+
+
+def _unjudged(module: TwoStageModule) -> tuple[str, ...]:
+    said = ("These cells were not held out and no result is judged; perturbrl test does that.",)
+    found = detectability(module.twin.start_cells, module.goal_cells)
+    if found is None or found.detectable:
+        return said
+    return (
+        f"No effect of {module.data.target} is detectable (permutation test of the energy distance, "
+        f"p = {found.p_value:.2g}), so doing nothing is the right design.",
+        *said,
+    )
 
 
 def design_problem(module: TwoStageModule) -> DesignProblem:

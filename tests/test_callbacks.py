@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from perturbrl.training.callbacks import StageWarnings, iteration_line, run_folder, unused
+from perturbrl.training.callbacks import StageWarnings, run_folder, unused
 
 METRICS = {
     "return": 0.5,
@@ -15,19 +15,6 @@ METRICS = {
     "ppo/kl_coef": 1.0,
     "frames_per_second": 12345.0,
 }
-
-
-def test_a_line_says_what_both_stages_did() -> None:
-    line = iteration_line(METRICS)
-    assert "return +0.500" in line
-    assert "natural step kl_exceeded at KL 0.010" in line
-    assert "PPO 0 steps to KL 0.020" in line
-    assert "12,345 frames/s" in line
-
-
-def test_an_ablation_shows_only_its_stage() -> None:
-    only_ppo = {name: value for name, value in METRICS.items() if not name.startswith("trust_region")}
-    assert "natural step" not in iteration_line(only_ppo)
 
 
 def test_a_stage_that_does_nothing_is_said_once() -> None:

@@ -29,9 +29,9 @@ def test_a_schedule_runs_the_stages_it_names(schedule: str, natural: list[bool],
     ran: list[tuple[bool, bool]] = []
     finish = built.model._log_iteration
 
-    def watch(mean_return, first, second, *rest) -> None:
-        ran.append((first is not None, second is not None))
-        finish(mean_return, first, second, *rest)
+    def watch(done) -> None:
+        ran.append((done.natural_step is not None, done.ppo is not None))
+        finish(done)
 
     built.model._log_iteration = watch
     quiet_trainer(3).fit(built.model, built.data)
@@ -151,8 +151,8 @@ def test_choices_on_a_boolean_network_pass_through_both_stages() -> None:
     trainer = quiet_trainer(40)
     trainer.fit(built.model, built.data)
     assert trainer.callback_metrics["return"] > 0.9
-    assert built.model.last_step is not None
-    assert built.model.last_epochs is not None
+    assert built.model.last_iteration.natural_step is not None
+    assert built.model.last_iteration.ppo is not None
     problem = design_problem(built.model)
     reached = simulate(problem, PolicyDesign(built.model.actor), built.model.twin.start_cells)
     assert float(reached.success.float().mean()) > 0.9

@@ -13,22 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from perturbrl.evaluation.report import Report
-from perturbrl.rl.trust_region import TrustRegionOutcome
+from perturbrl.training.iteration import iteration_line
 from perturbrl.training.reporting import judge, predict
 from perturbrl.training.two_stage import TwoStageModule
-
-
-def iteration_line(metrics: Mapping[str, Any]) -> str:
-    """One iteration in one line: return, both KLs, the natural step's outcome, speed."""
-    parts = [f"return {float(metrics['return']):+.3f}"]
-    if "trust_region/kl" in metrics:
-        outcome = list(TrustRegionOutcome)[int(metrics["trust_region/outcome"])]
-        parts.append(f"natural step {outcome.value} at KL {float(metrics['trust_region/kl']):.3f}")
-    if "ppo/kl" in metrics:
-        parts.append(f"PPO {int(metrics['ppo/steps'])} steps to KL {float(metrics['ppo/kl']):.3f}")
-        parts.append(f"kl_coef {float(metrics['ppo/kl_coef']):.2g}")
-    parts.append(f"{float(metrics['frames_per_second']):,.0f} frames/s")
-    return ", ".join(parts)
 
 
 class IterationProgress(ProgressBar):

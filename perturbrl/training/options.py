@@ -98,6 +98,8 @@ class TrustRegionOptions:
         max_kl: hard limit on the mean KL of one step, in nats summed over action dimensions.
         cg_damping: added to the Fisher matrix's diagonal, in the same units.
         cg_max_steps: conjugate-gradient iterations, at most.
+        cg_tolerance: relative residual at which they stop.
+        precondition: use the Kronecker-factored Fisher matrix as preconditioner (policies that are perceptrons).
         line_search_max_iter: backtracking steps, at most.
         line_search_shrinking_factor: what each backtracking step multiplies the step by.
         kl_scaling: length of the full step, by the undamped curvature or as the paper prints it.
@@ -106,6 +108,8 @@ class TrustRegionOptions:
     max_kl: float = 0.5
     cg_damping: float = 1.0
     cg_max_steps: int = 10
+    cg_tolerance: float = 1e-4
+    precondition: bool = True
     line_search_max_iter: int = 10
     line_search_shrinking_factor: float = 0.8
     kl_scaling: Literal["undamped", "damped"] = "undamped"

@@ -29,9 +29,10 @@ from perturbrl.rl.ppo_kl import (
     refit_head,
 )
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
-from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
+from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.iteration import Iteration
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -240,7 +241,17 @@ class TwoStageModule(LightningModule):
         second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
         error = self._improve_critic(flat, adaptive, iteration)
         frames = self.rollouts.steps * self.rollout.n_cells
-        self._log_iteration(mean_return, first, second, error, frames / (time.perf_counter() - started))
+        self._log_iteration(
+            Iteration(
+                mean_return=mean_return,
+                natural_step=first,
+                ppo=second,
+                critic_error=error,
+                kl_coef=self.kl_coef,
+                learning_rate=penalised.optimizer.param_groups[0]["lr"],
+                frames_per_second=frames / (time.perf_counter() - started),
+            )
+        )
 
     def _mean_return(self, rollout: TensorDictBase) -> float:
         after = rollout[schema.NEXT]
@@ -320,39 +331,11 @@ class TwoStageModule(LightningModule):
         refit_head(self.critic, flat, self._reduce_sum)
         return error.item()
 
-    def _log_iteration(
-        self,
-        mean_return: float,
-        first: TrustRegionStep | None,
-        second: PPOKLResult | None,
-        critic_error: float,
-        frames_per_second: float,
-    ) -> None:
-        values: dict[str, float] = {"return": mean_return, "critic/error": critic_error}
-        if first is not None:
-            values |= {
-                f"trust_region/{name}": value for name, value in vars(first).items() if name != "outcome"
-            }
-            values["trust_region/outcome"] = list(TrustRegionOutcome).index(first.outcome)
-        if second is not None:
-            values |= {
-                "ppo/kl": second.kl,
-                "ppo/kl_coef": self.kl_coef,
-                "ppo/steps": second.steps,
-                "ppo/stopped": float(second.stopped),
-                "ppo/reverted": float(second.reverted),
-                "ppo/learning_rate": self._optimizers()[1].optimizer.param_groups[0]["lr"],
-                "ppo/entropy": second.entropy,
-            }
-        values["frames_per_second"] = frames_per_second
-        self.log_dict(
-            {name: float(value) for name, value in values.items()},
-            on_epoch=True,
-            on_step=False,
-            batch_size=1,
-            sync_dist=self.trainer.world_size > 1,
-        )
-        self.last_step, self.last_epochs = first, second
+    def _log_iteration(self, done: Iteration) -> None:
+        values = {name: float(value) for name, value in done.metrics().items()}
+        several = self.trainer.world_size > 1
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
+        self.last_iteration = done
 
     # -- using the policy --------------------------------------------------------------------------------
 

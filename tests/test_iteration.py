@@ -1,0 +1,38 @@
+"""An iteration's metrics and the line that shows them."""
+
+from perturbrl.rl.ppo_kl import PPOKLResult
+from perturbrl.rl.trust_region import TrustRegionOutcome, TrustRegionStep
+from perturbrl.training.iteration import Iteration, iteration_line
+
+DONE = Iteration(
+    mean_return=0.5,
+    natural_step=TrustRegionStep(TrustRegionOutcome.KL_EXCEEDED, kl=0.01, cg_steps=3),
+    ppo=PPOKLResult(steps=0, stopped=True, reverted=False, kl=0.02, entropy=1.5),
+    critic_error=0.25,
+    kl_coef=2.0,
+    learning_rate=1e-3,
+    frames_per_second=12345.0,
+)
+
+
+def test_every_field_becomes_a_number_under_its_stage() -> None:
+    metrics = DONE.metrics()
+    assert metrics["trust_region/kl"] == 0.01
+    assert metrics["trust_region/outcome"] == 1
+    assert metrics["trust_region/cg_steps"] == 3
+    assert metrics["ppo/stopped"] == 1.0
+    assert metrics["ppo/kl_coef"] == 2.0
+    assert metrics["critic/error"] == 0.25
+
+
+def test_a_line_says_what_both_stages_did() -> None:
+    line = iteration_line(DONE.metrics())
+    assert "return +0.500" in line
+    assert "natural step kl_exceeded at KL 0.010" in line
+    assert "PPO 0 steps to KL 0.020" in line
+    assert "12,345 frames/s" in line
+
+
+def test_an_ablation_shows_only_its_stage() -> None:
+    only_ppo = {name: value for name, value in DONE.metrics().items() if not name.startswith("trust_region")}
+    assert "natural step" not in iteration_line(only_ppo)

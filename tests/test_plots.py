@@ -14,7 +14,10 @@ from perturbrl.evaluation.plots import (
     plot_learning,
 )
 
-RNG = np.random.default_rng(0)
+
+def normal(*shape, seed=0):
+    """The same numbers in whatever order the tests run."""
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 def hits(n, n_used):
@@ -43,16 +46,16 @@ def designs():
 
 
 def cells(n=40, shift=0.0):
-    return RNG.normal(size=(n, 6)) + shift
+    return normal(n, 6, seed=n) + shift
 
 
 def learning(n=30):
     return pd.DataFrame(
         {
             "epoch": np.arange(n),
-            "return": RNG.random(n),
-            "trust_region/kl": RNG.random(n),
-            "ppo/kl": RNG.random(n),
+            "return": normal(n, seed=1),
+            "trust_region/kl": np.abs(normal(n, seed=2)),
+            "ppo/kl": np.abs(normal(n, seed=3)),
             "trust_region/outcome": np.arange(n) % 7,
         }
     )
@@ -64,9 +67,9 @@ PLOTS = {
     "hits many": lambda: plot_hits(hits(500, 60)),
     "hits none": lambda: plot_hits(hits(5, 0)),
     "latent map": lambda: plot_latent_map(
-        {"start": cells(), "target": cells(20, 2.0), "dosed": cells(40, 1.9)}, RNG.normal(size=(3, 6))
+        {"start": cells(), "target": cells(20, 2.0), "dosed": cells(40, 1.9)}, normal(3, 6)
     ),
-    "delta": lambda: plot_delta([f"G{i}" for i in range(500)], RNG.normal(size=500), RNG.normal(size=500)),
+    "delta": lambda: plot_delta([f"G{i}" for i in range(500)], normal(500, seed=1), normal(500, seed=2)),
     "delta of nothing": lambda: plot_delta(["A", "B"], np.zeros(2), np.zeros(2)),
     "learning": lambda: plot_learning(learning()),
     "learning, one stage": lambda: plot_learning(learning()[["epoch", "return"]]),
@@ -101,7 +104,8 @@ def boxes(plot):
                 text in axes.get_yticklabels() and not y0 <= y <= y1
             )
             if text.get_visible() and text.get_text() and not outside:
-                texts.append((text, text.get_window_extent(renderer)))
+                # An annotation's own extent includes its arrow.
+                texts.append((text, Text.get_window_extent(text, renderer)))
     return texts
 
 

@@ -144,9 +144,11 @@ class Task(FittedModule, ABC):
 
     Attributes:
         observation_dim: width of ``observation``; known after ``aim``.
+        goal_depends_on_start: whether cells have goals of their own, so that none can start elsewhere.
     """
 
     observation_dim: int
+    goal_depends_on_start: bool = False
 
     @abstractmethod
     def aim(self, start_cells: Population, goal_cells: Population) -> None:
@@ -190,6 +192,11 @@ class CellStateEnv(EnvBase):
         first_cell: index of this process's first cell among all processes' cells.
         total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
             not depend on how cells are spread over processes.
+        restart_states: ``[states, latent]`` other states to start from, one drawn anew for every episode.
+        restart_fraction: share of cells that start there instead of in a start cell of the twin.
+
+    Attributes:
+        restarts: ``[cells]``, which cells start in ``restart_states``.
 
     Raises:
         ConfigurationError: no step, no cell, or cells beyond ``total_cells``.
@@ -210,6 +217,8 @@ class CellStateEnv(EnvBase):
         n_cells: int = 1024,
         first_cell: int = 0,
         total_cells: int | None = None,
+        restart_states: CellState | None = None,
+        restart_fraction: float = 0.0,
     ) -> None:
         super().__init__(device=twin.start_cells.device, batch_size=(n_cells,))
         self.space = twin.perturbations if space is None else space
@@ -220,6 +229,16 @@ class CellStateEnv(EnvBase):
             raise ConfigurationError(
                 f"an environment of horizon {horizon} with cells {first_cell} to {first_cell + n_cells} of "
                 f"{self.total_cells} cannot be; give at least one step and one cell, and cells among all cells"
+            )
+        self.restart_states = None if restart_fraction == 0 else restart_states
+        # Spread evenly over cells, so that every process has its share.
+        number = torch.arange(self.total_cells + 1, device=twin.start_cells.device) * restart_fraction
+        self._restarts = number.floor().diff() > 0
+        self.restarts = self._mine(self._restarts)
+        if restart_fraction > 0 and (restart_states is None or len(restart_states) == 0):
+            raise ConfigurationError(
+                f"restart_fraction is {restart_fraction:g} but there is no state to restart from; give "
+                "restart_states, or 0"
             )
         self.generator = Generator(device=twin.start_cells.device)
         self._make_specs()
@@ -255,12 +274,21 @@ class CellStateEnv(EnvBase):
         given = None
         if tensordict is not None and tensordict.get("_reset", None) is None:
             given = tensordict.get(schema.CELL_STATE, None)
-        state = (
-            self._mine(self.twin.initial_state(self.total_cells, self.generator)) if given is None else given
-        )
+        state = self._mine(self._initial_state()) if given is None else given
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
         return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)
+
+    def _initial_state(self) -> CellState:
+        """States of the cells of all processes."""
+        state = self.twin.initial_state(self.total_cells, self.generator)
+        others = self.restart_states
+        if others is None:
+            return state
+        drawn = torch.randint(
+            len(others), (self.total_cells,), generator=self.generator, device=others.device
+        )
+        return torch.where(self._restarts[:, None], others[drawn], state)
 
     def _pack(
         self, state: CellState, goal: CellState, dose: Dose, used: UsedMask, count: Tensor, **more: Tensor

@@ -23,6 +23,7 @@ FloatArray = NDArray[np.float64]
 
 NOTHING: Final = "nothing"
 IMPROVEMENT: Final = 1e-9
+CLAMP_PRICE: Final = 1e-3
 SETTLED_VALUES: Final = 100_000
 
 
@@ -147,6 +148,18 @@ class MacroMDP:
         expected = self.outcome @ distance
         best = expected.argmin(axis=1)
         return np.where(expected.min(axis=1) < distance - IMPROVEMENT, best, 0)
+
+    def lookahead_policy(self, target: str, depth: int) -> NDArray[np.int64]:
+        """``[attractors]``: first action of the best plan of ``depth`` actions, made anew after every action.
+
+        A plan may react to what happens on the way. It is judged by the expected distance at its end and a
+        thousandth per clamp, and nothing is done where no plan beats staying.
+        """
+        cost = staying = self.distance[self.node(target)]
+        for _ in range(depth):
+            expected = self.outcome[:, 1:] @ cost + CLAMP_PRICE
+            cost = np.minimum(staying, expected.min(axis=1))
+        return np.where(cost < staying - IMPROVEMENT, 1 + expected.argmin(axis=1), 0)
 
     def policy_values(self, policy: NDArray[np.int64], target: str, horizon: int) -> FloatArray:
         """``[horizon + 1, attractors]``: probability of being at ``target`` after h actions of ``policy``."""

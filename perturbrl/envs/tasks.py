@@ -17,7 +17,7 @@ class ReachCellState(Task):
     """Bring cells to a target population, with as little intervention as the costs say.
 
     The reward of a step is the decrease of the distance to the goal, in units of the mean distance at the
-    start (1 is the whole way), less the costs of the dose.
+    start (1 is the whole way), less the costs of the dose. A detour costs nothing then, as long as it leads on.
 
     Args:
         goal: ``shift`` gives each cell its own goal, its start plus the difference between the means of the
@@ -31,6 +31,10 @@ class ReachCellState(Task):
             target population assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
         success_radius: in units of the mean distance at the start.
+        reward: ``progress`` as above; ``closeness`` pays minus the distance after every step, so that time spent
+            far away costs, and a short horizon can make staying in a nearby wrong state the best there is.
+        norm: ``euclidean`` distance, or ``manhattan``: the sum over dimensions, which between Boolean states
+            counts the genes that differ.
 
     Raises:
         ConfigurationError: a negative price, or a radius that is not positive.
@@ -51,6 +55,8 @@ class ReachCellState(Task):
         cost_per_perturbation: float = 0.0,
         success: Literal["discriminant", "radius"] = "discriminant",
         success_radius: float = 0.25,
+        reward: Literal["progress", "closeness"] = "progress",
+        norm: Literal["euclidean", "manhattan"] = "euclidean",
     ) -> None:
         super().__init__()
         prices = {"cost_l1": cost_l1, "cost_l2": cost_l2, "cost_per_perturbation": cost_per_perturbation}
@@ -62,7 +68,9 @@ class ReachCellState(Task):
                 f"success_radius is {success_radius:g}; give a positive share of the way"
             )
         self.goal, self.success, self.success_radius = goal, success, success_radius
+        self.goal_depends_on_start = goal == "shift"
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
+        self.pays, self.order = reward, 1 if norm == "manhattan" else 2
         for name in ("start_mean", "goal_mean", "spread", "discriminant"):
             self.register_buffer(name, torch.empty(0))
         for name in ("initial_distance", "threshold"):
@@ -86,7 +94,7 @@ class ReachCellState(Task):
             goal_mean=goal_mean,
             spread=torch.where(spread > 0, spread, torch.ones_like(spread)),
         )
-        distance = (self.goal_state(start_cells) - start_cells).norm(dim=-1).mean()
+        distance = (self.goal_state(start_cells) - start_cells).norm(p=self.order, dim=-1).mean()
         if distance == 0:
             raise ConfigurationError("start and target population have the same mean; choose another target")
         self.set_buffers(initial_distance=distance)
@@ -127,15 +135,17 @@ class ReachCellState(Task):
         return torch.cat((standardised, (goal - state) / self.initial_distance), dim=-1)
 
     def distance(self, state: CellState, goal: CellState) -> PerCell:
-        """Euclidean distance to the goal in units of the mean distance at the start."""
-        return (goal - state).norm(dim=-1) / self.initial_distance
+        """Distance to the goal (see ``norm`` above) in units of the mean distance at the start."""
+        return (goal - state).norm(p=self.order, dim=-1) / self.initial_distance
 
     def reward(
         self, state: CellState, dose: Dose, next_state: CellState, goal: CellState, newly_used: UsedMask
     ) -> PerCell:
-        """Progress towards the goal less the costs of the dose (see ``Task``)."""
-        progress = self.distance(state, goal) - self.distance(next_state, goal)
-        return progress - self._cost(dose, newly_used)
+        """Progress or closeness (see ``reward`` above) less the costs of the dose (see ``Task``)."""
+        paid = -self.distance(next_state, goal)
+        if self.pays == "progress":
+            paid = self.distance(state, goal) + paid
+        return paid - self._cost(dose, newly_used)
 
     def _cost(self, dose: Dose, newly_used: UsedMask) -> PerCell:
         price = dose.new_zeros(dose.shape[0])

@@ -74,6 +74,11 @@ class RolloutOptions:
         steps: steps of every cell per iteration; null is one episode.
         gamma: discount per step.
         gae_lambda: decay of generalised advantage estimation.
+        restart_fraction: share of cells whose episodes start in a randomly drawn attractor of the twin instead
+            of a start cell (a simulator can be reset anywhere); the return is that of the others.
+        entropy_bonus: weight of the policy's entropy beside advantages of unit spread, in both stages: the
+            share of a standard deviation that an action e times less probable than average is favoured by.
+        entropy_iterations: iterations over which ``entropy_bonus`` falls to 0 in a straight line; null keeps it.
     """
 
     n_cells: int = 1024
@@ -81,6 +86,9 @@ class RolloutOptions:
     steps: int | None = None
     gamma: float = 1.0
     gae_lambda: float = 0.95
+    restart_fraction: float = 0.0
+    entropy_bonus: float = 0.0
+    entropy_iterations: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.n_cells >= 1, "rollout.n_cells", self.n_cells, "at least 1")
@@ -88,6 +96,17 @@ class RolloutOptions:
         _require(self.steps is None or self.steps >= 1, "rollout.steps", self.steps, "at least 1, or null")
         _require(0 < self.gamma <= 1, "rollout.gamma", self.gamma, "a number in (0, 1]")
         _require(0 <= self.gae_lambda <= 1, "rollout.gae_lambda", self.gae_lambda, "a number in [0, 1]")
+        share = self.restart_fraction
+        _require(0 <= share < 1, "rollout.restart_fraction", share, "a number in [0, 1)")
+        _require(self.entropy_bonus >= 0, "rollout.entropy_bonus", self.entropy_bonus, "0 or more")
+        span = self.entropy_iterations
+        _require(span is None or span >= 1, "rollout.entropy_iterations", span, "at least 1, or null")
+
+    def entropy_bonus_at(self, iteration: int) -> float:
+        """Weight of the entropy in one iteration."""
+        if self.entropy_iterations is None:
+            return self.entropy_bonus
+        return self.entropy_bonus * max(0.0, 1.0 - iteration / self.entropy_iterations)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.rl.exploration import add_entropy_bonus
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     Minibatches,
@@ -199,22 +200,38 @@ class TwoStageModule(LightningModule):
                 f"give a multiple of {ranks}"
             )
         n_cells = self.rollout.n_cells // ranks
-        env = self.make_env(n_cells, self.global_rank * n_cells, self.rollout.n_cells)
+        env = self.make_env(
+            n_cells,
+            first_cell=self.global_rank * n_cells,
+            total_cells=self.rollout.n_cells,
+            restart_states=self._restart_states(),
+            restart_fraction=self.rollout.restart_fraction,
+        )
         self.rollouts = Rollouts(env, self.actor, self.rollout.steps or self.rollout.horizon, self.seed)
         for optimizer in self._optimizers():
             if isinstance(optimizer.optimizer, TrustRegion):
                 optimizer.optimizer.reduce_sum = self._reduce_sum
 
-    def make_env(self, n_cells: int, first_cell: int = 0, total_cells: int | None = None) -> CellStateEnv:
-        """The twin, the task and the limits on doses as a TorchRL environment of ``n_cells``."""
+    def _restart_states(self) -> CellState | None:
+        if self.rollout.restart_fraction == 0:
+            return None
+        attractors = list(self.twin.attractors().values())
+        if not attractors or self.task.goal_depends_on_start:
+            raise ConfigurationError(
+                f"rollout.restart_fraction is {self.rollout.restart_fraction:g}, which needs a twin that knows its "
+                "attractors and a task with one goal for all cells (ReachCellState with goal: centroid); give 0"
+            )
+        return torch.cat(attractors).to(self.device)
+
+    def make_env(self, n_cells: int, **options: Any) -> CellStateEnv:
+        """The twin, the task and the limits on doses as an environment; ``options`` are ``CellStateEnv``'s."""
         return CellStateEnv(
             self.twin,
             self.task,
             space=self.require_space().to(self.device),
             horizon=self.rollout.horizon,
             n_cells=n_cells,
-            first_cell=first_cell,
-            total_cells=total_cells,
+            **options,
         )
 
     def _optimizers(self) -> list[LightningOptimizer]:
@@ -236,6 +253,7 @@ class TwoStageModule(LightningModule):
         add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
         mean_return = self._mean_return(rollout)
         flat = self._normalise_advantages(rollout.reshape(-1))
+        add_entropy_bonus(flat, self.actor, self.rollout.entropy_bonus_at(iteration))
         natural, penalised, adaptive = self._optimizers()
         first = self._stage_one(flat, natural, iteration)
         second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
@@ -254,8 +272,12 @@ class TwoStageModule(LightningModule):
         )
 
     def _mean_return(self, rollout: TensorDictBase) -> float:
-        after = rollout[schema.NEXT]
-        episodes = after[schema.DONE].sum().clamp_min(rollout.shape[0])
+        """Mean return of the episodes that start in start cells."""
+        assert self.rollouts is not None
+        restarts = getattr(self.rollouts.env, "restarts", None)
+        after = rollout[schema.NEXT].select(schema.REWARD, schema.DONE)
+        after = after if restarts is None else after[~restarts]
+        episodes = after[schema.DONE].sum().clamp_min(after.shape[0])
         total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
         return total / count
 

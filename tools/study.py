@@ -29,7 +29,11 @@ def main() -> None:
     try:
         importlib.import_module(STUDIES[arguments.study]).run(arguments)
     except PerturbRLError as error:
-        sys.exit(f"study: error: {error}")
+        print(f"study: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("study: interrupted; the same command with the same --out goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

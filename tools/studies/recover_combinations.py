@@ -25,26 +25,21 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, PolicyDesign, evaluate_designs
 from perturbrl.evaluation.planners import default_planners
 from perturbrl.training.reporting import design_problem
-from studies.runner import Row, Run, run_all
+from studies.runner import Row, Run, add_common_arguments, run_all
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="h5ad with single and double perturbations")
-    parser.add_argument("--seeds", type=int, default=5, help="runs per double")
-    parser.add_argument(
-        "--epochs", type=int, default=None, help="iterations per run; default: the configuration's"
-    )
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side")
-    parser.add_argument("--out", type=Path, default=None, help="CSV with one row per run; default: a new one")
+    add_common_arguments(parser, seeds=5)
 
 
 def run(arguments: argparse.Namespace) -> None:
     doubles = recoverable_doubles(arguments.data)
     runs: list[Run] = [{"target": t, "seed": s} for t in doubles for s in range(arguments.seeds)]
     out = arguments.out or Path(tempfile.mkdtemp()) / "recover_combinations.csv"
-    table = run_all(partial(one_run, arguments.data.resolve(), arguments.epochs), runs, out, arguments.jobs)
+    table = run_all(partial(one_run, arguments.data.resolve(), arguments.frames), runs, out, arguments.jobs)
     _print_table(table, len(doubles))
     print(f"rows: {out}")
     print(json.dumps(_summary(table, doubles, arguments.seeds)))
@@ -59,15 +54,17 @@ def recoverable_doubles(path: Path) -> list[str]:
     return found
 
 
-def one_run(path: Path, epochs: int | None, setting: Run) -> Row:
+def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     """Train on one target with one seed; what the policy and the baselines reach."""
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
     built = parse_config([f"--config={CONFIG}", f"--seed_everything={setting['seed']}", *config])
+    rollout = built.model.rollout
+    per_iteration = rollout.n_cells * (rollout.steps or rollout.horizon)
     trainer = Trainer(
-        max_epochs=epochs or built.max_epochs,
+        max_epochs=built.max_epochs if frames is None else max(1, frames // per_iteration),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

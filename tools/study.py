@@ -1,6 +1,7 @@
 """Studies: many seeds x methods x tasks, resumable, one CSV row per run, one JSON object as the last line.
 
 python tools/study.py recover-combinations --data PATH
+python tools/study.py escape --suite core --seeds 5
 """
 
 import argparse
@@ -13,6 +14,7 @@ from perturbrl.errors import PerturbRLError
 sys.path.insert(0, str(Path(__file__).parent))
 
 STUDIES = {
+    "escape": "studies.escape",
     "recover-combinations": "studies.recover_combinations",
 }
 

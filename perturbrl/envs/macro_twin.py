@@ -32,6 +32,7 @@ class MacroTwin(NetworkTwin):
     Attributes:
         states: ``[states, genes]`` all states of all attractors.
         outcome: ``[states, actions, states]`` exact probabilities of every action's outcome.
+        node: ``[states]`` the attractor of each state, in the order of ``named_attractors``.
 
     Raises:
         NetworkError: malformed network, unknown gene, or no steady state.
@@ -43,6 +44,7 @@ class MacroTwin(NetworkTwin):
     powers: Int[Tensor, " genes"]
     codes: Int[Tensor, " states"]
     states: Float[Tensor, "states genes"]
+    node: Int[Tensor, " states"]
     outcome: Float[Tensor, "states actions states"]
     cumulative: Float[Tensor, "states actions states"]
 
@@ -53,7 +55,9 @@ class MacroTwin(NetworkTwin):
         start: str | None = None,
     ) -> None:
         super().__init__(network, controllable, start, discrete=True)
-        states = np.concatenate(list(named_attractors(self.network).values()))
+        found = list(named_attractors(self.network).values())
+        states = np.concatenate(found)
+        node = torch.from_numpy(np.repeat(np.arange(len(found)), [len(part) for part in found]))
         powers = 2 ** torch.arange(self.latent_dim)
         codes, order = (torch.from_numpy(states).long() @ powers).sort()
         states = states[order.numpy()]
@@ -61,6 +65,7 @@ class MacroTwin(NetworkTwin):
         edges = outcome.cumsum(-1)
         self.register_buffer("powers", powers, persistent=False)
         self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("node", node[order], persistent=False)
         self.register_buffer("states", torch.from_numpy(states).float(), persistent=False)
         self.register_buffer("outcome", outcome.float(), persistent=False)
         self.register_buffer("cumulative", (edges / edges[..., -1:]).float(), persistent=False)

@@ -5,6 +5,7 @@ attractor; the ``easy`` ones are solved by one-step greed, so nothing should bea
 ones scale as far as one likes (see ``trap_ladder``).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from perturbrl.envs.boolean_network import BooleanNetwork, load_network
 from perturbrl.envs.boolean_twin import BooleanNetworkTwin
 from perturbrl.envs.interventions import Duration, minimal_interventions
 from perturbrl.envs.macro_mdp import MacroMDP, macro_mdp
+from perturbrl.envs.macro_twin import MacroTwin
 from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
 from perturbrl.errors import ConfigurationError
 
@@ -47,6 +49,10 @@ class ReprogrammingTask:
     def boolean_twin(self) -> BooleanNetworkTwin:
         """The asynchronous twin, starting from the source; ``mdp`` is exact on it."""
         return BooleanNetworkTwin(self.network, self.controllable, self.source)
+
+    def macro_twin(self) -> MacroTwin:
+        """The asynchronous twin from a table of its exact outcomes, starting from the source."""
+        return MacroTwin(self.network, self.controllable, self.source)
 
     def continuous_twin(
         self, noise: float = 0.05, n_members: int = 1, seed: int = 0
@@ -144,12 +150,24 @@ TASK_SUITE: Final[Mapping[str, ReprogrammingTask]] = MappingProxyType(
 )
 
 
+_LADDER: Final = re.compile(r"L(\d+)(?:m(\d+))?(t?)$")
+
+
 def reprogramming_task(name: str) -> ReprogrammingTask:
-    """A task of ``TASK_SUITE`` by name.
+    """A task by name: one of ``TASK_SUITE``, or a ladder of any size.
+
+    ``L6m4`` is the ladder of 6 rungs and 4 readouts, ``L6m4t`` the same from inside the trap; without a number of
+    readouts there are two more than rungs, so ``L4`` is ``L4m6``.
 
     Raises:
         ConfigurationError: there is no such task.
     """
-    if name not in TASK_SUITE:
-        raise ConfigurationError(f"there is no task '{name}'; choose one of {', '.join(TASK_SUITE)}")
-    return TASK_SUITE[name]
+    ladder = _LADDER.match(name)
+    if name not in TASK_SUITE and ladder is None:
+        raise ConfigurationError(
+            f"there is no task '{name}'; choose one of {', '.join(TASK_SUITE)}, or a ladder such as L6m4"
+        )
+    if ladder is None:
+        return TASK_SUITE[name]
+    rungs = int(ladder[1])
+    return ladder_task(rungs, int(ladder[2] or rungs + 2), trapped=bool(ladder[3]))

@@ -39,6 +39,9 @@ class PolicyChain:
         task: aimed; says what the policy sees.
         goal: ``[1, latent]`` the goal of all cells, a state of an attractor.
         horizon: actions per episode.
+
+    Attributes:
+        observation: ``[time, states, observation]`` what a policy sees at every time in every state.
     """
 
     def __init__(self, twin: MacroTwin, task: Task, goal: CellState, horizon: int) -> None:
@@ -50,7 +53,7 @@ class PolicyChain:
         self.start = torch.bincount(start, minlength=n_states).double() / len(start)
         seen = task.observation(twin.states, goal.expand(n_states, -1))
         time_left = 1.0 - torch.arange(horizon, device=seen.device) / horizon
-        self._observation = torch.cat(
+        self.observation = torch.cat(
             (seen.expand(horizon, -1, -1), time_left[:, None, None].expand(-1, n_states, 1)), dim=-1
         )
 
@@ -58,7 +61,7 @@ class PolicyChain:
     def probabilities(self, actor: ProbabilisticActor) -> ActionTable:
         """The policy's action probabilities at every time and state."""
         batch = TensorDict(
-            {schema.OBSERVATION: self._observation}, batch_size=self._observation.shape[:2]
+            {schema.OBSERVATION: self.observation}, batch_size=self.observation.shape[:2]
         )
         dist = actor.get_dist(batch)
         assert isinstance(dist, Categorical)

@@ -1,0 +1,134 @@
+"""The methods of the escape study: what each one is, and the settings that all of them share.
+
+Every trained method is the same module with the same networks, batches, critic and reward; they differ in the
+schedule, the step size and two kinds of help, which any of them may have:
+
+- restarts: half of the episodes start in a randomly drawn attractor (a simulator can be reset anywhere)
+- entropy: a bonus of half a standard deviation per nat, falling to 0 over the first half of the run
+
+``SWEEPS`` are the step sizes that the robustness of a method is measured over. The step size of every method in
+the tables was chosen by that sweep, with the same number of runs for each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from perturbrl.training.options import Schedule
+
+Kind = Literal["trained", "exact", "search", "outside"]
+Options = Mapping[str, Mapping[str, Any]]
+
+RESTARTS: Final = {"restart_fraction": 0.5}
+ENTROPY: Final = {"entropy_bonus": 0.5}
+HELP: Final = RESTARTS | ENTROPY
+ENTROPY_SHARE: Final = 0.5
+CLIPPED: Final = {"clip_epsilon": 0.2, "target_kl": 10.0}
+
+N_CELLS: Final = 256
+HORIZON: Final = 16
+BASE: Final[Options] = {
+    "policy": {"hidden_sizes": (64, 64)},
+    "trust_region": {"max_kl": 0.03, "cg_damping": 0.01},
+    "ppo": {"minibatch_size": 1024, "target_kl": 0.01, "learning_rate": 1e-3},
+    "critic": {"minibatch_size": 1024},
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the study's tables.
+
+    Attributes:
+        name: of the row.
+        kind: ``trained`` by this project, ``exact`` on the decision process, ``search`` on the twin, or an
+            ``outside`` implementation.
+        schedule: which stages run (trained methods).
+        trust_region_iterations: length of ``warm_start``'s first phase.
+        options: what differs from ``BASE`` and the task's defaults, by group.
+        step: the option that a sweep varies, as group and name.
+        depth: of a lookahead planner.
+    """
+
+    name: str
+    kind: Kind = "trained"
+    schedule: Schedule = "alternate"
+    trust_region_iterations: int = 5
+    options: Options = field(default_factory=dict)
+    step: tuple[str, str] | None = None
+    depth: int = 0
+
+
+RADIUS: Final = ("trust_region", "max_kl")
+RATE: Final = ("ppo", "learning_rate")
+TARGET: Final = ("ppo", "target_kl")
+
+
+def _two_stage(name: str, **options: Any) -> Method:
+    return Method(name, options=options, step=RADIUS)
+
+
+def _ppo(name: str, step: tuple[str, str], **options: Any) -> Method:
+    return Method(name, schedule="ppo_only", options=options, step=step)
+
+
+def _warm_start(k: int) -> Method:
+    return Method(
+        f"warm_start_{k}",
+        schedule="warm_start",
+        trust_region_iterations=k,
+        options={"rollout": HELP},
+        step=RADIUS,
+    )
+
+
+_PENALISED: Final = {"learning_rate": 3e-3, "target_kl": 0.03}
+_TRAINED: Final = (
+    _two_stage("alternate", rollout=HELP),
+    Method("trust_region_only", schedule="trust_region_only", options={"rollout": HELP}, step=RADIUS),
+    *(_warm_start(k) for k in (1, 5, 20, 80)),
+    _ppo("ppo_only", TARGET, ppo=_PENALISED),
+    _ppo("ppo_only_clipped", RATE, ppo=CLIPPED | {"learning_rate": 3e-3}),
+    _ppo("ppo_only_entropy", TARGET, ppo=_PENALISED, rollout=ENTROPY),
+    _ppo("ppo_only_restarts", TARGET, ppo=_PENALISED, rollout=RESTARTS),
+    _ppo("ppo_only_helped", TARGET, ppo=_PENALISED, rollout=HELP),
+    _ppo("ppo_only_clipped_helped", RATE, ppo=CLIPPED | {"learning_rate": 3e-3}, rollout=HELP),
+    _two_stage("alternate_unhelped"),
+    _two_stage("alternate_entropy", rollout=ENTROPY),
+    _two_stage("alternate_restarts", rollout=RESTARTS),
+    _two_stage("alternate_progress", rollout=HELP, task={"reward": "progress"}),
+    _ppo("ppo_only_progress", TARGET, ppo=_PENALISED, task={"reward": "progress"}),
+)
+_REFERENCES: Final = (
+    Method("no_op", "exact"),
+    Method("random", "exact"),
+    Method("greedy", "exact"),
+    *(Method(f"lookahead_{depth}", "exact", depth=depth) for depth in (1, 2, 3)),
+    Method("optimum", "exact"),
+    Method("cem", "search"),
+    Method("mpc", "search"),
+)
+_OUTSIDE: Final = tuple(Method(name, "outside") for name in ("sb3_ppo", "sb3_trpo", "sb3_trpo_then_ppo"))
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(
+    {method.name: method for method in (*_TRAINED, *_REFERENCES, *_OUTSIDE)}
+)
+DEFAULT: Final = "alternate"
+TUNED_PPO: Final = ("ppo_only", "ppo_only_clipped")
+HELPED_PPO: Final = ("ppo_only_helped", "ppo_only_clipped_helped")
+
+KL_STEPS: Final = (0.003, 0.01, 0.03, 0.1, 0.3)
+RATE_STEPS: Final = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+SWEEPS: Final[Mapping[str, tuple[float, ...]]] = MappingProxyType(
+    {
+        "alternate": KL_STEPS,
+        "trust_region_only": KL_STEPS,
+        "ppo_only": KL_STEPS,
+        "ppo_only_clipped": RATE_STEPS,
+        "ppo_only_helped": KL_STEPS,
+        "ppo_only_clipped_helped": RATE_STEPS,
+    }
+)
+SWEEP_TASKS: Final = ("D10", "L4", "L4t")
+SWEEP_SEEDS: Final = 5

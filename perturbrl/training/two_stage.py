@@ -200,7 +200,8 @@ class TwoStageModule(LightningModule):
             )
         n_cells = self.rollout.n_cells // ranks
         env = self.make_env(n_cells, self.global_rank * n_cells, self.rollout.n_cells)
-        self.rollouts = Rollouts(env, self.actor, self.rollout.steps or self.rollout.horizon, self.seed)
+        steps = self.rollout.steps or self.rollout.horizon
+        self.rollouts = Rollouts(env, self.actor, steps, self.seed, only_for_training=True)
         for optimizer in self._optimizers():
             if isinstance(optimizer.optimizer, TrustRegion):
                 optimizer.optimizer.reduce_sum = self._reduce_sum

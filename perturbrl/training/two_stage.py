@@ -184,8 +184,8 @@ class TwoStageModule(LightningModule):
         options = vars(self.trust_region)
         return [
             TrustRegion(self.actor, **options),
-            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate),
-            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate),
+            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate, fused=True),
+            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate, fused=True),
         ]
 
     # -- one iteration -----------------------------------------------------------------------------------

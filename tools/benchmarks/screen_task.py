@@ -167,7 +167,11 @@ class ScreenData(PerturbationDataModule):
 
     def cells(self, label: str, part: Part) -> CellState:
         start = torch.as_tensor(self.screen.start, dtype=torch.float32)
-        return start if label == CONTROL_LABEL else start + torch.as_tensor(self.screen.shift, dtype=torch.float32)
+        return (
+            start
+            if label == CONTROL_LABEL
+            else start + torch.as_tensor(self.screen.shift, dtype=torch.float32)
+        )
 
 
 def our_twin() -> GeneEffectTwin:

@@ -4,6 +4,7 @@ from linear_twin import normal
 from tensordict import TensorDict
 from torch.distributions import Categorical
 
+from perturbrl.rl.fisher import FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     KL_COEF_BOUNDS,
@@ -205,20 +206,21 @@ def test_what_is_not_finite_never_reaches_the_weights():
     assert all(p.isfinite().all() for p in actor.parameters())
 
 
-def test_gradients_are_summed_and_clipped():
+def test_gradients_are_clipped_to_their_norm():
     weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    assert set_gradients((weight**2).sum(), [weight], lambda g: 2 * g, None)
-    assert weight.grad.tolist() == [12.0, 16.0]
-    assert set_gradients((weight**2).sum(), [weight], same, 1.0)
+    layout, flat = FlatLayout([weight]), torch.tensor([6.0, 8.0])
+    assert set_gradients(layout, flat, 10.0, None)
+    assert weight.grad.tolist() == [6.0, 8.0]
+    assert set_gradients(layout, flat, 10.0, 1.0)
     assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
-    assert set_gradients((weight**2).sum(), [weight], same, 100.0)
+    assert set_gradients(layout, flat, 10.0, 100.0)
     assert weight.grad.tolist() == [6.0, 8.0]
 
 
 def test_a_gradient_that_is_not_finite_is_left_out():
     weight = torch.nn.Parameter(torch.tensor([1.0]))
     weight.grad = torch.tensor([5.0])
-    assert not set_gradients(weight.sum() * float("inf"), [weight], same, 1.0)
+    assert not set_gradients(FlatLayout([weight]), torch.tensor([float("inf")]), float("inf"), 1.0)
     assert weight.grad.item() == 5.0
 
 

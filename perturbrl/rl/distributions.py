@@ -8,7 +8,8 @@ likelihood ratio do not change under a bijection that does not depend on the par
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from math import e, log, pi
+from typing import Any, Final, Self
 
 import torch
 from tensordict import TensorDictBase
@@ -33,6 +34,8 @@ from perturbrl.errors import ConfigurationError
 
 Cotangents = tuple[Tensor, ...]
 Tangents = tuple[Tensor, ...]
+
+HALF_LOG_2_PI_E: Final = log(2 * pi * e) / 2
 
 
 class ActionDistribution(ABC):
@@ -70,6 +73,18 @@ class ActionDistribution(ABC):
     @abstractmethod
     def score(self, action: Tensor, weight: Tensor) -> Cotangents:
         """Gradient of Σ weight · log π(action) with respect to the parameters; ``weight`` is ``[*batch]``."""
+
+    @abstractmethod
+    def kl_gradient(self, new: Self) -> Cotangents:
+        """Gradient of Σ over states of KL(self‖new) with respect to the parameters of ``new``."""
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """Entropy in nats for each state, ``[*batch]``; of the base where there is a bijection."""
+
+    @abstractmethod
+    def entropy_gradient(self) -> Cotangents:
+        """Gradient of Σ over states of ``entropy`` with respect to the parameters."""
 
     @abstractmethod
     def total_fisher(self) -> Tensor:
@@ -155,6 +170,27 @@ class DiagonalGaussian(ActionDistribution):
             on_scale = on_scale.reshape(-1, self.n_dims).sum(0)
         return standardised * weight / self.scale, on_scale / self.scale
 
+    def kl_gradient(self, new: Self) -> Cotangents:
+        """(μ' − μ) / σ'² and 1/σ' − (σ² + (μ' − μ)²) / σ'³."""
+        step = (new.loc - self.loc) / new.scale
+        moment = step.square()
+        relative = (self.scale / new.scale).square()
+        if new._shares_scale:
+            moment = moment.reshape(-1, self.n_dims).sum(0)
+            relative = relative.expand_as(self.loc).reshape(-1, self.n_dims).sum(0)
+        n_states = self.loc.shape[:-1].numel() if new._shares_scale else 1
+        return step / new.scale, (n_states - relative - moment) / new.scale
+
+    def entropy(self) -> Tensor:
+        """Σ_d log σ + ½ log 2πe."""
+        total = (self.scale.log() + HALF_LOG_2_PI_E).sum(-1)
+        return total.expand(self.loc.shape[:-1])
+
+    def entropy_gradient(self) -> Cotangents:
+        """Nothing for the mean, 1/σ for the standard deviation."""
+        n_states = self.loc.shape[:-1].numel() if self._shares_scale else 1
+        return torch.zeros_like(self.loc), n_states / self.scale
+
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(σ⁻²)."""
         precision = self.scale.square().reciprocal().expand_as(self.loc)
@@ -209,6 +245,23 @@ class SoftmaxChoice(ActionDistribution):
         indicator_minus_p = negative.scatter_add(-1, self._index(action), torch.ones_like(negative))
         return (indicator_minus_p * weight.unsqueeze(-1),)
 
+    def kl_gradient(self, new: Self) -> Cotangents:
+        """p' − p."""
+        return (new.logits.softmax(-1) - self.logits.softmax(-1),)
+
+    def entropy(self) -> Tensor:
+        """−Σ_a p_a log p_a over the choices that are possible."""
+        return -self._weighted_log(self.logits.log_softmax(-1)).sum(-1)
+
+    def entropy_gradient(self) -> Cotangents:
+        """−p (log p + entropy)."""
+        weighted = self._weighted_log(self.logits.log_softmax(-1))
+        return (self.logits.softmax(-1) * weighted.sum(-1, keepdim=True) - weighted,)
+
+    @staticmethod
+    def _weighted_log(log_p: Tensor) -> Tensor:
+        return log_p.exp() * torch.where(log_p == -torch.inf, 0.0, log_p)
+
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(p) − p pᵀ."""
         p = self.logits.softmax(-1).reshape(-1, self.logits.shape[-1])
@@ -260,6 +313,18 @@ class BernoulliSwitches(ActionDistribution):
     def score(self, action: Tensor, weight: Tensor) -> Cotangents:
         """Weight · (a − p)."""
         return ((action - self.logits.sigmoid()) * weight.unsqueeze(-1),)
+
+    def kl_gradient(self, new: Self) -> Cotangents:
+        """p' − p."""
+        return (new.logits.sigmoid() - self.logits.sigmoid(),)
+
+    def entropy(self) -> Tensor:
+        """Σ_d softplus(l) − p l."""
+        return (torch.nn.functional.softplus(self.logits) - self.logits.sigmoid() * self.logits).sum(-1)
+
+    def entropy_gradient(self) -> Cotangents:
+        """−p (1 − p) l."""
+        return (-self.logits.sigmoid() * (-self.logits).sigmoid() * self.logits,)
 
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(p (1 − p))."""

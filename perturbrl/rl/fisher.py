@@ -14,7 +14,7 @@ Both give sums over states, so that ranks with unequal batches add up.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -29,24 +29,13 @@ from perturbrl.rl.distributions import (
     Cotangents,
     distribution_of,
 )
+from perturbrl.rl.perceptron import forward, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 
 Vector = Float[Tensor, " parameters"]
 
 # States handled at a time, so that memory does not grow with the batch.
 BLOCK: Final = 16384
-
-ELEMENTWISE: Final = (
-    nn.Tanh,
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.SiLU,
-    nn.GELU,
-    nn.Softplus,
-    nn.Sigmoid,
-    nn.Identity,
-)
 
 
 class FlatLayout:
@@ -97,21 +86,16 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
         return None
     network = modules[0].module
     gaussian = network if type(network) is GaussianMLP else None
-    trunk = network.trunk if gaussian is not None else network
-    if type(trunk) is not nn.Sequential:
+    layers = layers_of(network.trunk if gaussian is not None else network)
+    if layers is None:
         return None
-    linears: list[Any] = list(trunk)[::2]
-    activations = list(trunk)[1::2]
     parameters = list(actor.parameters())
     known = (
-        len(linears) == len(activations) + 1
-        and all(type(m) is nn.Linear and m.bias is not None for m in linears)
-        and all(type(m) in ELEMENTWISE for m in activations)
-        and all(p.requires_grad for p in parameters)
-        and len(parameters) == 2 * len(linears) + (gaussian is not None)
+        all(p.requires_grad for p in parameters)
+        and len(parameters) == 2 * len(layers[0]) + (gaussian is not None)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in actor.modules())
     )
-    return MLPStructure(actor.in_keys[0], linears, activations, gaussian) if known else None
+    return MLPStructure(actor.in_keys[0], *layers, gaussian) if known else None
 
 
 class MLPLinearisation:
@@ -130,12 +114,9 @@ class MLPLinearisation:
         self.weights = [linear.weight.detach() for linear in structure.linears]
         self._slots = [(layout.position(m.weight), layout.position(m.bias)) for m in structure.linears]
         observation = batch[structure.in_key]
-        self._inputs, self._slopes = [observation.reshape(-1, observation.shape[-1])], list[Tensor]()
-        for linear, activation in zip(structure.linears, structure.activations, strict=False):
-            hidden, slope = _activate(activation, linear(self._inputs[-1]))
-            self._inputs.append(hidden)
-            self._slopes.append(slope)
-        output = structure.linears[-1](self._inputs[-1])
+        self._inputs, self._slopes, output = forward(
+            structure.linears, structure.activations, observation.reshape(-1, observation.shape[-1])
+        )
         self._states = template.with_parameters(_parameters_from(structure.gaussian, output))
         first, *rest = self._states.parameters
         self.distribution = template.with_parameters((first.view(*batch.shape, first.shape[-1]), *rest))
@@ -215,29 +196,14 @@ class MLPLinearisation:
     def _pull_back(
         self, rows: slice, weights: list[Tensor], output: Tensor, gradients: list[tuple[Tensor, Tensor]]
     ) -> None:
-        for k in reversed(range(len(weights))):
-            gradients[k][0].addmm_(output.t(), self._inputs[k][rows])
-            gradients[k][1].add_(output.sum(0))
-            if k > 0:
-                output = (output @ weights[k]).mul_(self._slopes[k - 1][rows])
+        inputs, slopes = ([values[rows] for values in kept] for kept in (self._inputs, self._slopes))
+        pull_back(weights, inputs, slopes, output, gradients)
 
 
 def _homogeneous_moment(hidden: Tensor) -> Tensor:
     total = hidden.sum(0)[:, None]
     count = hidden.new_full((1, 1), hidden.shape[0])
     return torch.cat([torch.cat([hidden.t() @ hidden, total], 1), torch.cat([total.t(), count], 1)])
-
-
-def _activate(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """An elementwise activation and its derivative."""
-    if type(activation) is nn.Tanh:
-        hidden = z.tanh()
-        return hidden, 1 - hidden.square()
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        hidden = activation(z)
-        (slope,) = torch.autograd.grad(hidden.sum(), z)
-    return hidden.detach(), slope
 
 
 def _parameters_from(gaussian: GaussianMLP | None, output: Tensor) -> tuple[Tensor, ...]:
@@ -310,15 +276,28 @@ def linearise(
         batch: ``[*batch]`` with the actor's inputs.
         reduce_sum: sums a tensor over ranks.
     """
-    structure = mlp_structure(actor)
-    if structure is not None:
-        few = batch.select(*actor.in_keys).reshape(batch.shape.numel())[:8]
-        template = distribution_of(actor, few).detached()
-        preview = MLPLinearisation(structure, layout, few, template).distribution
-        differs = layout.parameters[0].new_tensor(float(not _same(template, preview)))
-        if not bool(reduce_sum(differs)):
-            return MLPLinearisation(structure, layout, batch, template)
+    known = hand_written(actor, layout, batch, reduce_sum)
+    if known is not None:
+        structure, template = known
+        return MLPLinearisation(structure, layout, batch, template)
     return ModuleLinearisation(actor, layout, batch)
+
+
+def hand_written(
+    actor: ProbabilisticActor,
+    layout: FlatLayout,
+    batch: TensorDictBase,
+    reduce_sum: Callable[[Tensor], Tensor],
+) -> tuple[MLPStructure, ActionDistribution] | None:
+    """The actor's layers and kind of distribution, where they give on all ranks what the actor itself gives."""
+    structure = mlp_structure(actor)
+    if structure is None:
+        return None
+    few = batch.select(*actor.in_keys).reshape(batch.shape.numel())[:8]
+    template = distribution_of(actor, few).detached()
+    preview = MLPLinearisation(structure, layout, few, template).distribution
+    differs = layout.parameters[0].new_tensor(float(not _same(template, preview)))
+    return None if bool(reduce_sum(differs)) else (structure, template)
 
 
 def _same(one: ActionDistribution, other: ActionDistribution) -> bool:

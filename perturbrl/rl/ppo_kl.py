@@ -1,21 +1,23 @@
 """Stage 2: PPO epochs with a KL penalty, and the critic's epochs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from math import isfinite
 from typing import Final
 
 import torch
 from jaxtyping import Float, Int
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
-from torch.distributions import Distribution
 from torch.nn import functional as F
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl import schema
-from perturbrl.rl.distributions import kl_divergence
-from perturbrl.rl.fisher import FlatLayout
+from perturbrl.rl.distributions import ActionDistribution, Cotangents, distribution_of
+from perturbrl.rl.fisher import FlatLayout, Vector
+from perturbrl.rl.perceptron import forward, layers_of, pull_back
+from perturbrl.rl.policy_pass import PolicyRows, policy_passes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
 RIDGE: Final = 1e-6
@@ -79,25 +81,41 @@ class PPOKLLoss:
     def __init__(self, actor: ProbabilisticActor, entropy_coef: float, clip_epsilon: float | None) -> None:
         self.actor, self.entropy_coef, self.clip_epsilon = actor, entropy_coef, clip_epsilon
 
-    def terms(self, rows: TensorDictBase) -> PPOKLTerms:
+    def terms(self, batch: TensorDictBase) -> PPOKLTerms:
         """The parts of the objective on rows with observation, action, advantage and old distribution."""
-        if not len(rows):
-            # This process has no share of the minibatch, and torch's distributions cannot sum over no rows.
-            nothing = torch.stack([0.0 * parameter.sum() for parameter in self.actor.parameters()]).sum()
-            return PPOKLTerms(nothing, nothing, nothing)
-        old, new = _old_and_new(self.actor, rows)
-        action, advantage = rows[schema.ACTION], rows[schema.ADVANTAGE].squeeze(-1)
-        ratio = (new.log_prob(action) - old.log_prob(action)).exp()
-        gain = ratio * advantage
-        if self.clip_epsilon is not None:
-            clipped = ratio.clamp(1 - self.clip_epsilon, 1 + self.clip_epsilon) * advantage
-            gain = torch.minimum(gain, clipped)
-        return PPOKLTerms(gain.sum(), kl_divergence(old, new).sum(), new.entropy().sum())
+        rows = PolicyRows.of(self.actor, batch)
+        return self.terms_of(rows, distribution_of(self.actor, rows.inputs))
+
+    def terms_of(self, rows: PolicyRows, new: ActionDistribution) -> PPOKLTerms:
+        """The same, given the policy's distributions in the states of ``rows``."""
+        gain = self._gain(rows, new)[0]
+        return PPOKLTerms(gain.sum(), rows.old.kl_to(new).sum(), new.entropy().sum())
 
     def loss(self, terms: PPOKLTerms, kl_coef: float, n_rows: int) -> Tensor:
         """The loss of a minibatch of ``n_rows`` rows over all processes."""
         total = -terms.surrogate + kl_coef * terms.kl - self.entropy_coef * terms.entropy
         return total / n_rows
+
+    def cotangents(
+        self, rows: PolicyRows, new: ActionDistribution, kl_coef: float, n_rows: int
+    ) -> Cotangents:
+        """The derivative of ``loss`` with respect to the parameters of ``new``."""
+        weight = self._gain(rows, new)[1] / -n_rows
+        parts = zip(new.score(rows.action, weight), rows.old.kl_gradient(new), strict=True)
+        total = tuple(score.add_(kl, alpha=kl_coef / n_rows) for score, kl in parts)
+        if self.entropy_coef:
+            entropies = zip(total, new.entropy_gradient(), strict=True)
+            total = tuple(t.sub_(h, alpha=self.entropy_coef / n_rows) for t, h in entropies)
+        return total
+
+    def _gain(self, rows: PolicyRows, new: ActionDistribution) -> tuple[Tensor, Tensor]:
+        """Each row's part of the surrogate, and the weight of its score in the gradient."""
+        ratio = rows.old.log_ratio(new, rows.action).exp()
+        gain = ratio * rows.advantage
+        if self.clip_epsilon is None:
+            return gain, gain
+        clipped = ratio.clamp(1 - self.clip_epsilon, 1 + self.clip_epsilon) * rows.advantage
+        return torch.minimum(gain, clipped), torch.where(gain <= clipped, gain, 0.0)
 
 
 @dataclass(frozen=True)
@@ -119,6 +137,7 @@ class PPOKLResult:
     entropy: float
 
 
+@torch.no_grad()
 def ppo_kl_epochs(
     loss: PPOKLLoss,
     take_step: Callable[[], object],
@@ -152,17 +171,20 @@ def ppo_kl_epochs(
         generator: order of the rows, equal on all processes.
         reduce_sum: sums a tensor over processes.
     """
-    parameters = [p for p in loss.actor.parameters() if p.requires_grad]
-    # Indexing a rollout's other entries would cost more than the gradient step.
-    batch = batch.select(*loss.actor.in_keys, *loss.actor.dist_params_keys, schema.ACTION, schema.ADVANTAGE)
-    layout = FlatLayout(parameters)
+    layout = FlatLayout([p for p in loss.actor.parameters() if p.requires_grad])
+    data = PolicyRows.of(loss.actor, batch)
+    passes = policy_passes(loss.actor, layout, data.inputs, reduce_sum)
     before, (loss_before, kl_before) = layout.gather(), batch_means(loss, batch, kl_coef, reduce_sum)
     steps, stopped, entropy = 0, False, float("nan")
-    for rows, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
-        terms = loss.terms(batch[rows])
-        kl, entropy = (reduce_sum(torch.stack((terms.kl, terms.entropy)).detach()) / n_rows).tolist()
-        objective = loss.loss(terms, kl_coef, n_rows)
-        stopped = not (kl <= kl_limit and set_gradients(objective, parameters, reduce_sum, max_grad_norm))
+    for index, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
+        rows = data if len(index) == len(data) else data[index]
+        policy = passes(rows.inputs)
+        terms = loss.terms_of(rows, policy.distribution)
+        gradient = policy.pull_back(loss.cotangents(rows, policy.distribution, kl_coef, n_rows))
+        sums = torch.stack((terms.kl, terms.entropy)) / n_rows
+        flat = reduce_sum(torch.cat((gradient, sums)))
+        kl, entropy, norm = torch.cat((flat[-2:], flat[:-2].norm()[None])).tolist()
+        stopped = not (kl <= kl_limit and set_gradients(layout, flat[:-2], norm, max_grad_norm))
         if stopped:
             break
         take_step()
@@ -170,35 +192,24 @@ def ppo_kl_epochs(
     loss_after, kl = batch_means(loss, batch, kl_coef, reduce_sum)
     if loss_after <= loss_before:
         return PPOKLResult(steps, stopped, False, kl, entropy)
-    with torch.no_grad():
-        layout.assign(before)
+    layout.assign(before)
     return PPOKLResult(steps, stopped, True, kl_before, entropy)
 
 
-def set_gradients(
-    loss: Tensor, parameters: Sequence[Tensor], reduce_sum: ReduceSum, max_grad_norm: float | None
-) -> bool:
-    """Put d loss / d parameters, summed over processes and clipped, into ``.grad``.
+def set_gradients(layout: FlatLayout, flat: Vector, norm: float, max_grad_norm: float | None) -> bool:
+    """Put a gradient, clipped to ``max_grad_norm``, into the parameters' ``.grad``.
 
-    Returns whether all of it is finite; if not, ``.grad`` is left alone and no step must be taken.
-    ``autograd.grad`` and an explicit reduction, because DistributedDataParallel's hooks fire only in the
+    Returns whether its norm is finite; if not, ``.grad`` is left alone and no step must be taken. Gradients are
+    summed over processes as one flat vector, and not by DistributedDataParallel, whose hooks fire only in the
     backward pass of its own forward.
     """
-    gradients = torch.autograd.grad(loss, parameters)
-    flat = reduce_sum(torch.cat([g.reshape(-1) for g in gradients]))
-    norm = flat.norm()
-    if not bool(norm.isfinite()):
+    if not isfinite(norm):
         return False
     if max_grad_norm is not None:
-        flat = flat * (max_grad_norm / norm.clamp_min(max_grad_norm))
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
+        flat = flat * (max_grad_norm / max(norm, max_grad_norm))
+    for parameter, view in zip(layout.parameters, layout.views(flat), strict=True):
+        parameter.grad = view
     return True
-
-
-def _old_and_new(actor: ProbabilisticActor, rows: TensorDictBase) -> tuple[Distribution, Distribution]:
-    # get_dist writes its parameters into what it is given, which would replace the old ones.
-    return actor.build_dist_from_params(rows), actor.get_dist(rows.select(*actor.in_keys))
 
 
 @torch.no_grad()
@@ -241,6 +252,7 @@ def adapt_learning_rate(
     return min(max(rate, largest / 1000), largest)
 
 
+@torch.no_grad()
 def critic_epochs(
     critic: ValueOperator,
     take_step: Callable[[], object],
@@ -256,17 +268,45 @@ def critic_epochs(
 
     A minibatch whose gradient is not finite changes nothing and shows in the error.
     """
-    parameters = [p for p in critic.parameters() if p.requires_grad]
+    layout = FlatLayout([p for p in critic.parameters() if p.requires_grad])
+    squared_error = _squared_error(critic, layout)
     observation, target = batch[schema.OBSERVATION], batch[schema.VALUE_TARGET]
     error = observation.new_zeros(())
     for _ in range(epochs):
         error = observation.new_zeros(())
         for rows, n_rows in minibatches.epoch(generator):
-            squared = F.mse_loss(critic.module(observation[rows]), target[rows], reduction="sum")
-            if set_gradients(squared / n_rows, parameters, reduce_sum, max_grad_norm):
+            flat = reduce_sum(torch.cat(squared_error(observation[rows], target[rows])))
+            if set_gradients(layout, flat[:-1] / n_rows, float(flat[:-1].norm() / n_rows), max_grad_norm):
                 take_step()
-            error = error + squared.detach() / minibatches.total_rows
-    return reduce_sum(error)
+            error = error + flat[-1] / minibatches.total_rows
+    return error
+
+
+def _squared_error(
+    critic: ValueOperator, layout: FlatLayout
+) -> Callable[[Tensor, Tensor], tuple[Vector, Float[Tensor, " 1"]]]:
+    """Gradient and value of Σ (V − target)², by hand for a perceptron."""
+    layers = layers_of(critic.module)
+
+    def recorded(observation: Tensor, target: Tensor) -> tuple[Vector, Float[Tensor, " 1"]]:
+        with torch.enable_grad():
+            total = F.mse_loss(critic.module(observation), target, reduction="sum")
+            gradients = torch.autograd.grad(total, layout.parameters)
+        return torch.cat([gradient.reshape(-1) for gradient in gradients]), total.detach()[None]
+
+    if layers is None or len(layout.parameters) != 2 * len(layers[0]):
+        return recorded
+    weights = [linear.weight.detach() for linear in layers[0]]
+
+    def by_hand(observation: Tensor, target: Tensor) -> tuple[Vector, Float[Tensor, " 1"]]:
+        inputs, slopes, value = forward(*layers, observation)
+        residual, gradient = value - target, observation.new_zeros(layout.size)
+        views = layout.views(gradient)
+        pairs = list(zip(views[::2], views[1::2], strict=True))
+        pull_back(weights, inputs, slopes, 2 * residual, pairs)
+        return gradient, residual.square().sum()[None]
+
+    return by_hand
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
 """On-policy rollouts through TorchRL's collector, and advantages."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
-from tensordict import TensorDictBase
+from tensordict import NestedKey, TensorDictBase, unravel_key
 from tensordict.nn import TensorDictModuleBase
 from torch import Generator, Tensor
 from torch.distributions import Categorical, Distribution, Independent, Normal
@@ -55,18 +57,58 @@ def best_action(actor: ProbabilisticActor, observed: TensorDictBase) -> Tensor:
 
 
 class _Explore(TensorDictModuleBase):
-    """The actor with its own random stream."""
+    """The actor with its own random stream.
+
+    A parameter that all cells share (a view with stride 0) is kept aside as one row per step.
+    """
 
     def __init__(self, actor: ProbabilisticActor, generator: Generator, first: int, total: int) -> None:
         super().__init__()
         self.actor, self.generator, self.first, self.total = actor, generator, first, total
         self.in_keys, self.out_keys = actor.in_keys, [schema.ACTION]
+        self.shared: dict[NestedKey, list[Tensor]] = {}
 
     @torch.no_grad()
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         tensordict = self.actor.get_dist_params(tensordict)
         dist = self.actor.build_dist_from_params(tensordict)
+        for key in self.actor.dist_params_keys:
+            value = tensordict.get(key)
+            if len(value) > 1 and value.stride(0) == 0:
+                self.shared.setdefault(key, []).append(value[0])
+                tensordict.pop(key)
         return tensordict.set(schema.ACTION, draw_action(dist, self.generator, self.first, self.total))
+
+    def add_shared(self, rollout: TensorDictBase) -> None:
+        """Give every frame its view of what all cells share."""
+        for key, rows in self.shared.items():
+            by_step = torch.stack(rows)
+            constant = bool((by_step == by_step[:1]).all())
+            row = by_step[0] if constant else by_step
+            rollout.set(key, row.expand(*rollout.batch_size, *by_step.shape[1:]))
+        self.shared = {}
+
+
+class _Record:
+    """What TorchRL's environments call between a step and the reset that may follow.
+
+    Stacking is most of what a collector costs beside the simulation, so only the asked entries are left for it.
+    The reset after an iteration's last step is left out, because the next iteration starts with its own.
+    """
+
+    def __init__(self, env: EnvBase, steps: int, keys: Sequence[NestedKey] | None) -> None:
+        self._steps, self._done_keys, self._keys = steps, env.done_keys, keys
+        self.taken = 0
+
+    def __call__(
+        self, step: TensorDictBase, following: TensorDictBase
+    ) -> tuple[TensorDictBase, TensorDictBase]:
+        self.taken += 1
+        if self.taken == self._steps:
+            following.update({key: torch.zeros_like(following.get(key)) for key in self._done_keys})
+        if self._keys is not None:
+            step.select(*self._keys, strict=False, inplace=True)
+        return step, following
 
 
 class Rollouts:
@@ -80,22 +122,39 @@ class Rollouts:
         actor: the policy; its distribution's parameters are stored beside every action.
         steps: steps per iteration.
         seed: of all random streams.
+        only_for_training: store what the optimiser reads and not, for example, states and doses, which makes
+            collecting faster.
     """
 
-    def __init__(self, env: EnvBase, actor: ProbabilisticActor, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        env: EnvBase,
+        actor: ProbabilisticActor,
+        steps: int,
+        seed: int,
+        *,
+        only_for_training: bool = False,
+    ) -> None:
         self.env, self.steps, self.seed = env, steps, seed
         n_cells = env.batch_size.numel()
         self.generator = Generator(device=env.device or "cpu")
         first, total = getattr(env, "first_cell", 0), getattr(env, "total_cells", n_cells)
+        self._explore = _Explore(actor, self.generator, first, total)
+        self._record = _Record(env, steps, _training_keys(env, actor) if only_for_training else None)
+        env._post_step_mdp_hooks = self._record
         self._collector = Collector(
             env,
-            _Explore(actor, self.generator, first, total),
+            self._explore,
             frames_per_batch=n_cells * steps,
             total_frames=-1,
             reset_at_each_iter=True,
             auto_register_policy_transforms=False,
             trust_policy=True,
             track_traj_ids=False,
+            device=env.device,
+            # Every iteration is stacked into memory of its own, once, instead of into a buffer that is then copied.
+            use_buffers=False,
+            return_same_td=True,
         )
         self._iterator = iter(self._collector)
 
@@ -103,11 +162,22 @@ class Rollouts:
         """One iteration's experience, ``[cells, time]``, the next step's values under ``next``."""
         self.env.set_seed(stream_seed(self.seed, iteration, 0), static_seed=True)
         self.generator.manual_seed(stream_seed(self.seed, iteration, 1))
-        return next(self._iterator)
+        self._record.taken = 0
+        self._explore.shared = {}
+        rollout = next(self._iterator)
+        self._explore.add_shared(rollout)
+        return rollout
 
     def close(self) -> None:
         """Let go of the collector."""
         self._collector.shutdown()
+
+
+def _training_keys(env: EnvBase, actor: ProbabilisticActor) -> list[NestedKey]:
+    observed = [*actor.in_keys, schema.OBSERVATION]
+    here = [*observed, *actor.dist_params_keys, schema.ACTION]
+    after = [*observed, *env.reward_keys, *env.done_keys]
+    return [*here, *(unravel_key((schema.NEXT, key)) for key in after)]
 
 
 @torch.no_grad()

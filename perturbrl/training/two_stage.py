@@ -185,8 +185,8 @@ class TwoStageModule(LightningModule):
         options = vars(self.trust_region)
         return [
             TrustRegion(self.actor, **options),
-            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate),
-            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate),
+            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate, fused=True),
+            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate, fused=True),
         ]
 
     # -- one iteration -----------------------------------------------------------------------------------
@@ -207,7 +207,8 @@ class TwoStageModule(LightningModule):
             restart_states=self._restart_states(),
             restart_fraction=self.rollout.restart_fraction,
         )
-        self.rollouts = Rollouts(env, self.actor, self.rollout.steps or self.rollout.horizon, self.seed)
+        steps = self.rollout.steps or self.rollout.horizon
+        self.rollouts = Rollouts(env, self.actor, steps, self.seed, only_for_training=True)
         for optimizer in self._optimizers():
             if isinstance(optimizer.optimizer, TrustRegion):
                 optimizer.optimizer.reduce_sum = self._reduce_sum

@@ -1,0 +1,77 @@
+"""Linear layers with elementwise activations between them: a forward pass and its transpose, written out by hand."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+ELEMENTWISE: Final = (
+    nn.Tanh,
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Softplus,
+    nn.Sigmoid,
+    nn.Identity,
+)
+
+
+def layers_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Module]] | None:
+    """The linear layers of a perceptron and the activations between them, or None for any other module."""
+    if type(module) is not nn.Sequential:
+        return None
+    linears: list[Any] = list(module)[::2]
+    activations = list(module)[1::2]
+    known = (
+        len(linears) == len(activations) + 1
+        and all(type(m) is nn.Linear and m.bias is not None for m in linears)
+        and all(type(m) in ELEMENTWISE for m in activations)
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+    )
+    return (linears, activations) if known else None
+
+
+def forward(
+    linears: Sequence[nn.Linear], activations: Sequence[nn.Module], observation: Tensor
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """The input of each layer, the slope of each activation, and the output, each ``[rows, width]``."""
+    inputs, slopes = [observation], list[Tensor]()
+    for linear, activation in zip(linears, activations, strict=False):
+        hidden, slope = _activate(activation, _affine(linear, inputs[-1]))
+        inputs.append(hidden)
+        slopes.append(slope)
+    return inputs, slopes, _affine(linears[-1], inputs[-1])
+
+
+def pull_back(
+    weights: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    output: Tensor,
+    gradients: Sequence[tuple[Tensor, Tensor]],
+) -> None:
+    """Add to each layer's (weight, bias) gradient what a cotangent of the output gives."""
+    for k in reversed(range(len(weights))):
+        gradients[k][0].addmm_(output.t(), inputs[k])
+        gradients[k][1].add_(output.sum(0))
+        if k > 0:
+            output = (output @ weights[k]).mul_(slopes[k - 1])
+
+
+def _affine(linear: nn.Linear, x: Tensor) -> Tensor:
+    return torch.addmm(linear.bias.detach(), x, linear.weight.detach().t())
+
+
+def _activate(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    """An elementwise activation and its derivative."""
+    if type(activation) is nn.Tanh:
+        hidden = z.tanh()
+        return hidden, 1 - hidden.square()
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        hidden = activation(z)
+        (slope,) = torch.autograd.grad(hidden.sum(), z)
+    return hidden.detach(), slope

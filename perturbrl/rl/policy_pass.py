@@ -1,0 +1,95 @@
+"""A policy's pass over the rows of a batch: distributions forward, cotangents back to one flat gradient."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Int
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.modules import ProbabilisticActor
+
+from perturbrl import schema
+from perturbrl.rl.distributions import (
+    ActionDistribution,
+    Cotangents,
+    as_action_distribution,
+    distribution_of,
+)
+from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, hand_written
+
+
+@dataclass(frozen=True)
+class PolicyRows:
+    """What a surrogate reads of a batch, taken out of it once, because indexing a rollout is slow.
+
+    Attributes:
+        inputs: the actor's inputs.
+        action: what was done.
+        advantage: ``[rows]``.
+        old: the distributions that the actions were drawn from.
+    """
+
+    inputs: TensorDictBase
+    action: Tensor
+    advantage: Tensor
+    old: ActionDistribution
+
+    @staticmethod
+    def of(actor: ProbabilisticActor, batch: TensorDictBase) -> "PolicyRows":
+        """The rows of a flat batch with the actor's inputs, its old parameters, action and advantage."""
+        parameters = batch.select(*actor.dist_params_keys)
+        return PolicyRows(
+            batch.select(*actor.in_keys),
+            batch[schema.ACTION],
+            batch[schema.ADVANTAGE].reshape(len(batch)),
+            as_action_distribution(actor.build_dist_from_params(parameters)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.advantage)
+
+    def __getitem__(self, rows: Int[Tensor, " rows"]) -> "PolicyRows":
+        """Some of the rows."""
+        return PolicyRows(self.inputs[rows], self.action[rows], self.advantage[rows], self.old[rows])
+
+
+class PolicyPass(Protocol):
+    """The distributions of a policy in some states, and their derivative's transpose."""
+
+    distribution: ActionDistribution
+
+    def pull_back(self, cotangents: Cotangents) -> Vector:
+        """The gradient of the weights that belongs to one of the distributions' parameters."""
+
+
+class _Recorded:
+    """The same for any module, by automatic differentiation."""
+
+    def __init__(self, actor: ProbabilisticActor, layout: FlatLayout, inputs: TensorDictBase) -> None:
+        with torch.enable_grad():
+            self._outputs = distribution_of(actor, inputs)
+        self._layout = layout
+        self.distribution = self._outputs.with_parameters(
+            tuple(parameter.detach() for parameter in self._outputs.parameters)
+        )
+
+    def pull_back(self, cotangents: Cotangents) -> Vector:
+        """The gradient of the weights that belongs to one of the distributions' parameters."""
+        gradients = torch.autograd.grad(self._outputs.parameters, self._layout.parameters, cotangents)
+        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+def policy_passes(
+    actor: ProbabilisticActor,
+    layout: FlatLayout,
+    inputs: TensorDictBase,
+    reduce_sum: Callable[[Tensor], Tensor],
+) -> Callable[[TensorDictBase], PolicyPass]:
+    """How to pass over inputs like these: by hand where the layers are known, otherwise recorded."""
+    known = hand_written(actor, layout, inputs, reduce_sum)
+    if known is None:
+        return lambda rows: _Recorded(actor, layout, rows)
+    structure, template = known
+    return lambda rows: MLPLinearisation(structure, layout, rows, template)

@@ -60,9 +60,7 @@ class PolicyChain:
     @torch.no_grad()
     def probabilities(self, actor: ProbabilisticActor) -> ActionTable:
         """The policy's action probabilities at every time and state."""
-        batch = TensorDict(
-            {schema.OBSERVATION: self.observation}, batch_size=self.observation.shape[:2]
-        )
+        batch = TensorDict({schema.OBSERVATION: self.observation}, batch_size=self.observation.shape[:2])
         dist = actor.get_dist(batch)
         assert isinstance(dist, Categorical)
         return dist.probs.double()

@@ -6,9 +6,9 @@ gets the same frames, batches and networks, and minus the Hamming distance to th
 its reward. Success is the probability of being in the target attractor after the last action, computed exactly,
 on a scale from uniformly random actions (0) to the optimum of dynamic programming (1).
 
-Suites: core (20 minutes), deceptive (all D and L tasks), easy (the S tasks), steps (sweeps of every method's step
-size), scaling (ladders of 2 to 10 rungs), ode (continuous doses on differential equations), full (all of them and
-the outside implementations, which need the extra 'bench').
+Suites: core, deceptive (all D and L tasks), easy (the S tasks), steps (sweeps of every method's step size), scaling
+(ladders of 2 to 10 rungs, paid for the end only), ode (continuous doses on stochastic differential equations), full
+(all of them, every ablation and the outside implementations, which need the extra 'bench').
 """
 
 import argparse
@@ -22,93 +22,138 @@ from pathlib import Path
 from rich.console import Console
 
 from perturbrl.errors import ConfigurationError
-from studies.escape_methods import METHODS, SWEEP_SEEDS, SWEEP_TASKS, SWEEPS
-from studies.escape_report import print_tables, summary, write_figures, write_summary
+from studies.escape_figures import write_figures
+from studies.escape_methods import FIRST_SEED, METHODS, SWEEP_SEEDS, SWEEP_TASKS, SWEEPS
+from studies.escape_report import print_tables, summary, write_summary
 from studies.escape_runs import one_run
 from studies.escape_tables import Study
 from studies.runner import Run, add_common_arguments, run_all
 
 DECEPTIVE = ("D1", "D2", "D3", "D4", "D5", "D8", "D9", "D10", "D11", "L2", "L4", "L4t")
 EASY = ("S1", "S2", "S3", "S4")
+LADDERS = ("L2m4", "L3m4", "L4m4", "L5m4", "L6m4", "L8m4", "L10m4")
+CONTINUOUS = ("D1", "D10", "L4", "L4t", "S1")
 REFERENCES = ("no_op", "random", "greedy", "optimum")
 LOOKAHEAD = ("lookahead_1", "lookahead_2", "lookahead_3")
-FRAMES = 163_840
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Tasks times methods, and whether step sizes are swept."""
-
-    tasks: tuple[str, ...]
-    methods: tuple[str, ...]
-    sweep: bool = False
-
-
 MAIN = (
     "alternate",
     "trust_region_only",
     "warm_start_5",
     "ppo_only",
     "ppo_only_clipped",
-    "ppo_only_entropy",
-    "ppo_only_restarts",
     "ppo_only_helped",
 )
-SUITES = {
-    "core": Suite(
-        ("D1", "D10", "L2", "S1"),
-        ("alternate", "trust_region_only", "warm_start_5", "ppo_only", *REFERENCES),
+ABLATIONS = (
+    "alternate_unhelped",
+    "alternate_entropy",
+    "alternate_restarts",
+    "ppo_only_entropy",
+    "ppo_only_restarts",
+)
+BY_LENGTH = ("alternate", "trust_region_only", "ppo_only_helped", "alternate_entropy", "ppo_only")
+FEW_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks times methods.
+
+    Attributes:
+        tasks: names for ``reprogramming_task``.
+        methods: names in ``METHODS``.
+        version: name in ``VERSIONS``.
+        sweep: whether step sizes are swept, too.
+        most_seeds: seeds at most, whatever ``--seeds`` says.
+    """
+
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    version: str = "boolean"
+    sweep: bool = False
+    most_seeds: int = 10_000
+
+
+_DECEPTIVE = (
+    Suite(DECEPTIVE, (*MAIN, *REFERENCES, *LOOKAHEAD)),
+    Suite(SWEEP_TASKS, (), sweep=True, most_seeds=SWEEP_SEEDS),
+    Suite(SWEEP_TASKS, ABLATIONS, most_seeds=FEW_SEEDS),
+)
+_EASY = Suite(EASY, (*MAIN, *REFERENCES, *LOOKAHEAD))
+_SCALING = Suite(LADDERS, (*BY_LENGTH, *REFERENCES), "scaling", most_seeds=3)
+_ODE = Suite(
+    CONTINUOUS,
+    ("alternate", "trust_region_only", "ppo_only", "ppo_only_helped", "no_op", "random", "replay", "cem"),
+    "ode",
+    most_seeds=FEW_SEEDS,
+)
+_REST = tuple(name for name in METHODS if name not in (*MAIN, *REFERENCES, *LOOKAHEAD, *ABLATIONS, "replay"))
+SUITES: dict[str, tuple[Suite, ...]] = {
+    "core": (
+        Suite(
+            ("D1", "D10", "L2", "S1"),
+            ("alternate", "trust_region_only", "warm_start_5", "ppo_only", *REFERENCES),
+        ),
     ),
-    "deceptive": Suite(DECEPTIVE, (*MAIN, *REFERENCES, *LOOKAHEAD), sweep=True),
-    "easy": Suite(EASY, (*MAIN, *REFERENCES, *LOOKAHEAD)),
-    "full": Suite((*DECEPTIVE, *EASY), tuple(METHODS), sweep=True),
+    "deceptive": _DECEPTIVE,
+    "easy": (_EASY,),
+    "steps": (Suite(SWEEP_TASKS, REFERENCES, sweep=True, most_seeds=SWEEP_SEEDS),),
+    "scaling": (_SCALING,),
+    "ode": (_ODE,),
+    "full": (
+        *_DECEPTIVE,
+        _EASY,
+        _SCALING,
+        _ODE,
+        Suite(DECEPTIVE, _REST, most_seeds=FEW_SEEDS),
+    ),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser, seeds=5, frames=FRAMES)
+    add_common_arguments(parser, seeds=5)
     parser.add_argument("--suite", choices=sorted(SUITES), default="core", help="which tasks and methods")
-    parser.add_argument("--tasks", nargs="+", default=None, help="only these tasks of the suite, or ladders such as L6m4")
-    parser.add_argument("--methods", nargs="+", default=None, help="only these methods, and the references")
-    parser.add_argument("--figures", type=Path, default=None, help="folder for figures; default: beside the rows")
+    parser.add_argument("--tasks", nargs="+", default=None, help="only these tasks of the suite")
+    parser.add_argument("--methods", nargs="+", default=None, help="only these methods of the suite")
+    parser.add_argument(
+        "--figures", type=Path, default=None, help="folder for figures; default: beside the rows"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    suite = SUITES[arguments.suite]
-    tasks = tuple(arguments.tasks or suite.tasks)
-    methods = _chosen(arguments.methods, suite)
+    runs = list(dict.fromkeys(tuple(run.items()) for run in settings(arguments)))
+    if not runs:
+        raise ConfigurationError(
+            f"--tasks {arguments.tasks} and --methods {arguments.methods} leave nothing of suite "
+            f"'{arguments.suite}'; name some of its tasks and methods"
+        )
     out = arguments.out or Path(tempfile.mkdtemp()) / "escape.csv"
-    runs = list(settings(tasks, methods, arguments.seeds, sweep=suite.sweep))
-    table = run_all(partial(one_run, arguments.frames), runs, out, arguments.jobs)
-    study = Study(table)
-    print_tables(study, Console(width=150))
-    write_summary(study, out.with_name(f"{out.stem}_summary.csv"))
-    write_figures(study, arguments.figures or out.parent)
+    table = run_all(partial(one_run, arguments.frames), [dict(run) for run in runs], out, arguments.jobs)
+    studies = {str(version): Study(rows) for version, rows in table.groupby("version", sort=False)}
+    for version, study in studies.items():
+        print_tables(study, version, Console(width=170))
+        write_summary(study, out.with_name(f"{out.stem}_{version}.csv"))
+    write_figures(studies, arguments.figures or out.parent)
     print(f"rows: {out}")
-    print(json.dumps(summary(study) | {"suite": arguments.suite, "seeds": arguments.seeds}))
+    print(json.dumps(summary(studies) | {"suite": arguments.suite, "seeds": arguments.seeds}))
 
 
-def _chosen(asked: Sequence[str] | None, suite: Suite) -> tuple[str, ...]:
-    if asked is None:
-        return suite.methods
-    unknown = [name for name in asked if name not in METHODS]
-    if unknown:
-        raise ConfigurationError(f"there is no method {', '.join(unknown)}; choose among {', '.join(METHODS)}")
-    return (*asked, *(name for name in REFERENCES if name not in asked))
+def settings(arguments: argparse.Namespace) -> Iterator[Run]:
+    """Every run, seed by seed, so that an interrupted study has as many seeds of each method."""
+    for seed in range(arguments.seeds):
+        for suite in SUITES[arguments.suite]:
+            if seed < suite.most_seeds:
+                yield from _of_seed(suite, seed, arguments.tasks, arguments.methods)
 
 
-def settings(tasks: Sequence[str], methods: Sequence[str], seeds: int, *, sweep: bool) -> Iterator[Run]:
-    """Every run once, seed by seed, so that an interrupted study has as many seeds of each method."""
-    for seed in range(seeds):
-        for task in tasks:
-            for method in methods:
-                if seed == 0 or METHODS[method].kind != "exact":
-                    yield {"task": task, "method": method, "step": "", "seed": seed}
-    if not sweep:
-        return
-    for seed in range(min(seeds, SWEEP_SEEDS)):
-        for task in (task for task in SWEEP_TASKS if task in tasks):
-            for method, steps in SWEEPS.items():
-                if method in methods:
-                    yield from ({"task": task, "method": method, "step": s, "seed": seed} for s in steps)
-
+def _of_seed(
+    suite: Suite, seed: int, tasks: Sequence[str] | None, methods: Sequence[str] | None
+) -> Iterator[Run]:
+    for task in suite.tasks if tasks is None else [t for t in suite.tasks if t in tasks]:
+        base = {"version": suite.version, "task": task}
+        for method in suite.methods:
+            needed = METHODS[method].kind == "exact" and seed == 0
+            if needed or (METHODS[method].kind != "exact" and (methods is None or method in methods)):
+                yield base | {"method": method, "step": "", "seed": FIRST_SEED + seed}
+        if suite.sweep:
+            for method in (m for m in SWEEPS if methods is None or m in methods):
+                yield from (base | {"method": method, "step": s, "seed": seed} for s in SWEEPS[method])

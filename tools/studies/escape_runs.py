@@ -4,14 +4,15 @@ import logging
 import time
 import warnings
 from functools import lru_cache
-from math import nan
-from typing import Any
+from math import inf, nan
+from typing import Any, Final
 
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 from perturbrl.envs.macro_twin import MacroTwin
+from perturbrl.envs.network_twin import NetworkTwin
 from perturbrl.envs.task_suite import ReprogrammingTask, reprogramming_task
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.evaluation.design import simulate
@@ -27,10 +28,11 @@ from perturbrl.training.options import (
     TrustRegionOptions,
 )
 from perturbrl.training.two_stage import TwoStageModule
-from studies.escape_methods import BASE, ENTROPY_SHARE, HORIZON, METHODS, N_CELLS, Method
+from studies.escape_methods import BASE, ENTROPY_SHARE, HORIZON, METHODS, N_CELLS, VERSIONS, Method, Version
+from studies.escape_tables import SOLVED
 from studies.runner import Row, Run
 
-SEARCH_CELLS = 512
+SEARCH_CELLS: Final = 512
 
 
 def horizon_of(task: ReprogrammingTask) -> int:
@@ -49,10 +51,16 @@ def twin_of(task: ReprogrammingTask) -> MacroTwin:
     return task.macro_twin()
 
 
-def reach(task: ReprogrammingTask, twin: MacroTwin, **options: Any) -> ReachCellState:
-    """The goal, aimed: minus the Hamming distance after every action, and success at the target itself."""
-    settings = {"reward": "closeness", "norm": "manhattan"} | options
-    aimed = ReachCellState(goal="centroid", success="radius", success_radius=0.01, **settings)
+def reach(
+    task: ReprogrammingTask,
+    twin: NetworkTwin,
+    version: Version = VERSIONS["boolean"],
+    method: Method | None = None,
+) -> ReachCellState:
+    """The goal, aimed; Hamming distances, and success at the target itself (between states: nearest to it)."""
+    changes = {} if method is None else method.options.get("task", {})
+    settings = {"reward": version.reward, "norm": "manhattan", "success_radius": 0.01} | changes
+    aimed = ReachCellState(goal="centroid", success="radius", **settings)
     aimed.aim(twin.start_cells, twin.attractors()[task.target])
     return aimed
 
@@ -60,6 +68,7 @@ def reach(task: ReprogrammingTask, twin: MacroTwin, **options: Any) -> ReachCell
 def chain_of(task: ReprogrammingTask) -> PolicyChain:
     """What judges every policy on the task."""
     twin = twin_of(task)
+    twin.start_from(task_start(twin, task))
     return PolicyChain(twin, reach(task, twin), twin.attractors()[task.target], horizon_of(task))
 
 
@@ -68,10 +77,11 @@ class ExactCurve(Callback):
 
     Args:
         chain: judges the policy.
+        enough: success at which training may end; infinite trains for the whole budget.
     """
 
-    def __init__(self, chain: PolicyChain) -> None:
-        self.chain, self.results = chain, list[ExactResult]()
+    def __init__(self, chain: PolicyChain, enough: float = inf) -> None:
+        self.chain, self.enough, self.results = chain, enough, list[ExactResult]()
         self.seconds, self._started = 0.0, 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
@@ -81,24 +91,29 @@ class ExactCurve(Callback):
         assert isinstance(pl_module, TwoStageModule)
         self.seconds += time.process_time() - self._started
         self.results.append(self.chain.judge(pl_module.actor))
+        trainer.should_stop = self.results[-1].success >= self.enough
 
 
 def module_of(
-    method: Method, task: ReprogrammingTask, iterations: int, step: float | None, seed: int
+    method: Method,
+    twin: NetworkTwin,
+    task: ReachCellState,
+    horizon: int,
+    iterations: int,
+    step: float | None,
+    seed: int,
 ) -> TwoStageModule:
-    """The module of a trained method on a task."""
+    """The module of a trained method."""
     changes = {group: dict(values) for group, values in method.options.items()}
     if step is not None and method.step is not None:
         group, name = method.step
         changes.setdefault(group, {})[name] = step
-    rollout = {"n_cells": N_CELLS, "horizon": horizon_of(task)} | changes.get("rollout", {})
+    rollout = {"n_cells": N_CELLS, "horizon": horizon} | changes.get("rollout", {})
     if "entropy_bonus" in rollout:
         rollout["entropy_iterations"] = max(1, round(ENTROPY_SHARE * iterations))
-    twin = twin_of(task)
-    twin.start_from(task_start(twin, task))
     return TwoStageModule(
         twin,
-        reach(task, twin, **changes.get("task", {})),
+        task,
         method.schedule,
         method.trust_region_iterations,
         PolicyOptions(**BASE["policy"]),
@@ -110,7 +125,7 @@ def module_of(
     )
 
 
-def task_start(twin: MacroTwin, task: ReprogrammingTask) -> torch.Tensor:
+def task_start(twin: NetworkTwin, task: ReprogrammingTask) -> torch.Tensor:
     """The source attractor, where evaluation always starts."""
     return twin.attractors()[task.source]
 
@@ -122,29 +137,48 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def one_run(frames: int, setting: Run) -> Row:
-    """The row of one setting: task, method, step (empty: the method's own) and seed."""
+def one_run(frames: int | None, setting: Run) -> Row:
+    """The row of one setting: version, task, method, step (empty: the method's own) and seed."""
     quiet()
     torch.set_num_threads(1)
     task, method = reprogramming_task(str(setting["task"])), METHODS[str(setting["method"])]
-    seed = int(str(setting["seed"]))
+    version, seed = VERSIONS[str(setting["version"])], int(str(setting["seed"]))
     step = None if setting["step"] == "" else float(str(setting["step"]))
+    frames = frames or version.frames
+    if version.continuous:
+        from studies.escape_ode import continuous_run
+
+        return continuous_run(method, task, version, frames, seed)
     if method.kind == "trained":
-        return _trained(method, task, frames, step, seed)
+        return _trained(method, task, version, frames, step, seed)
     if method.kind == "exact":
-        return _row(_exact(method, task), [], 0.0, frames, task)
+        return row_of(_exact(method, task), [], 0.0, 0)
     if method.kind == "search":
-        return _searched(method, task, frames, seed)
+        return _searched(method, task, seed)
     from studies.outside import train_outside
 
     curve, seconds = train_outside(method.name, task, chain_of(task), frames, seed)
-    return _row(curve[-1], [result.success for result in curve], seconds, frames, task)
+    return row_of(curve[-1], [result.success for result in curve], seconds, frames)
 
 
-def _trained(method: Method, task: ReprogrammingTask, frames: int, step: float | None, seed: int) -> Row:
-    iterations = iterations_for(frames, task)
-    module = module_of(method, task, iterations, step, seed)
-    watch = ExactCurve(chain_of(task))
+def _trained(
+    method: Method, task: ReprogrammingTask, version: Version, frames: int, step: float | None, seed: int
+) -> Row:
+    iterations, twin = iterations_for(frames, task), twin_of(task)
+    twin.start_from(task_start(twin, task))
+    module = module_of(
+        method, twin, reach(task, twin, version, method), horizon_of(task), iterations, step, seed
+    )
+    watch = ExactCurve(chain_of(task), SOLVED if version.stops_when_solved else inf)
+    train(module, task, iterations, watch)
+    curve = [result.success for result in watch.results]
+    likeliest = watch.chain.judge(module.actor, explore=False)
+    trained = len(curve) * N_CELLS * horizon_of(task)
+    return row_of(watch.results[-1], curve, watch.seconds, trained, likeliest.success)
+
+
+def train(module: TwoStageModule, task: ReprogrammingTask, iterations: int, *callbacks: Callback) -> None:
+    """Fit a module, writing nothing."""
     trainer = Trainer(
         max_epochs=iterations,
         logger=False,
@@ -152,12 +186,9 @@ def _trained(method: Method, task: ReprogrammingTask, frames: int, step: float |
         enable_progress_bar=False,
         enable_model_summary=False,
         accelerator="cpu",
-        callbacks=[watch],
+        callbacks=list(callbacks),
     )
     trainer.fit(module, PerturbationDataModule(source=task.source, target=task.target))
-    curve = [result.success for result in watch.results]
-    likeliest = watch.chain.judge(module.actor, explore=False)
-    return _row(watch.results[-1], curve, watch.seconds, frames, task, likeliest.success)
 
 
 def _exact(method: Method, task: ReprogrammingTask) -> ExactResult:
@@ -181,34 +212,28 @@ def _by_state(policy: np.ndarray, task: ReprogrammingTask) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(policy))[:, twin_of(task).node]
 
 
-def _searched(method: Method, task: ReprogrammingTask, frames: int, seed: int) -> Row:
+def _searched(method: Method, task: ReprogrammingTask, seed: int) -> Row:
     twin = twin_of(task)
     twin.start_from(task_start(twin, task))
     aimed, goal = reach(task, twin), twin.attractors()[task.target]
     problem = DesignProblem(twin, aimed, twin.perturbations, horizon_of(task), goal, seed)
     planner = CrossEntropySearch() if method.name == "cem" else ModelPredictiveControl()
     started = time.process_time()
-    if not planner.plan(problem):
-        raise RuntimeError(f"{method.name} cannot treat {task.name}")
+    planner.plan(problem)
     ended = simulate(problem, planner, twin.start_cells.expand(SEARCH_CELLS, -1)).final
     share = float(aimed.is_success(ended, goal.expand_as(ended)).float().mean())
-    return _row(ExactResult(share, nan), [], time.process_time() - started, frames, task)
+    return row_of(ExactResult(share, nan), [], time.process_time() - started, 0)
 
 
-def _row(
-    result: ExactResult,
-    curve: list[float],
-    seconds: float,
-    frames: int,
-    task: ReprogrammingTask,
-    likeliest: float = nan,
+def row_of(
+    result: ExactResult, curve: list[float], seconds: float, frames: int, likeliest: float = nan
 ) -> Row:
+    """The columns of one run; ``frames`` is 0 for what is not trained."""
     return {
         "success": round(result.success, 5),
         "likeliest_success": round(likeliest, 5),
         "interventions": round(result.interventions, 4),
-        "frames": frames if curve else 0,
+        "frames": frames,
         "seconds": round(seconds, 2),
         "curve": " ".join(f"{value:.3f}" for value in curve),
     }
-

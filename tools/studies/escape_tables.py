@@ -43,16 +43,20 @@ class Entry:
 
 
 class Study:
-    """The rows of a study, with success on a scale from random (0) to the optimum (1).
+    """The rows of one version of the study, with success on a scale from random (0) to the optimum (1).
+
+    Where no optimum is known, 1 is the best of all that was tried.
 
     Args:
-        table: one row per run; ``random`` and ``optimum`` are among the methods of every task.
+        table: one row per run; ``random`` is among the methods of every task.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
         table = table.fillna({"curve": "", "step": ""})
-        exact = table[table.method.isin(("random", "optimum"))].set_index(["method", "task"]).success
-        self.floor, self.ceiling = exact["random"], exact["optimum"]
+        self.knows_optimum = "optimum" in set(table.method)
+        means = table.groupby(["method", "task"]).success.mean()
+        best_known = means.groupby(level="task").max()
+        self.floor, self.ceiling = means["random"], means["optimum"] if self.knows_optimum else best_known
         self.sweep = self._normalised(table[table.step.astype(str) != ""])
         self.table = self._normalised(table[table.step.astype(str) == ""])
 

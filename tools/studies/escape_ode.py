@@ -1,0 +1,132 @@
+"""The escape study's tasks on stochastic differential equations, with continuous doses of all allowed genes.
+
+Success is the share of cells that are nearest to the target after dosing has ended and they have relaxed. There
+is no exact optimum here; the reference is the best of all that was tried, called best_known: the Boolean optimum
+replayed (the dose of each cell's nearest attractor), cross-entropy search and every trained policy.
+"""
+
+import time
+from functools import lru_cache
+from math import nan
+from typing import Any, Final
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from perturbrl import schema
+from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
+from perturbrl.envs.task_suite import ReprogrammingTask
+from perturbrl.evaluation.design import PolicyDesign, simulate
+from perturbrl.evaluation.exact import ExactResult
+from perturbrl.evaluation.planners import DesignProblem, NoOp, Planner, RandomDesign
+from perturbrl.evaluation.search_planners import CrossEntropySearch
+from perturbrl.training.two_stage import TwoStageModule
+from studies.escape_methods import N_CELLS, Method, Version
+from studies.escape_runs import horizon_of, iterations_for, module_of, reach, row_of, task_start, train
+from studies.runner import Row
+
+NOISE: Final = 0.05
+HOLD: Final = 40
+JUDGED_CELLS: Final = 256
+JUDGE_EVERY: Final = 4
+
+
+class ReplayedOptimum(Planner):
+    """The optimal clamps of the Boolean decision process, given by each cell's nearest attractor.
+
+    Args:
+        task: names source, target and allowed genes.
+    """
+
+    name = "replay"
+
+    def __init__(self, task: ReprogrammingTask) -> None:
+        self.task = task
+
+    def plan(self, problem: DesignProblem) -> bool:
+        twin = problem.twin
+        if not isinstance(twin, RegulatoryNetworkTwin):
+            return False
+        self.twin = twin
+        self.policy = self.task.mdp.optimal_policy(self.task.target, problem.horizon)[::-1].copy()
+        return True
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        nearest = [
+            self.task.mdp.node(name) for name in self.twin.nearest_attractor(observed[schema.CELL_STATE])
+        ]
+        choice = torch.from_numpy(self.policy[step])[nearest]
+        n = self.twin.perturbations.n_perturbations
+        clamps = torch.cat((torch.zeros(1, n), torch.eye(n), -torch.eye(n)))
+        return clamps[choice]
+
+
+class SampledCurve(Callback):
+    """Share of simulated cells that arrive, every few iterations, by the policy's mean doses.
+
+    Args:
+        problem: twin, task and horizon.
+        target: attractor to reach.
+    """
+
+    def __init__(self, problem: DesignProblem, target: str) -> None:
+        self.problem, self.target = problem, target
+        self.curve: list[float] = []
+        self.seconds = self._started = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._started = time.process_time()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        assert isinstance(pl_module, TwoStageModule)
+        self.seconds += time.process_time() - self._started
+        if (trainer.current_epoch + 1) % JUDGE_EVERY == 0:
+            self.curve.append(share_arrived(self.problem, PolicyDesign(pl_module.actor), self.target))
+
+
+@lru_cache(maxsize=4)
+def continuous_twin(task: ReprogrammingTask) -> RegulatoryNetworkTwin:
+    """Differential equations whose transition holds a dose until it has settled and lets go as long."""
+    return RegulatoryNetworkTwin(
+        task.network,
+        task.controllable,
+        task.source,
+        noise=NOISE,
+        steps_per_action=HOLD,
+        release_steps=HOLD,
+    )
+
+
+def share_arrived(problem: DesignProblem, planner: Planner, target: str) -> float:
+    """Share of cells nearest to the target after dosing has ended and they have relaxed."""
+    twin = problem.twin
+    assert isinstance(twin, RegulatoryNetworkTwin)
+    final = simulate(problem, planner, twin.start_cells.expand(JUDGED_CELLS, -1)).final
+    return sum(name == target for name in twin.nearest_attractor(final)) / len(final)
+
+
+def continuous_run(method: Method, task: ReprogrammingTask, version: Version, frames: int, seed: int) -> Row:
+    """The row of one setting on the differential equations."""
+    twin = continuous_twin(task)
+    twin.start_from(task_start(twin, task))
+    aimed, goal = reach(task, twin, version, method), twin.attractors()[task.target]
+    problem = DesignProblem(twin, aimed, twin.perturbations, horizon_of(task), goal, seed)
+    started = time.process_time()
+    if method.kind != "trained":
+        planner = {
+            "no_op": NoOp(),
+            "random": RandomDesign(),
+            "replay": ReplayedOptimum(task),
+            "cem": CrossEntropySearch(n_iterations=20),
+        }[method.name]
+        planner.plan(problem)
+        share = share_arrived(problem, planner, task.target)
+        return row_of(ExactResult(share, nan), [], time.process_time() - started, 0)
+    iterations = iterations_for(frames, task)
+    module = module_of(method, twin, aimed, horizon_of(task), iterations, None, seed)
+    watch = SampledCurve(problem, task.target)
+    train(module, task, iterations, watch)
+    end = ExactResult(share_arrived(problem, PolicyDesign(module.actor), task.target), nan)
+    return row_of(end, watch.curve, watch.seconds, iterations * N_CELLS * horizon_of(task))

@@ -138,7 +138,7 @@ def predicted_cells(
     blocks = [(control, counts, sizes)]
     for i, label in enumerate(wanted):
         n_cells = int((labels == label).sum())
-        blocks.append((label, *emit_counts(means[label], counts, sizes, n_cells, hash((seed, i)) % 2**63)))
+        blocks.append((label, *emit_counts(means[label], counts, sizes, n_cells, seed * len(wanted) + i)))
     return _assembled(blocks, real.var, perturbation_key)
 
 

@@ -182,17 +182,9 @@ def norman():
     return expression, adata.obs["perturbation"].astype(str).to_numpy(), list(adata.var_names)
 
 
-@pytest.mark.realdata
-def test_norman_doubles_are_ordered_as_in_ahlmann_eltze_2025(norman):
-    """Additive, then linear, then mean in L2, averaged over the doubles whose singles were both measured.
-
-    There are only 3 of them, each held out in turn, so this is an agreement of direction, not a test of
-    significance: additive beats linear on 2 of 3, linear beats the mean on 3 of 3. In Pearson-delta additive
-    and linear are level (.879 and .880).
-    """
+def held_out_in_turn(norman, doubles):
+    """L2 and Pearson-delta of additive, linear and mean on each double, its cells held out."""
     expression, labels, genes = norman
-    doubles = [d for d in np.unique(labels) if "+" in d and set(d.split("+")) <= set(labels)]
-    assert len(doubles) == 3
     error, correlation = {}, {}
     for double in doubles:
         train = labels != double
@@ -201,11 +193,37 @@ def test_norman_doubles_are_ordered_as_in_ahlmann_eltze_2025(norman):
         for baseline in (Additive(), BilinearRidge(), TrainingMean()):
             predicted = baseline.fit(cells).predict([double])
             error.setdefault(baseline.name, []).append(l2(predicted, truth)[0])
-            correlation.setdefault(baseline.name, []).append(
-                pearson_delta(predicted, truth, baseline.control)[0]
-            )
+            score = pearson_delta(predicted, truth, baseline.control)[0]
+            correlation.setdefault(baseline.name, []).append(score)
+    return error, correlation
+
+
+@pytest.mark.realdata
+def test_norman_doubles_are_ordered_as_in_ahlmann_eltze_2025(norman):
+    """Additive, then linear, then mean in L2, averaged over the doubles whose singles were both measured.
+
+    There are only 3 of them, each held out in turn, so this is an agreement of direction, not a test of
+    significance: additive beats linear on 2 of 3, linear beats the mean on 3 of 3. In Pearson-delta additive
+    and linear are level (.879 and .880).
+    """
+    labels = norman[1]
+    doubles = [d for d in np.unique(labels) if "+" in d and set(d.split("+")) <= set(labels)]
+    assert len(doubles) == 3
+    error, correlation = held_out_in_turn(norman, doubles)
     mean_error = {name: np.mean(values) for name, values in error.items()}
     assert mean_error["additive"] < mean_error["bilinear_ridge"] < mean_error["training_mean"]
     assert np.less(error["bilinear_ridge"], error["training_mean"]).all()
     assert np.mean(correlation["bilinear_ridge"]) > np.mean(correlation["training_mean"]) + 0.5
     assert np.mean(correlation["additive"]) == pytest.approx(np.mean(correlation["bilinear_ridge"]), abs=0.02)
+
+
+@pytest.mark.realdata
+def test_where_a_single_was_not_measured_alone_adding_up_loses_to_the_linear_model(norman):
+    """The limit of the ordering: over all 11 doubles of the file linear comes first (1.22 against 1.43 and 1.85).
+
+    In 8 of them a part was never measured alone; the additive model then puts the mean in its place.
+    """
+    error, _ = held_out_in_turn(norman, [d for d in np.unique(norman[1]) if "+" in d])
+    mean_error = {name: np.mean(values) for name, values in error.items()}
+    assert len(error["additive"]) == 11
+    assert mean_error["bilinear_ridge"] < mean_error["additive"] < mean_error["training_mean"]

@@ -1,7 +1,12 @@
+import json
+
+import golden_panel
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.stats import pearsonr
+from sklearn.metrics import average_precision_score
 from toy_screen import ToyScreen
 
 from perturbrl.evaluation import metrics
@@ -68,3 +73,67 @@ def test_a_single_perturbation_cannot_be_discriminated():
     assert len(table) == 1
     assert np.isnan(table["discrimination"].item())
     assert table["mse_top"].item() == pytest.approx(table["mse"].item())
+
+
+SHARED = {
+    "cell-eval": {
+        "pearson_delta": "pearson_delta",
+        "mse": "mse",
+        "mae": "mae",
+        "overlap_at_N": "de_overlap",
+        "precision_at_N": "de_precision",
+        "de_sig_genes_recall": "de_recall",
+        "pr_auc": "auprc_by_fdr",
+        "pearson_edistance": "pearson_edistance",
+    },
+    "cell-eval2": {
+        "delta_pearson": "pearson_delta",
+        "expr_mse": "mse",
+        "expr_mae": "mae",
+        "pds_cosine": "discrimination",
+        "de_wilcoxon_overlap": "de_overlap",
+        "de_wilcoxon_precision": "de_precision",
+        "de_wilcoxon_sig_recall": "de_recall",
+        "de_wilcoxon_pr_auc": "auprc_by_fdr",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """Numbers that cell-eval and cell-eval2 gave, and our table of the same cells."""
+    stored = json.loads(golden_panel.STORED.read_text())
+    assert stored["cells"] == golden_panel.fingerprint(), (
+        "the toy cells are no longer those that the stored numbers belong to; run python tests/golden_panel.py"
+    )
+    real, predicted = golden_panel.pair()
+    pair = ResponsePair(real, predicted, "log1p")
+    ours = response_table(pair, pair.real_means.mean(axis=0))
+    de = [
+        [differential_expression(pair.cells(side, p), pair.control) for side in ("real", "predicted")]
+        for p in pair.perturbations
+    ]
+    # Both rank genes by FDR, which ties neighbours, where `de_auprc` goes by |z|.
+    ours["auprc_by_fdr"] = [average_precision_score(a.significant(), -b.fdr) for a, b in de]
+    energies = [
+        [energy_distance(pair.cells(side, p), pair.control) for p in pair.perturbations]
+        for side in ("real", "predicted")
+    ]
+    ours["pearson_edistance"] = pearsonr(*energies).statistic
+    return stored["values"], ours
+
+
+@pytest.mark.parametrize(
+    ("program", "theirs"), [(program, name) for program, names in SHARED.items() for name in names]
+)
+def test_shared_metrics_are_the_stored_numbers_of_cell_eval_and_cell_eval2(golden, program, theirs):
+    stored, ours = golden
+    np.testing.assert_allclose(ours[SHARED[program][theirs]], stored[program][theirs], rtol=0, atol=1e-6)
+
+
+def test_stored_numbers_tell_perturbations_apart(golden):
+    stored, _ = golden
+    discrimination = np.array(stored["cell-eval2"]["pds_cosine"])
+    assert discrimination[[1, 2]].max() < discrimination[[0, 3, 4, 5]].min()
+    assert set(golden_panel.METRICS["cell-eval"]) == set(SHARED["cell-eval"])
+    assert set(golden_panel.METRICS["cell-eval2"]) == set(SHARED["cell-eval2"])

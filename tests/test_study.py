@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import study
+from rich.progress import Progress
 from studies.provenance import command, provenance_path
-from studies.runner import StudyError, add_common_arguments, run_all
+from studies.runner import StudyError, TimeLeft, add_common_arguments, run_all
 from study_work import die_on_two, fail, fail_on_two, square, two_columns
 
 from perturbrl.data.synthetic import simulate_screen
@@ -23,14 +24,15 @@ from perturbrl.errors import ConfigurationError, DataError
 TOOLS = Path(__file__).parents[1] / "tools"
 
 SLOW_STUDY = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from studies.runner import run_all
 
 def work(run):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with open("started", "a") as file:
         file.write(f"{run['seed']} {os.getpid()}\\n")
-    time.sleep(0.4)
+    time.sleep(0.4 if run["seed"] < 4 else float(sys.argv[1]))
     return {"square": run["seed"] ** 2}
 
 if __name__ == "__main__":
@@ -108,6 +110,16 @@ def test_a_line_break_in_a_value_does_not_end_a_row(tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 2
 
 
+def test_time_left_is_that_of_the_average_run() -> None:
+    now = [0.0]
+    bar = Progress(TimeLeft(), get_time=lambda: now[0])
+    task = bar.add_task("runs", total=6)
+    assert str(TimeLeft().render(bar.tasks[task])) == "time left unknown"
+    now[0] = 40.0
+    bar.advance(task, 2)
+    assert str(TimeLeft().render(bar.tasks[task])) == "0:01:20 left"
+
+
 def test_a_study_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does nothing"):
         run_all(square, [], tmp_path / "rows.csv", jobs=1)
@@ -136,11 +148,11 @@ def test_provenance_names_what_made_the_rows_and_every_start(
     assert command().startswith("python tools/study.py")
 
 
-def start_slow_study(folder: Path) -> "subprocess.Popen[str]":
+def start_slow_study(folder: Path, later_runs: float = 0.4) -> "subprocess.Popen[str]":
     (folder / "slow_study.py").write_text(SLOW_STUDY)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TOOLS, TOOLS.parent)))}
     return subprocess.Popen(
-        [sys.executable, "slow_study.py"],
+        [sys.executable, "slow_study.py", str(later_runs)],
         cwd=folder,
         env=environment,
         stderr=subprocess.PIPE,
@@ -196,8 +208,9 @@ def test_a_killed_study_loses_at_most_the_runs_in_flight_and_leaves_no_process(t
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 def test_interrupting_by_hand_ends_quickly_and_quietly(tmp_path: Path) -> None:
-    study = start_slow_study(tmp_path)
-    wait_until(lambda: rows_of(tmp_path) >= 2)
+    """Also where a run answers no signal, as Lightning does in the middle of a batch."""
+    study = start_slow_study(tmp_path, later_runs=300)
+    wait_until(lambda: rows_of(tmp_path) >= 4)
     os.killpg(study.pid, signal.SIGINT)
     _, errors = study.communicate(timeout=20)
     assert study.returncode != 0

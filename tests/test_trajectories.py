@@ -35,6 +35,12 @@ def test_dtw_forgives_speed_and_not_direction():
     assert dtw_distance(slow[::-1].copy(), reference) > 5.0
 
 
+def test_standing_still_costs_the_whole_way():
+    reference = np.column_stack((np.linspace(0, 1, 20), np.zeros(20)))
+    still = np.zeros((8, 2))
+    np.testing.assert_allclose(dtw_distance(still, reference), [reference[:, 0].sum(), 0.0])
+
+
 def test_wasserstein_of_gaussians_has_a_closed_form():
     quantiles = norm.ppf((np.arange(4000) + 0.5) / 4000)
     simulated = np.column_stack((quantiles, quantiles)).reshape(40, 100, 2)

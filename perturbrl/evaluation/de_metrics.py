@@ -111,8 +111,11 @@ def de_overlap(
 def de_precision_at_k(
     real: DifferentialExpression, predicted: DifferentialExpression, k: int | None = None
 ) -> float:
-    """Share of the predicted top k that is among the real top k; as `de_overlap`, but k is cut to the
-    number of PREDICTED significant genes, so calling too many genes is punished.
+    """Share of the predicted top k that is among the real top k, both by absolute fold change at FDR < .05.
+
+    As `de_overlap`, but k is cut to the number of PREDICTED significant genes, so calling too many genes is
+    punished. Range [0, 1]; predicting the control scores 0. Pitfall: a prediction that calls one gene, and the
+    right one, scores 1; read it with `de_recall`.
 
     Source: cell-eval ``precision_at_N``, ``precision_at_k``.
     """

@@ -125,6 +125,9 @@ def relative_to_replicate(
     in units of noise, so weak perturbations give values near 1 to everybody. Use ``distance`` with a positive
     floor (energy distance ``"v"``); the floor of an unbiased distance is 0 on average.
 
+    Source: the split-half replicate as ceiling, as in cell-eval2's ``anchor``; a ratio here, so that no
+    baseline enters it.
+
     Raises:
         DataError: fewer than four real or two predicted cells, or real halves that do not differ.
     """

@@ -5,13 +5,18 @@ nearly every gene significant and spoils every metric of distributions. Here the
 correlations of genes come from measured control cells.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
+from anndata import AnnData
 from jaxtyping import Float
+from scipy.sparse import csr_matrix, issparse
 
 from perturbrl.errors import DataError
 from perturbrl.evaluation.pairs import TARGET_SUM
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS
 
 _BISECTIONS: Final = 30
 _SMALLEST: Final = 1e-6
@@ -90,3 +95,67 @@ def _calibrate(
         too_high = _mean_log(simulated, size_factors) > log_mean
         low, high = np.where(too_high, low, middle), np.where(too_high, middle, high)
     return keep, add
+
+
+def predicted_cells(
+    means: Mapping[str, GeneVector],
+    real: AnnData,
+    *,
+    perturbation_key: str = PERTURBATION_OBS,
+    size_factor_key: str | None = None,
+    control: str = CONTROL_LABEL,
+    seed: int = 0,
+) -> AnnData:
+    """Predicted means as cells in the shape of the measured ones, as ``cell-eval`` and ``cell-eval2`` want them.
+
+    Genes, labels and control cells are those of ``real``; every perturbation gets as many emitted cells as
+    were measured, because the power of DE tests depends on their number. ``X`` holds whole counts, and obs
+    the size factor each of them was emitted for.
+
+    Args:
+        means: predicted mean log expression of each perturbation of ``real``, see `emit_counts`.
+        real: measured cells with whole counts, controls among them.
+        perturbation_key: obs column with the labels, in ``real`` and in the result.
+        size_factor_key: obs column of ``real`` with the counts of a cell before genes were cut; by default the
+            sum over its genes.
+        control: label of the control cells.
+        seed: of the draws; every perturbation has a stream of its own.
+
+    Raises:
+        DataError: a perturbation of ``real`` is not predicted, or there are no control cells with whole counts.
+    """
+    labels = real.obs[perturbation_key].astype(str).to_numpy()
+    wanted = sorted(set(labels) - {control})
+    absent = [label for label in wanted if label not in means]
+    if absent:
+        raise DataError(
+            f"no prediction for {absent[:5]}, which were measured; predict every perturbation, or leave its "
+            "cells out of the measured ones"
+        )
+    rows = labels == control
+    counts = _dense(real[rows].X)
+    sizes = counts.sum(axis=1) if size_factor_key is None else real.obs[size_factor_key].to_numpy()[rows]
+    blocks = [(control, counts, sizes)]
+    for i, label in enumerate(wanted):
+        n_cells = int((labels == label).sum())
+        blocks.append((label, *emit_counts(means[label], counts, sizes, n_cells, seed * len(wanted) + i)))
+    return _assembled(blocks, real.var, perturbation_key)
+
+
+def _dense(x: Any) -> Counts:
+    return np.asarray(x.toarray() if issparse(x) else x, dtype=np.float64)
+
+
+def _assembled(
+    blocks: list[tuple[str, Counts, Float[np.ndarray, " cells"]]], var: pd.DataFrame, perturbation_key: str
+) -> AnnData:
+    names = [f"{label}_{i}" for label, counts, _ in blocks for i in range(len(counts))]
+    obs = pd.DataFrame(
+        {
+            perturbation_key: pd.Categorical(np.repeat([b[0] for b in blocks], [len(b[1]) for b in blocks])),
+            SIZE_FACTOR_OBS: np.concatenate([sizes for _, _, sizes in blocks]),
+        },
+        index=names,
+    )
+    x = csr_matrix(np.concatenate([counts for _, counts, _ in blocks]).astype(np.float32))
+    return AnnData(x, obs=obs, var=pd.DataFrame(index=var.index.copy()))

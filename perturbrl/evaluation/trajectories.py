@@ -17,8 +17,8 @@ def dtw_distance(
     The smallest sum of |aᵢ − bⱼ| over alignments of the two series that start and end together and never go
     back; no window, no normalisation, in units of the latent dimension. Range [0, inf); 0 for paths that
     differ only in speed. Pitfalls: it grows with the length of the longer series, so compare paths of equal
-    lengths; standing still at the reference's mean can score well on a flat dimension, so put the
-    ``no_op`` row beside it; pseudotime has no unit, which is why warping is allowed.
+    lengths; doing nothing scores at least Σ |start − bⱼ| over the reference, which is little on a flat
+    dimension, so put the ``no_op`` row beside it; pseudotime has no unit, which is why warping is allowed.
 
     All cells and dimensions are aligned at once, one anti-diagonal of the table after the other.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path
@@ -22,11 +23,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from perturbrl.errors import ConfigurationError, DataError, PerturbRLError
 from studies.provenance import write_provenance
@@ -134,8 +137,9 @@ def _work_off(work: Callable[[Run], Row], runs: Sequence[Run], out: Path, jobs: 
                     failures.append(failure)
                 _advance(bar, task, waiting[future])
         except BaseException:
+            # Killed, not asked to end: Lightning answers SIGTERM only between two batches.
             for child in active_children():
-                child.terminate()
+                child.kill()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -234,4 +238,17 @@ def _advance(bar: Progress, task: TaskID, run: Run) -> None:
 
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+    return Progress(*columns, TimeElapsedColumn(), TimeLeft(), console=Console(stderr=True))
+
+
+class TimeLeft(ProgressColumn):
+    """What is left if runs go on as fast as on average up to now.
+
+    The library's own column goes by the last few, and runs side by side tend to end together.
+    """
+
+    def render(self, task: Task) -> Text:
+        if not task.completed or task.elapsed is None or task.total is None:
+            return Text("time left unknown")
+        seconds = task.elapsed / task.completed * (task.total - task.completed)
+        return Text(f"{timedelta(seconds=round(seconds))} left")

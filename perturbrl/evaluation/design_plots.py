@@ -40,8 +40,12 @@ def plot_designs(table: pd.DataFrame, unit: str) -> Plot:
     axes.barh(place, ordered["distance"], color=colours, height=0.6)
     _whiskers(axes, ordered, "distance", place)
     axes.set_yticks(place, [plain_name(name) for name in ordered["name"]])
-    axes.set_xlabel(f"distance to held-out target cells ({unit})")
-    axes.set_xlim(left=0)
+    axes.set_xlabel(f"distance to the target cells that judge ({unit})")
+    axes.set_xlim(0, 1.12 * max(float(ordered["high"].max()), 1e-9))
+    for level, (distance, high) in enumerate(zip(ordered["distance"], ordered["high"], strict=True)):
+        axes.annotate(
+            f"{distance:.2g}", (high, level), (5, 0), textcoords="offset points", va="center", fontsize=9
+        )
     known = " Grey: the closed-form optimum of the linear twin." if "optimum" in set(table["name"]) else ""
     caption = (
         "Shorter is better. Bars: distance between the means of dosed and of target cells, sampling noise removed; "

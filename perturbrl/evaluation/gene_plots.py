@@ -89,14 +89,9 @@ def plot_top_genes(table: pd.DataFrame) -> Plot:
     sure = (rows["fdr"] < SIGNIFICANT).to_numpy()
     for chosen, fill, words in ((sure, ORANGE, "FDR < 5 %"), (~sure, "white", "not significant")):
         if chosen.any():
-            style = {"s": 45, "marker": "s", "linewidths": 1.3, "zorder": 2}
+            x, y, label = observed[chosen], place[chosen], f"observed, {words}"
             axes.scatter(
-                observed[chosen],
-                place[chosen],
-                c=fill,
-                edgecolors=ORANGE,
-                label=f"observed, {words}",
-                **style,
+                x, y, s=45, marker="s", c=fill, edgecolors=ORANGE, linewidths=1.3, zorder=2, label=label
             )
     axes.scatter(rows["predicted"], place, s=26, c=BLUE, marker="D", zorder=3, label="predicted")
     axes.set_yticks(place, [shortened(name) for name in rows["gene"]])

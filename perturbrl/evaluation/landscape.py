@@ -93,8 +93,8 @@ def plot_landscape(
     axes.set_ylabel(f"principal component 2 ({100 * share[1]:.0f} %)")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2, frameon=False)
     caption = (
-        f"Colour: quasi-potential of undosed cells, 0 in the deepest valley. Thin lines: {len(lines)} dosed cells, thick: their mean, "
-        "from the square on. Diamonds: attractors."
+        f"Colour: quasi-potential of undosed cells, 0 in the deepest valley. Thin lines: {len(lines)} dosed cells, "
+        "thick: their mean, from the square on. Diamonds: attractors."
     )
     table = _table(x, y, potential, wells, lines)
     return Plot("landscape", "The landscape and the policy's way through it", caption, figure, table)

@@ -27,8 +27,8 @@ INFORMED: Final = ("policy", CEILING)  # they saw the half of the target's cells
 _Z: Final = 1.96
 
 Cells = Float[np.ndarray, "_ genes"]
-Emit = Callable[[GeneVector], Cells]
-"""From a predicted mean to dispersed, log-normalised cells."""
+Emit = Callable[[GeneVector, int], Cells]
+"""From a predicted mean to so many dispersed, log-normalised cells."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def judge_responses(
     for name, shift in shifts.items():
         rows[name] = _mean_metrics(real, shift, no_op.control, no_op.training_mean, top)
         if emit is not None:
-            rows[name] |= _cell_metrics(real, test, emit(no_op.control + shift))
+            rows[name] |= _cell_metrics(real, test, emit(no_op.control + shift, len(real.target)))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor").reset_index()
 
 

@@ -14,8 +14,8 @@ from perturbrl.evaluation.statistics import Interval
 MAX_HITS_SHOWN: Final = 25
 
 DESIGN_COLUMNS: Final[Mapping[str, str]] = {
-    "distance to target": "Between the means of dosed and of held-out target cells in latent units, sampling noise "
-    "removed, with its 95 % interval. 0 is as near as so many cells can tell.",
+    "distance to target": "Between the means of dosed and of target cells in latent units, sampling noise removed, "
+    "with its 95 % interval. 0 is as near as so many cells can tell.",
     "energy distance": "Between the two populations of cells, in units of the distance between two halves of the "
     "target cells: 1 is as close as a replicate.",
     "cells in target": "Share of dosed cells that the task counts as arrived, with a 95 % Wilson interval.",
@@ -87,9 +87,9 @@ def design_table(evaluation: DesignEvaluation) -> Table:
     nearest = (evaluation.winner.name, *evaluation.ties)
     rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)
     note = (
-        f"Judged on held-out cells, nearest first. Nearest: {plain_name(evaluation.winner.name)}. The marked rows "
-        "cannot be told apart from it in distance (paired test, 5 %). Brackets: 95 % intervals over cells; they do "
-        "not cover another training seed."
+        f"Nearest first, judged by the cells named above. Nearest: {plain_name(evaluation.winner.name)}. The marked "
+        "rows cannot be told apart from it in distance (paired test, 5 %). Brackets: 95 % intervals over cells; they "
+        "do not cover another training seed."
     )
     return Table("designs", "Designs compared", ("design", *DESIGN_COLUMNS), rows, note, DESIGN_COLUMNS)
 

@@ -19,7 +19,6 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.design import Simulation
 from perturbrl.evaluation.emission import emit_counts
 from perturbrl.evaluation.pairs import TARGET_SUM
-from perturbrl.evaluation.populations import some_of
 from perturbrl.evaluation.predicted_response import (
     CEILING,
     HeldOutResponse,
@@ -34,6 +33,8 @@ from perturbrl.training.figures import to_numpy
 from perturbrl.training.two_stage import TwoStageModule
 
 MAX_EMITTING: Final = 300  # control cells that emission is calibrated on
+MAX_VALUES: Final = 4_000_000  # cells x genes x perturbations; emission draws each some 60 times
+FEWEST_CELLS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,10 @@ class JudgedResponse:
     Attributes:
         table: see ``judge_responses``.
         top_genes: see ``top_gene_table``.
-        real: held-out control and target cells as counts; ``None`` where the file has no counts.
-        predicted: the same control cells, and target cells that the policy's design predicts.
+        real: held-out cells of control, the target and other measured perturbations as counts; ``None`` where the
+            file has none.
+        predicted: the same control cells, the target as the policy's design has it, and the others as the twin
+            forecasts them.
     """
 
     table: pd.DataFrame
@@ -67,20 +70,31 @@ def judge_response(module: TwoStageModule, simulation: Simulation) -> JudgedResp
     cells = data.training_cells()
     real = _held_out(data, label)
     training = TrainingCells(cells.expression, cells.labels, cells.genes)
-    shifts = _shifts(module, simulation, cells, label) | baseline_shifts(training, label, module.seed)
     control = cells.expression[cells.rows_of(CONTROL_LABEL)].double().mean(0).numpy()
-    shifts |= {CEILING: data.expression(label, "goal").double().mean(0).numpy() - control}
-    emitter = _Emitter.of(data, len(real.target), module.seed)
+    shifts = {"policy": _shift(module, simulation.start, simulation.final)}
+    forecast = _forecast(module, cells, label)
+    shifts |= {} if forecast is None else {"twin": forecast}
+    shifts |= baseline_shifts(training, label, module.seed)
+    shifts[CEILING] = data.expression(label, "goal").double().mean(0).numpy() - control
+    emitter = _Emitter.of(data, module.seed)
     table = judge_responses(real, shifts, training, None if emitter is None else emitter.log_cells)
     genes = top_gene_table(real, shifts["policy"])
     if emitter is None:
         return JudgedResponse(table, genes, None, None)
-    measured = _labelled(data, {name: _counts(data, name, "test") for name in (CONTROL_LABEL, label)})
-    emitted = {
-        CONTROL_LABEL: _counts(data, CONTROL_LABEL, "test"),
-        label: emitter(control + shifts["policy"]),
-    }
-    return JudgedResponse(table, genes, measured, _labelled(data, emitted))
+    panel = {label: shifts["policy"]} | _panel(module, cells, real, emitter)
+    measured = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *panel)}
+    emitted = {name: emitter(control + shift, len(measured[name][0])) for name, shift in panel.items()}
+    predicted = {CONTROL_LABEL: measured[CONTROL_LABEL]} | emitted
+    return JudgedResponse(table, genes, _labelled(data, measured), _labelled(data, predicted))
+
+
+def _panel(
+    module: TwoStageModule, cells: EncodedCells, real: HeldOutResponse, emitter: "_Emitter"
+) -> dict[str, GeneVector]:
+    """What the twin forecasts for other measured perturbations: tools that score panels need more than one."""
+    enough = [name for name in sorted(real.panel) if len(module.data.rows(name, "test")) >= FEWEST_CELLS]
+    forecasts = {name: _forecast(module, cells, name) for name in enough[: emitter.affordable]}
+    return {name: shift for name, shift in forecasts.items() if shift is not None}
 
 
 def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
@@ -96,21 +110,18 @@ def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
 
 
 @torch.no_grad()
-def _shifts(
-    module: TwoStageModule, simulation: Simulation, cells: EncodedCells, label: str
-) -> dict[str, GeneVector]:
-    """Of the policy's dosed cells, and of the twin under the target's own perturbations where it has them."""
+def _forecast(module: TwoStageModule, cells: EncodedCells, label: str) -> GeneVector | None:
+    """Shift of training control cells under a label's own perturbations at dose 1, where the twin has them."""
     twin = module.twin
-    found = {"policy": _shift(module, simulation.start, simulation.final)}
     names = twin.perturbations.names
-    if set(components(label)) <= set(names):
-        dose = torch.zeros(1, len(names), device=twin.start_cells.device)
-        dose[0, [names.index(part) for part in components(label)]] = 1.0
-        start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(dose.device)
-        generator = torch.Generator(device=dose.device).manual_seed(module.seed)
-        state = twin.transition(start, dose.expand(len(start), -1), twin.draw_noise(len(start), generator))
-        found["twin"] = _shift(module, start, relax(twin, state, generator))
-    return found
+    if not set(components(label)) <= set(names):
+        return None
+    start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device)
+    dose = start.new_zeros(len(start), len(names))
+    dose[:, [names.index(part) for part in components(label)]] = 1.0
+    generator = torch.Generator(device=dose.device).manual_seed(module.seed)
+    state = twin.transition(start, dose, twin.draw_noise(len(start), generator))
+    return _shift(module, start, relax(twin, state, generator))
 
 
 def _shift(module: TwoStageModule, start: torch.Tensor, final: torch.Tensor) -> GeneVector:
@@ -134,24 +145,29 @@ def _counts(data: PerturbationDataModule, label: str, part: Part) -> _Counts:
 class _Emitter:
     """Makes dispersed cells with a given mean from training control cells (see ``emission``)."""
 
-    def __init__(self, counts: _Counts, n_cells: int, seed: int) -> None:
+    def __init__(self, counts: _Counts, seed: int) -> None:
         self._counts, self._sizes = counts
-        self._n_cells, self._seed = n_cells, seed
+        self._seed = seed
 
     @classmethod
-    def of(cls, data: PerturbationDataModule, n_cells: int, seed: int) -> "_Emitter | None":
+    def of(cls, data: PerturbationDataModule, seed: int) -> "_Emitter | None":
         assert data.dataset is not None
         if data.dataset.value_kind != "counts":
             return None
         counts, sizes = _counts(data, CONTROL_LABEL, "train")
-        chosen = some_of(torch.arange(len(counts))[:, None].float(), MAX_EMITTING, seed)[:, 0].long().numpy()
-        return cls((counts[chosen], sizes[chosen]), n_cells, seed)
+        chosen = np.random.default_rng(seed).permutation(len(counts))[:MAX_EMITTING]
+        return cls((counts[chosen], sizes[chosen]), seed)
 
-    def __call__(self, log_mean: GeneVector) -> _Counts:
-        return emit_counts(log_mean, self._counts, self._sizes, self._n_cells, self._seed)
+    @property
+    def affordable(self) -> int:
+        """Perturbations that can be emitted for in seconds."""
+        return MAX_VALUES // self._counts.size
 
-    def log_cells(self, log_mean: GeneVector) -> Float[np.ndarray, "cells genes"]:
-        counts, sizes = self(log_mean)
+    def __call__(self, log_mean: GeneVector, n_cells: int) -> _Counts:
+        return emit_counts(log_mean, self._counts, self._sizes, n_cells, self._seed)
+
+    def log_cells(self, log_mean: GeneVector, n_cells: int) -> Float[np.ndarray, "cells genes"]:
+        counts, sizes = self(log_mean, n_cells)
         return np.log1p(TARGET_SUM * counts / sizes[:, None])
 
 

@@ -145,7 +145,7 @@ def plot_trajectory_distances(table: pd.DataFrame, reference: str) -> Plot:
         else ""
     )
     caption = (
-        "Dynamic time warping (DTW) distance of the mean simulated trajectory to that of real cells; dark is near, the "
-        f"nearest design is on top. {reference}{more}"
+        "Dynamic time warping (DTW) distance of the mean simulated trajectory to that of real cells; light is near, "
+        f"and the nearest design is on top. {reference}{more}"
     )
     return Plot("trajectories", "Simulated against real trajectories", caption, figure, table)

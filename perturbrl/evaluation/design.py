@@ -137,7 +137,8 @@ class Hit:
     Attributes:
         perturbation: its name.
         dose: mean over cells of its summed dose, with a bootstrap interval over cells.
-        direction: ``up``, ``down``, or ``none`` where no cell receives it.
+        direction: sign of the dose in words: ``up``, ``down``, or ``none`` where no cell receives it; a report
+            may say what the dose means in a screen instead.
         share_of_cells: fraction of cells that receive it.
     """
 

@@ -108,7 +108,7 @@ def plot_dose_schedule(names: Sequence[str], doses: Float[np.ndarray, "time pert
 
 
 def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "rows steps"]) -> None:
-    largest = max(float(np.abs(values).max()), 1e-9)
+    largest = float(np.abs(values).max()) or 1.0
     both = bool((values < 0).any())
     colours, low = (DIVERGING, -largest) if both else (SEQUENTIAL, 0.0)
     image = axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=largest, interpolation="nearest")
@@ -117,8 +117,7 @@ def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "rows steps"
     if values.shape[1] > MAX_NUMBERED:
         return
     for (row, step), value in np.ndenumerate(values):
-        # Dark text on light cells: the middle of a diverging map is light, the end of a sequential one.
-        light = abs(value) < 0.55 * largest if both else value > 0.55 * largest
+        light = abs(value) < 0.55 * largest  # no dose is the light end of either map
         axes.text(
             step,
             row,

@@ -6,12 +6,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 
 from perturbrl.evaluation.plots import BLUE, GREY, ORANGE, Plot, legend_beside, new_figure, shortened
 
 N_NAMED: Final = 8
 NAMED_SHARE: Final = 0.2
+SMALLEST_RANGE: Final = 0.01
 SIGNIFICANT: Final = 0.05
 
 
@@ -20,7 +22,7 @@ def plot_delta(
 ) -> Plot:
     """Change of each gene's mean: as observed in held-out target cells, and as predicted for the design."""
     figure, (axes,) = new_figure(5.0, 4.6)
-    bound = 1.08 * float(max(np.abs(real).max(), np.abs(predicted).max(), 1e-6))
+    bound = 1.08 * float(max(np.abs(real).max(), np.abs(predicted).max(), SMALLEST_RANGE))
     axes.axhline(0, color=GREY, lw=0.5)
     axes.axvline(0, color=GREY, lw=0.5)
     axes.plot([-bound, bound], [-bound, bound], color=GREY, lw=1, ls="--")
@@ -69,6 +71,7 @@ def _name_genes(
             (column, level),
             fontsize=9,
             va="center",
+            path_effects=[patheffects.withStroke(linewidth=2.5, foreground="white")],
             ha="right" if to_the_left else "left",
             arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6},
         )

@@ -4,6 +4,7 @@ from typing import Final
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from perturbrl.evaluation.plots import (
     BLUE,
@@ -18,6 +19,7 @@ from perturbrl.evaluation.plots import (
 )
 from perturbrl.rl.trust_region import TrustRegionOutcome
 
+FEW: Final = 4
 WIDE: Final = 20.0
 _MARKS: Final = "oxvPsD"
 
@@ -31,12 +33,15 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
     has_penalty = "ppo/kl_coef" in metrics
     has_kl = "trust_region/kl" in metrics or "ppo/kl" in metrics
     figure, panels = new_figure(6.8, 1.2 + 1.7 * (1 + has_kl + has_penalty), 1 + has_kl + has_penalty)
-    panels[0].plot(metrics["epoch"], metrics["return"], color=BLUE)
+    dot = "." if len(metrics) < FEW else ""
+    panels[0].plot(metrics["epoch"], metrics["return"], color=BLUE, marker=dot)
     panels[0].set_ylabel("mean return")
     if has_kl:
         _kl(panels[1], metrics)
     if has_penalty:
-        panels[-1].plot(metrics["epoch"], metrics["ppo/kl_coef"], color=PURPLE, drawstyle="steps-post")
+        panels[-1].plot(
+            metrics["epoch"], metrics["ppo/kl_coef"], color=PURPLE, marker=dot, drawstyle="steps-post"
+        )
         weights = metrics["ppo/kl_coef"].dropna()
         if weights.max() > WIDE * weights.min():
             panels[-1].set_yscale("log")
@@ -44,6 +49,7 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
     _stage_switch(panels, metrics)
     panels[-1].set_xlabel("iteration")
     panels[-1].margins(x=0.02)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     said = " Return of the exploring policy." + has_kl * (
         " KL divergence (mean over cells, summed over doses) of the new policy from the one that gathered the "
         "experience: after stage 1, the natural-gradient step, and after stage 2, the PPO epochs."
@@ -55,12 +61,14 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
 
 
 def _kl(axes: Axes, metrics: pd.DataFrame) -> None:
+    dot = "." if len(metrics) < FEW else ""
     for column, colour, label, style in (
         ("trust_region/kl", ORANGE, "stage 1: natural step", "-"),
         ("ppo/kl", GREEN, "stage 2: PPO epochs", "--"),
     ):
         if column in metrics:
-            axes.plot(metrics["epoch"], metrics[column], style, color=colour, label=label, lw=1.2)
+            kl = metrics[column]
+            axes.plot(metrics["epoch"], kl, style, color=colour, label=label, lw=1.2, marker=dot)
     if "trust_region/outcome" in metrics:
         _outcomes(axes, metrics.dropna(subset=["trust_region/outcome"]))
     axes.set_ylabel("KL to old policy\n(nats)")

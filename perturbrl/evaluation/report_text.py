@@ -10,6 +10,8 @@ from perturbrl.evaluation.names import plain_name
 MAX_HITS_NAMED: Final = 3
 FAR: Final = 0.5
 SMALL: Final = 1e-4
+AS_MEASURED: Final = "as measured"
+REVERSED: Final = "reversed"
 
 
 def number(value: float) -> str:
@@ -30,8 +32,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def dosed(hits: Sequence[Hit]) -> list[str]:
-    """The perturbations that at least half of the cells receive, with their direction, strongest first."""
-    used = [f"{hit.perturbation} {hit.direction}" for hit in hits if hit.share_of_cells >= 0.5]
+    """The perturbations that at least half of the cells receive, strongest first, with what happens to the gene."""
+    used = [
+        hit.perturbation if hit.direction == AS_MEASURED else f"{hit.perturbation} {hit.direction}"
+        for hit in hits
+        if hit.share_of_cells >= 0.5
+    ]
     return used[:MAX_HITS_NAMED] + [f"{len(used) - MAX_HITS_NAMED} more"] * (len(used) > MAX_HITS_NAMED)
 
 

@@ -17,8 +17,15 @@ from perturbrl.evaluation.report import Report
 from perturbrl.evaluation.report_tables import hits_frame
 from perturbrl.evaluation.report_text import answer_sentence, caution, dosed, listed
 from perturbrl.evaluation.search_planners import search_planners
-from perturbrl.schema import CONTROL_LABEL, LATENT_OBSM, PERTURBATION_OBS, CellState, Population
+from perturbrl.schema import (
+    CONTROL_LABEL,
+    LATENT_OBSM,
+    PERTURBATION_OBS,
+    CellState,
+    Population,
+)
 from perturbrl.training.datamodule import Part
+from perturbrl.training.directions import in_words
 from perturbrl.training.figures import design_figures, dose_figures, learning_figure, to_numpy
 from perturbrl.training.progress import counted, working
 from perturbrl.training.responses import JudgedResponse, judge_response
@@ -54,7 +61,7 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool =
     planners = (PolicyDesign(module.actor), *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, start, judged, target, shown)
-    simulation = evaluation.simulations["policy"]
+    simulation, hits = evaluation.simulations["policy"], in_words(module.data, evaluation.hits)
     with working("comparing predicted with measured cells"):
         response, left_out = _response(module, simulation)
     with working("drawing figures"):
@@ -63,12 +70,12 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool =
         plots += learning_figure(curves)
     report = Report(
         title=f"Design: {module.data.source} to {target}",
-        answer=answer_sentence(evaluation, evaluation.hits),
+        answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
         question=_question(module),
         data=_data(module, len(start), len(judged)),
         evaluation=evaluation,
-        hits=evaluation.hits,
+        hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
         response=None if response is None else response.table,
         left_out=(*left_out, *_missing(module, curves, search=search)),
@@ -119,7 +126,7 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> Finished:
     start = data.cells(data.source, "all") if data.has_cells else module.twin.start_cells
     with working("simulating the design"):
         simulation = simulate(problem, PolicyDesign(module.actor), start)
-        hits = rank_hits(problem, simulation)
+        hits = in_words(module.data, rank_hits(problem, simulation))
     used = dosed(hits)
     report = Report(
         title=f"Design applied: {data.source} to {data.target}",

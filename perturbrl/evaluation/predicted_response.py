@@ -129,7 +129,7 @@ def _with_jackknife(
     target, control = (cells.mean(axis=0, keepdims=True) for cells in (real.target, real.control))
     estimate = measure(target, control).iloc[0]
     left_out = (
-        measure(_leave_one_out(real.target), control),
+        measure(_leave_one_out(real.target), np.repeat(control, len(real.target), axis=0)),
         measure(np.repeat(target, len(real.control), axis=0), _leave_one_out(real.control)),
     )
     variance = sum((len(values) - 1) * values.var(ddof=0) for values in left_out)

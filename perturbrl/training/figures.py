@@ -19,7 +19,7 @@ from perturbrl.evaluation.learning_plot import plot_learning
 from perturbrl.evaluation.plots import Plot
 from perturbrl.evaluation.report_tables import designs_frame, hits_frame
 from perturbrl.evaluation.trajectories import pseudotime_path
-from perturbrl.schema import PSEUDOTIME_OBS, CellState
+from perturbrl.schema import PSEUDOTIME_OBS, Population
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -92,7 +92,7 @@ def _trajectories(module: TwoStageModule, evaluation: DesignEvaluation) -> Plot:
     return plot_trajectory_distances(table, said)
 
 
-def _ends(start: CellState, goal: CellState) -> Float[np.ndarray, "cells 2 latent"]:
+def _ends(start: Population, goal: Population) -> Float[np.ndarray, "_ 2 latent"]:
     """Paths from the mean of the start to each goal cell; their mean is the way between the means."""
     return to_numpy(torch.stack((start.mean(0).expand_as(goal), goal), dim=1))
 

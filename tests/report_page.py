@@ -1,11 +1,20 @@
 """A report on an invented design."""
 
+from functools import cache
+
 import pandas as pd
+from test_design import PAIR, Fixed, evaluate
 
 from perturbrl.evaluation.design_plots import plot_designs, plot_hits
+from perturbrl.evaluation.planners import default_planners
 from perturbrl.evaluation.report import Report
 from perturbrl.evaluation.report_tables import designs_frame, hits_frame
 from perturbrl.evaluation.report_text import answer_sentence, caution
+
+
+@cache
+def good_design():
+    return evaluate([Fixed("policy", PAIR), *default_planners()])
 
 
 def report_on(evaluation, **more):

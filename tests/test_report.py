@@ -5,17 +5,16 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from report_page import report_on
+from report_page import good_design, report_on
 from test_design import NOTHING, PAIR, Fixed, evaluate
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.names import plain_name
-from perturbrl.evaluation.planners import default_planners
 
 
 @pytest.fixture(scope="module")
 def good():
-    return evaluate([Fixed("policy", PAIR), *default_planners()])
+    return good_design()
 
 
 def test_everything_is_written(good, tmp_path):

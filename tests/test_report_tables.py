@@ -1,11 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from report_page import good_design
 from test_design import NOTHING, PAIR, Fixed, evaluate
 
 from perturbrl.evaluation.design import Hit
 from perturbrl.evaluation.names import plain_name
-from perturbrl.evaluation.planners import default_planners
 from perturbrl.evaluation.report_tables import (
     RESPONSE_COLUMNS,
     CellText,
@@ -20,7 +20,7 @@ from perturbrl.evaluation.statistics import Interval
 
 @pytest.fixture(scope="module")
 def good():
-    return evaluate([Fixed("policy", PAIR), *default_planners()])
+    return good_design()
 
 
 def test_tables_are_sorted_and_mark_what_cannot_be_told_apart(good):
@@ -89,6 +89,11 @@ def test_the_best_of_each_column_is_marked_among_those_that_never_saw_the_target
     }
     assert tuple(table.meaning) == table.columns[1:]
     assert table.rows[1].cells[1] == CellText("0.8", "[0.7, 0.85]")
+
+
+def test_a_column_in_which_all_are_equal_has_no_best():
+    table = response_text_table(response().assign(de_recall=0.0), "A+B", ("policy",))
+    assert not any(3 in row.best for row in table.rows)
 
 
 def test_every_metric_is_explained():

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from report_page import good_design
 from test_design import NOTHING, PAIR, Fixed, evaluate, problem_of
 
 from perturbrl.evaluation.design import Hit
@@ -21,7 +22,7 @@ from perturbrl.evaluation.statistics import Interval
 
 @pytest.fixture(scope="module")
 def good():
-    return evaluate([Fixed("policy", PAIR), *default_planners()])
+    return good_design()
 
 
 def test_a_good_policy_and_its_equals_are_named_together(good):
@@ -92,7 +93,7 @@ def test_too_few_cells_to_test_are_a_warning(good):
 
 def test_numbers_as_a_person_reads_them():
     assert [number(v) for v in (0.0, 1e-9, -1e-9, 0.12345, float("nan"))] == ["0", "≈ 0", "≈ 0", "0.123", "–"]
-    assert [percent(v) for v in (0.123, float("nan"))] == ["12 %", "–"]
+    assert [percent(v) for v in (0.123, 0.0, 0.004, float("nan"))] == ["12 %", "0 %", "< 1 %", "–"]
 
 
 def test_the_rival_named_is_the_nearest_baseline(good):

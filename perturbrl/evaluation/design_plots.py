@@ -23,7 +23,8 @@ from perturbrl.evaluation.plots import (
 )
 
 MAX_BARS: Final = 25
-MAX_NUMBERED: Final = 8
+MAX_NUMBERED: Final = 8  # steps up to which every dose is written into its square
+LEAST_NUMBERED: Final = 0.05
 
 
 def plot_designs(table: pd.DataFrame, unit: str) -> Plot:
@@ -40,6 +41,7 @@ def plot_designs(table: pd.DataFrame, unit: str) -> Plot:
     axes.barh(place, ordered["distance"], color=colours, height=0.6)
     _whiskers(axes, ordered, "distance", place)
     axes.set_yticks(place, [plain_name(name) for name in ordered["name"]])
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
     axes.set_xlabel(f"distance to the target cells that judge ({unit})")
     axes.set_xlim(0, 1.12 * max(float(ordered["high"].max()), 1e-9))
     for level, (distance, high) in enumerate(zip(ordered["distance"], ordered["high"], strict=True)):
@@ -73,6 +75,7 @@ def plot_hits(hits: pd.DataFrame) -> Plot:
     axes.barh(place, shown["dose"], color=colours, height=0.7)
     _whiskers(axes, shown, "dose", place)
     axes.set_yticks(place, [shortened(name) for name in shown["perturbation"]])
+    axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_xlabel("total dose, mean over cells (1 = as measured, or full expression)")
     more = f" {len(shown)} of {len(hits)} that may be dosed." if len(hits) > len(shown) else ""
@@ -114,7 +117,7 @@ def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "rows steps"
     image = axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=largest, interpolation="nearest")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="mean dose", shrink=min(1.0, 4.0 / len(values) + 0.4))
-    if values.shape[1] > MAX_NUMBERED:
+    if values.shape[1] > MAX_NUMBERED or largest < LEAST_NUMBERED:
         return
     for (row, step), value in np.ndenumerate(values):
         light = abs(value) < 0.55 * largest  # no dose is the light end of either map

@@ -98,6 +98,7 @@ def plot_top_genes(table: pd.DataFrame) -> Plot:
             )
     axes.scatter(rows["predicted"], place, s=26, c=BLUE, marker="D", zorder=3, label="predicted")
     axes.set_yticks(place, [shortened(name) for name in rows["gene"]])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlabel("log2 fold change, target against start")
     legend_beside(axes)
     caption = (

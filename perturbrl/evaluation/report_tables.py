@@ -236,6 +236,8 @@ def _predictor(name: str, informed: Sequence[str]) -> str:
 
 def _best_rows(frame: pd.DataFrame, name: str, informed: Sequence[str]) -> set[int]:
     values = frame[name].where(~frame["predictor"].isin(informed))
+    if values.min() == values.max():
+        return set()
     values = -values if name in _LARGER_IS_BETTER else values
     return set((values <= values.min() + 1e-12).to_numpy().nonzero()[0].tolist())
 

@@ -23,7 +23,9 @@ def number(value: float) -> str:
 
 def percent(value: float) -> str:
     """A share as a percentage."""
-    return "–" if math.isnan(value) else f"{100 * value:.0f} %"
+    if math.isnan(value):
+        return "–"
+    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -77,7 +79,7 @@ def _comparison(evaluation: DesignEvaluation) -> str:
     if "no_op" in nearest:
         return "as far as these cells can tell no design ends nearer to the target than doing nothing"
     if "policy" not in nearest:
-        numbers = f"{number(winner.observed_distance)} against {number(policy.observed_distance)}"
+        numbers = f"{number(winner.distance.estimate)} against {number(policy.distance.estimate)}"
         return f"{plain_name(winner.name)} ends nearer to the target than the policy (distance {numbers})"
     others = [plain_name(name) for name in nearest if name != "policy"]
     if not others:

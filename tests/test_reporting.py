@@ -47,7 +47,8 @@ def test_a_prediction_judges_nothing():
     report = predict(trained().model, None).report
     assert report.evaluation is None
     assert "not held out" in report.warnings[0]
-    assert {plot.name for plot in report.plots} == {"hits", "schedule"}
+    assert {plot.name for plot in report.plots} == {"hits", "schedule", "latent_map"}
+    assert "define the goal" in report.plots[2].caption
 
 
 @pytest.fixture(scope="module")

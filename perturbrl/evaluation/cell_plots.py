@@ -21,7 +21,9 @@ Points = Float[np.ndarray, "_ latent"]
 Paths = Float[np.ndarray, "cells time latent"]
 
 
-def plot_latent_map(groups: Mapping[str, Points], paths: Paths) -> Plot:
+def plot_latent_map(
+    groups: Mapping[str, Points], paths: Paths, target: str = "Target cells that judge the design"
+) -> Plot:
     """Start, target and dosed cells, and the dosed cells' paths, in the plane that shows the way.
 
     The horizontal axis runs from the mean of the start to the mean of the target; the vertical one is the
@@ -30,6 +32,7 @@ def plot_latent_map(groups: Mapping[str, Points], paths: Paths) -> Plot:
     Args:
         groups: cell states by name, with ``start`` and ``target`` among them.
         paths: states of the dosed cells from step to step, the start first.
+        target: what the target cells are, for the caption.
     """
     origin, plane = groups["start"].mean(0), _plane(groups, paths)
     figure, (axes,) = new_figure(6.4, 4.6)
@@ -49,8 +52,8 @@ def plot_latent_map(groups: Mapping[str, Points], paths: Paths) -> Plot:
     axes.set_ylabel("largest remaining variation (latent units)")
     legend_beside(axes)
     caption = (
-        "Start and target cells that judge the design, and the start cells after the policy's doses. Thin lines: "
-        f"simulated trajectories of {min(len(lines), MAX_PATHS)} cells; black: the mean of all."
+        f"{target}, start cells, and the start cells after the policy's doses. Thin lines: simulated "
+        f" trajectories of {min(len(lines), MAX_PATHS)} cells; black: the mean of all."
     )
     tables.append(_path_table(lines))
     return Plot("latent_map", "Where the cells go", caption, figure, pd.concat(tables, ignore_index=True))

@@ -18,7 +18,7 @@ from perturbrl.evaluation import de_metrics, metrics
 from perturbrl.evaluation.baselines import SplitHalfReplicate, competitors
 from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.evaluation.training_cells import GeneVector, TrainingCells
+from perturbrl.evaluation.training_cells import GeneVector, TrainingCells, parts_of
 
 TOP_GENES: Final = 20
 FEWEST_GENES: Final = 8
@@ -148,10 +148,11 @@ def _leave_one_out(cells: Cells) -> metrics.Means:
 
 
 def _discrimination(real: HeldOutResponse, shift: GeneVector) -> float:
-    """Place of the own measured shift among those of the panel (see ``metrics.discrimination_score``)."""
-    if not real.panel:
-        return float("nan")
+    """Place of the own measured shift among the panel's (see ``metrics``); nan without a panel or untargeted genes."""
     labels = (real.label, *real.panel)
+    targets = {part for label in labels for part in parts_of(label)}
+    if not real.panel or set(real.genes) <= targets:
+        return float("nan")
     measured = np.stack([real.shift, *real.panel.values()])
     predicted = np.concatenate([shift[None], measured[1:]])
     return float(metrics.discrimination_score(predicted, measured, labels, real.genes)[0])

@@ -17,7 +17,7 @@ from perturbrl.evaluation.gene_plots import plot_delta
 from perturbrl.evaluation.landscape import plot_landscape, wandering_states
 from perturbrl.evaluation.learning_plot import plot_learning
 from perturbrl.evaluation.plots import Plot
-from perturbrl.evaluation.report_tables import designs_frame, hits_frame
+from perturbrl.evaluation.report_tables import designs_frame
 from perturbrl.evaluation.trajectories import pseudotime_path
 from perturbrl.schema import PSEUDOTIME_OBS, Population
 from perturbrl.training.two_stage import TwoStageModule
@@ -31,15 +31,28 @@ def to_numpy(values: Tensor) -> np.ndarray:
 def design_figures(module: TwoStageModule, evaluation: DesignEvaluation) -> list[Plot]:
     """Everything that a judged design can be drawn with."""
     simulation = evaluation.simulations["policy"]
-    groups = {"start": simulation.start, "target": evaluation.target_cells, "dosed": simulation.final}
     plots = [
         plot_designs(designs_frame(evaluation), "latent units"),
-        *dose_figures(module, simulation, hits_frame(evaluation.hits)),
-        plot_latent_map({name: to_numpy(cells) for name, cells in groups.items()}, to_numpy(simulation.path)),
+        *way_figures(module, simulation, evaluation.target_cells, "Target cells that judge the design"),
     ]
     if module.data.has_cells:
         plots += [_trajectories(module, evaluation), _delta(module, simulation)]
-    elif len(module.twin.attractors()) > 1:
+    return plots
+
+
+def way_figures(module: TwoStageModule, simulation: Simulation, target: Population, said: str) -> list[Plot]:
+    """Where dosed cells go: among start and target cells, and over a network's landscape.
+
+    Args:
+        module: the trained module.
+        simulation: what the design did.
+        target: ``[cells, latent]`` cells to draw as the target.
+        said: what they are, for the caption.
+    """
+    groups = {"start": simulation.start, "target": target, "dosed": simulation.final}
+    cells = {name: to_numpy(states) for name, states in groups.items()}
+    plots = [plot_latent_map(cells, to_numpy(simulation.path), said)]
+    if not module.data.has_cells and len(module.twin.attractors()) > 1:
         plots.append(_landscape(module, simulation))
     return plots
 

@@ -26,7 +26,7 @@ from perturbrl.schema import (
 )
 from perturbrl.training.datamodule import Part
 from perturbrl.training.directions import in_words
-from perturbrl.training.figures import design_figures, dose_figures, learning_figure, to_numpy
+from perturbrl.training.figures import design_figures, dose_figures, learning_figure, to_numpy, way_figures
 from perturbrl.training.progress import counted, working
 from perturbrl.training.responses import JudgedResponse, judge_response
 from perturbrl.training.two_stage import TwoStageModule
@@ -65,7 +65,7 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool =
     with working("comparing predicted with measured cells"):
         response, left_out = _response(module, simulation)
     with working("drawing figures"):
-        plots = design_figures(module, evaluation)
+        plots = [*dose_figures(module, simulation, hits_frame(hits)), *design_figures(module, evaluation)]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]
         plots += learning_figure(curves)
     report = Report(
@@ -127,6 +127,12 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> Finished:
     with working("simulating the design"):
         simulation = simulate(problem, PolicyDesign(module.actor), start)
         hits = in_words(module.data, rank_hits(problem, simulation))
+    with working("drawing figures"):
+        plots = [
+            *dose_figures(module, simulation, hits_frame(hits)),
+            *way_figures(module, simulation, module.goal_cells, "Target cells that define the goal"),
+            *learning_figure(curves),
+        ]
     used = dosed(hits)
     report = Report(
         title=f"Design applied: {data.source} to {data.target}",
@@ -137,7 +143,7 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> Finished:
         evaluation=None,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
-        plots=[*dose_figures(module, simulation, hits_frame(hits)), *learning_figure(curves)],
+        plots=plots,
     )
     return Finished(report, _predictions(module, simulation))
 

@@ -12,7 +12,7 @@ def entries(metrics, panel=1):
 def test_every_outcome_of_the_natural_step_is_marked_and_counted():
     said = " ".join(entries(learning(30)))
     for outcome in TrustRegionOutcome:
-        words = outcome.value.replace("_", " ")
+        words = outcome.value.replace("_", " ").replace("kl", "KL")
         assert f"{words} (5)" in said
     assert said.count("rejected") == 5
 

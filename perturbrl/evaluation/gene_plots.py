@@ -32,6 +32,7 @@ def plot_delta(
     for side in (strongest[real[strongest] > 0], strongest[real[strongest] < 0]):
         _name_genes(axes, [genes[i] for i in side], real[side], predicted[side], bound)
     axes.set(xlim=(-bound, bound), ylim=(-bound, bound))
+    axes.locator_params(nbins=5)
     axes.set_xlabel("observed change (target − start, mean log1p)")
     axes.set_ylabel("predicted change (mean log1p)")
     axes.set_aspect("equal")

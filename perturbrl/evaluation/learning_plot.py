@@ -49,6 +49,8 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
     _stage_switch(panels, metrics)
     panels[-1].set_xlabel("iteration")
     panels[-1].margins(x=0.02)
+    if len(metrics) == 1:
+        panels[-1].set_xlim(metrics["epoch"].iloc[0] - 1, metrics["epoch"].iloc[0] + 1)
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     said = " Return of the exploring policy." + has_kl * (
         " KL divergence (mean over cells, summed over doses) of the new policy from the one that gathered the "
@@ -81,7 +83,7 @@ def _outcomes(axes: Axes, steps: pd.DataFrame) -> None:
         if len(rows) == 0:
             continue
         accepted = outcome is TrustRegionOutcome.ACCEPTED
-        label = f"{'' if accepted else 'rejected, '}{outcome.value.replace('_', ' ')} ({len(rows)})"
+        label = f"{'' if accepted else 'rejected, '}{outcome.value.replace('_', ' ').replace('kl', 'KL')} ({len(rows)})"
         axes.plot(
             rows["epoch"],
             rows["trust_region/kl"],

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from perturbrl.evaluation.report import Report
 from perturbrl.training.iteration import iteration_line
+from perturbrl.training.progress import working
 from perturbrl.training.reporting import Finished, judge, predict
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -133,7 +134,8 @@ class ReportCallback(Callback):
 
     def _finish(self, finished: Finished, trainer: Trainer) -> None:
         self.report, run = finished.report, self._run_folder(trainer)
-        path = self.report.write(unused(run, "report"))
+        with working("writing the report"):
+            path = self.report.write(unused(run, "report"))
         finished.predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
         response = finished.response
         if response is not None and response.predicted is not None and response.real is not None:

@@ -42,6 +42,8 @@ IS_CONTROL_OBS: Final = "is_control"
 SIZE_FACTOR_OBS: Final = "size_factor"
 CELL_TYPE_OBS: Final = "cell_type"
 BATCH_OBS: Final = "batch"
+PERTURBATION_TYPE_OBS: Final = "perturbation_type"
+PSEUDOTIME_OBS: Final = ("pseudotime", "dpt_pseudotime")
 CONTROL_LABEL: Final = "control"
 COMBINATION_SEPARATOR: Final = "+"
 

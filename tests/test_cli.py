@@ -49,6 +49,8 @@ def test_test_judges_and_predict_applies_without_touching_the_run(trained: Path,
     assert names >= {"report.html", "metrics.json", "per_perturbation.csv", "hits.csv"}
     metrics = json.loads((report / "metrics.json").read_text())
     assert {"policy", "no_op", "random", "greedy", "nnls", "nearest_perturbation"} <= set(metrics["designs"])
+    for name in ("real", "predicted"):
+        assert (anndata.read_h5ad(trained / "cell_eval" / f"{name}.h5ad").X.data % 1 == 0).all()
     hits = pd.read_csv(report / "hits.csv")
     assert set(hits["perturbation"]) == {f"GENE000{i}" for i in range(4)}
     assert (hits["low"] <= hits["dose"] + 1e-9).all()
@@ -57,6 +59,7 @@ def test_test_judges_and_predict_applies_without_touching_the_run(trained: Path,
 
     run(["predict", f"--config={trained / 'config.yaml'}", checkpoint])
     assert (trained / "report_2" / "report.html").is_file()
+    assert not (trained / "cell_eval_2").exists()
     predicted = anndata.read_h5ad(trained / "predictions_2.h5ad")
     assert set(predicted.obs["perturbation"]) == {"control", "GENE0000+GENE0001"}
     assert np.isfinite(predicted.X).all()
@@ -114,6 +117,7 @@ def test_help_documents_every_option(capsys: pytest.CaptureFixture[str]) -> None
         "--model.schedule",
         "--model.trust_region.max_kl",
         "--report.folder",
+        "--report.search",
     ):
         assert option in said
     listed = said.split("\n\n", 1)[1]

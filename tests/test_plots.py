@@ -1,91 +1,93 @@
+"""What holds for every figure, from one perturbation to five hundred, looked at as a reader would."""
+
 from itertools import combinations
+from xml.etree import ElementTree
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from figure_tables import (
+    cells,
+    designs,
+    hits,
+    learning,
+    names,
+    normal,
+    paths,
+    schedule,
+    top_genes,
+    warm_start,
+)
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from perturbrl.evaluation.plots import (
-    MAX_BARS,
-    plot_delta,
-    plot_designs,
-    plot_hits,
+from perturbrl.evaluation.cell_plots import (
     plot_latent_map,
-    plot_learning,
+    plot_trajectory_distances,
+    trajectory_distances,
 )
+from perturbrl.evaluation.design_plots import plot_designs, plot_dose_schedule, plot_hits
+from perturbrl.evaluation.gene_plots import plot_delta, plot_top_genes
+from perturbrl.evaluation.learning_plot import plot_learning
+from perturbrl.evaluation.plots import LONGEST_LABEL, shortened
 
 
-def normal(*shape, seed=0):
-    """The same numbers in whatever order the tests run."""
-    return np.random.default_rng(seed).normal(size=shape)
+def latent_map(n, steps):
+    start = cells(n)
+    way = paths(start, 2.0, steps)
+    return plot_latent_map({"start": start, "target": cells(n // 2, 2.0), "dosed": way[:, -1]}, way)
 
 
-def hits(n, n_used):
-    dose = np.r_[np.linspace(1, 0.1, n_used) * np.where(np.arange(n_used) % 3, 1, -1), np.zeros(n - n_used)]
-    names = [f"LONGGENE{i}-AS1" if i % 5 == 0 else f"G{i}" for i in range(n)]
-    return pd.DataFrame(
-        {
-            "perturbation": names,
-            "dose": dose,
-            "low": dose - 0.05,
-            "high": dose + 0.05,
-            "share_of_cells": (dose != 0) * 1.0,
-        }
-    )
-
-
-def designs():
-    return pd.DataFrame(
-        {
-            "name": ["policy", "no_op", "optimum"],
-            "distance": [0.5, 3.0, 0.4],
-            "low": [0.2, 2.5, 0.0],
-            "high": [0.9, 3.4, 0.8],
-        }
-    )
-
-
-def cells(n=40, shift=0.0):
-    return normal(n, 6, seed=n) + shift
-
-
-def learning(n=30):
-    return pd.DataFrame(
-        {
-            "epoch": np.arange(n),
-            "return": normal(n, seed=1),
-            "trust_region/kl": np.abs(normal(n, seed=2)),
-            "ppo/kl": np.abs(normal(n, seed=3)),
-            "trust_region/outcome": np.arange(n) % 7,
-        }
-    )
+def trajectories(latent):
+    start = cells(20, latent=latent)
+    simulated = {name: paths(start, far, 3) for name, far in (("policy", 2.0), ("nnls", 1.0), ("no_op", 0.0))}
+    table = trajectory_distances(simulated, cells(4, 1.0, latent), cells(30, 2.0, latent), whole_way=False)
+    return plot_trajectory_distances(table, "Reference: invented.")
 
 
 PLOTS = {
     "designs": lambda: plot_designs(designs(), "latent units"),
-    "hits few": lambda: plot_hits(hits(3, 2)),
-    "hits many": lambda: plot_hits(hits(500, 60)),
-    "hits none": lambda: plot_hits(hits(5, 0)),
-    "latent map": lambda: plot_latent_map(
-        {"start": cells(), "target": cells(20, 2.0), "dosed": cells(40, 1.9)}, normal(3, 6)
+    "designs, all planners": lambda: plot_designs(
+        designs("nnls", "greedy", "random", "nearest_perturbation", "lookahead", "cem", "mpc", "exhaustive"),
+        "latent units",
     ),
+    "hits, 1": lambda: plot_hits(hits(1, 1)),
+    "hits, few": lambda: plot_hits(hits(3, 2)),
+    "hits, 500": lambda: plot_hits(hits(500, 60)),
+    "hits, none": lambda: plot_hits(hits(5, 0)),
+    "schedule, 1": lambda: plot_dose_schedule(names(1), schedule(1, 1, 1)),
+    "schedule, none": lambda: plot_dose_schedule(names(5), schedule(3, 5, 0)),
+    "schedule, 4 steps": lambda: plot_dose_schedule(names(11), schedule(4, 11, 3, -1.0)),
+    "schedule, 500": lambda: plot_dose_schedule(names(500), schedule(10, 500, 60)),
+    "schedule, 60 steps": lambda: plot_dose_schedule(names(30), schedule(60, 30, 30, -1.0)),
+    "latent map": lambda: latent_map(40, 3),
+    "latent map, many": lambda: latent_map(5000, 1),
+    "trajectories, 2": lambda: trajectories(2),
+    "trajectories, 100": lambda: trajectories(100),
     "delta": lambda: plot_delta([f"G{i}" for i in range(500)], normal(500, seed=1), normal(500, seed=2)),
     "delta of nothing": lambda: plot_delta(["A", "B"], np.zeros(2), np.zeros(2)),
+    "delta, one side": lambda: plot_delta(
+        names(4), np.array([2.0, 1.4, -0.5, 0.1]), np.array([2.0, 1.5, 0, 0])
+    ),
+    "top genes": lambda: plot_top_genes(top_genes()),
+    "top genes, all sure": lambda: plot_top_genes(top_genes(8, 8)),
     "learning": lambda: plot_learning(learning()),
+    "learning, warm start": lambda: plot_learning(warm_start()),
+    "learning, 1 iteration": lambda: plot_learning(learning(1)),
     "learning, one stage": lambda: plot_learning(learning()[["epoch", "return"]]),
 }
 
 
 @pytest.fixture(params=PLOTS, ids=str)
 def plot(request):
-    yield PLOTS[request.param]()
-    plt.close("all")
+    return PLOTS[request.param]()
 
 
 def boxes(plot):
-    plot.figure.canvas.draw()
-    renderer = plot.figure.canvas.get_renderer()
+    canvas = FigureCanvasAgg(plot.figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     texts = []
     for axes in plot.figure.axes:
         labels = [
@@ -119,7 +121,7 @@ def test_no_text_covers_another_or_is_too_small(plot):
 
 
 def test_no_legend_lies_on_data(plot):
-    plot.figure.canvas.draw()
+    FigureCanvasAgg(plot.figure).draw()
     for axes in plot.figure.axes:
         if axes.get_legend():
             assert axes.get_legend().get_window_extent().x0 >= axes.get_window_extent().x1 - 1
@@ -135,45 +137,18 @@ def test_everything_is_saved_beside_its_numbers(plot, tmp_path):
     assert plot.caption.endswith(".")
 
 
-def test_the_nearest_design_is_on_top():
-    plot = plot_designs(designs(), "latent units")
-    labels = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
-    assert labels[-1] == "optimum"
-    plt.close("all")
+def test_vector_files_keep_their_text(plot, tmp_path):
+    plot.save(tmp_path)
+    root = ElementTree.parse(tmp_path / f"{plot.name}.svg").getroot()
+    said = "".join(root.itertext())
+    assert plot.figure.axes[0].get_xlabel() in said or plot.figure.axes[-1].get_xlabel() in said
+    assert (tmp_path / f"{plot.name}.svg").stat().st_size < 500_000
 
 
-def test_only_what_is_dosed_is_drawn():
-    plot = plot_hits(hits(500, 4))
-    assert len(plot.figure.axes[0].get_yticklabels()) == 4
-    assert "4 of 500" in plot.caption
-    assert len(plot.data) == 500
-    assert len(plot_hits(hits(500, 60)).figure.axes[0].get_yticklabels()) == MAX_BARS
-    plt.close("all")
+def test_figures_leave_a_notebooks_own_alone(plot):
+    assert plt.get_fignums() == []
 
 
-def test_genes_that_hardly_change_are_not_named():
-    real = np.array([2.0, -1.0, 0.39, 0.01, 0.0])
-    plot = plot_delta(["A", "B", "C", "D", "E"], real, 0.9 * real)
-    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["A", "B"]
-    plt.close("all")
-
-
-def test_rejected_steps_are_in_the_legend_only_where_there_are_some():
-    def entries(outcome):
-        plot = plot_learning(learning().assign(**{"trust_region/outcome": outcome}))
-        return [text.get_text() for text in plot.figure.axes[1].get_legend().get_texts()]
-
-    assert "step rejected" in entries(1)
-    assert "step rejected" not in entries(0)
-    plt.close("all")
-
-
-def test_the_map_runs_along_the_way():
-    start, target = cells(), cells(20, 3.0)
-    plot = plot_latent_map({"start": start, "target": target, "dosed": start}, start[:2])
-    data = plot.data
-    way = np.linalg.norm(target.mean(0) - start.mean(0))
-    means = data.groupby("group")[["along", "across"]].mean()
-    assert means.loc["target", "along"] == pytest.approx(way)
-    assert means.loc["start"].abs().max() < 1e-6
-    plt.close("all")
+def test_long_names_are_shortened():
+    assert shortened("A" * LONGEST_LABEL) == "A" * LONGEST_LABEL
+    assert len(shortened("A" * 80)) == LONGEST_LABEL

@@ -1,6 +1,6 @@
 """Judging designs: simulate each from held-out cells and measure how near the target population they end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -137,7 +137,8 @@ class Hit:
     Attributes:
         perturbation: its name.
         dose: mean over cells of its summed dose, with a bootstrap interval over cells.
-        direction: ``up``, ``down``, or ``none`` where no cell receives it.
+        direction: sign of the dose in words: ``up``, ``down``, or ``none`` where no cell receives it; a report
+            may say what the dose means in a screen instead.
         share_of_cells: fraction of cells that receive it.
     """
 
@@ -211,7 +212,7 @@ def evaluate_designs(
     start: Population,
     target: Population,
     target_label: str,
-    progress: Callable[[Sequence[Planner]], Sequence[Planner]] = lambda planners: planners,
+    progress: Callable[[Sequence[Planner]], Iterable[Planner]] = iter,
 ) -> DesignEvaluation:
     """Judge designs on cells that nothing was learned from.
 
@@ -223,15 +224,18 @@ def evaluate_designs(
         target_label: canonical name of the target.
         progress: wraps the planners to show progress.
     """
-    able = [planner for planner in progress(planners) if planner.plan(problem)]
-    simulations = {planner.name: simulate(problem, planner, start) for planner in able}
-    training = {planner.name: simulate(problem, planner, problem.twin.start_cells) for planner in able}
-    distances = {name: mean_distance(sim.final, problem.goal_cells) for name, sim in training.items()}
+    simulations: dict[str, Simulation] = {}
+    distances: dict[str, float] = {}
+    for planner in progress(planners):
+        if planner.plan(problem):
+            simulations[planner.name] = simulate(problem, planner, start)
+            trained = simulate(problem, planner, problem.twin.start_cells)
+            distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
     rows = tuple(
-        _row(problem, planner.name, simulations[planner.name], target, target_label, distances[planner.name])
-        for planner in able
+        _row(problem, name, simulation, target, target_label, distances[name])
+        for name, simulation in simulations.items()
     )
-    hits = rank_hits(problem, simulations[able[0].name])
+    hits = rank_hits(problem, simulations[rows[0].name])
     found = detectability(problem.twin.start_cells, torch.cat((problem.goal_cells, target)))
     return DesignEvaluation(target_label, rows, hits, found, simulations, target)
 

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from matplotlib import patheffects
-from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from scipy.stats import gaussian_kde
 from torch import Generator
 
 from perturbrl.envs.base import DigitalTwin
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.plots import VERMILION, Plot
+from perturbrl.evaluation.plots import VERMILION, Plot, new_figure
 
 GRID: Final = 90
 DEPTH: Final = 6.0
@@ -78,23 +78,23 @@ def plot_landscape(
     cloud = (_thinned(states) - centre) @ plane
     x, y = _grid(np.concatenate([cloud, lines.reshape(-1, 2), np.stack(list(wells.values()))]))
     potential = _potential(cloud, x, y)
-    figure, axes = plt.subplots(figsize=(7.4, 5.2), layout="constrained")
+    figure, (axes,) = new_figure(7.4, 5.2)
     levels = np.linspace(0.0, DEPTH, 13)
     filled = axes.contourf(x, y, potential, levels=levels, cmap="Blues_r", extend="max")
     axes.contour(x, y, potential, levels=levels[::2], colors="black", linewidths=0.3, alpha=0.4)
-    figure.colorbar(filled, ax=axes, label="quasi-potential −log(p / max p), 0 is the deepest valley")
+    figure.colorbar(filled, ax=axes, label="quasi-potential −log(p / max p)")
     for line in lines:
         axes.plot(*line.T, color="black", lw=0.6, alpha=0.35)
     mean = lines.mean(axis=0)
     axes.plot(*mean.T, color=VERMILION, lw=2.2, marker="o", ms=4, mec="white", mew=0.6, label="mean path")
     axes.plot(*mean[0], "s", mfc="none", mec=VERMILION, mew=2.0, ms=13, label="start")
     _name_wells(axes, wells, target)
-    axes.set_xlabel(f"principal component 1 ({share[0]:.0%} of the variance)")
-    axes.set_ylabel(f"principal component 2 ({share[1]:.0%})")
+    axes.set_xlabel(f"principal component 1 ({100 * share[0]:.0f} % of the variance)")
+    axes.set_ylabel(f"principal component 2 ({100 * share[1]:.0f} %)")
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2, frameon=False)
     caption = (
-        f"Colour: quasi-potential of undosed cells. Thin lines: {len(lines)} dosed cells, thick: their mean, "
-        "from the square on. Diamonds: attractors."
+        f"Colour: quasi-potential of undosed cells, 0 in the deepest valley. Thin lines: {len(lines)} dosed cells, "
+        "thick: their mean, from the square on. Diamonds: attractors."
     )
     table = _table(x, y, potential, wells, lines)
     return Plot("landscape", "The landscape and the policy's way through it", caption, figure, table)
@@ -125,7 +125,7 @@ def _potential(cloud: Float[np.ndarray, "cells 2"], x: np.ndarray, y: np.ndarray
     return -np.log(np.maximum(p / p.max(), np.exp(-2 * DEPTH)))
 
 
-def _name_wells(axes: plt.Axes, wells: Mapping[str, np.ndarray], target: str | None) -> None:
+def _name_wells(axes: Axes, wells: Mapping[str, np.ndarray], target: str | None) -> None:
     halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     gap = LABEL_GAP * (high - low)
@@ -139,6 +139,8 @@ def _name_wells(axes: plt.Axes, wells: Mapping[str, np.ndarray], target: str | N
             height += 0.8 * gap
         taken.append((x, height))
         side = "right" if x > left + 0.6 * (right - left) else "left"
+        if height > y + gap:
+            axes.plot([x, x], [y, height], color="black", lw=0.6)
         text = f"{name} (target)" if name == target else name
         axes.text(x, height, text, ha=side, fontsize=9, path_effects=halo)
 

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from perturbrl.evaluation.report import Report
 from perturbrl.training.iteration import iteration_line
-from perturbrl.training.reporting import judge, predict
+from perturbrl.training.progress import working
+from perturbrl.training.reporting import Finished, judge, predict
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -112,17 +113,18 @@ class ReportCallback(Callback):
 
     Args:
         folder: run folder; null takes it from the checkpoint's path, else from the logger.
+        search: also judge the planners that search on the twin (lookahead, cross-entropy, MPC, exhaustive); slow.
     """
 
-    def __init__(self, folder: str | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | None = None, search: bool = False) -> None:
+        self.folder, self.search = folder, search
         self.report: Report | None = None
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the design on held-out cells."""
         assert isinstance(pl_module, TwoStageModule)
         if trainer.is_global_zero:
-            self._finish(judge(pl_module, self._learning_curves(trainer)), trainer)
+            self._finish(judge(pl_module, self._learning_curves(trainer), search=self.search), trainer)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the design to the cells of the file."""
@@ -130,12 +132,17 @@ class ReportCallback(Callback):
         if trainer.is_global_zero:
             self._finish(predict(pl_module, self._learning_curves(trainer)), trainer)
 
-    def _finish(self, made: tuple[Report, Any], trainer: Trainer) -> None:
-        self.report, predictions = made
-        run = self._run_folder(trainer)
-        folder = unused(run, "report")
-        path = self.report.write(folder)
-        predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
+    def _finish(self, finished: Finished, trainer: Trainer) -> None:
+        self.report, run = finished.report, self._run_folder(trainer)
+        with working("writing the report"):
+            path = self.report.write(unused(run, "report"))
+        finished.predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
+        response = finished.response
+        if response is not None and response.predicted is not None and response.real is not None:
+            folder = unused(run, "cell_eval")
+            folder.mkdir()
+            response.predicted.write_h5ad(folder / "predicted.h5ad")
+            response.real.write_h5ad(folder / "real.h5ad")
         print(self.report.answer)
         print(f"report: {path}")
 

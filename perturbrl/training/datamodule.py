@@ -21,6 +21,7 @@ from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
+from perturbrl.training.progress import working
 
 Part = Literal["train", "goal", "test", "all"]
 
@@ -116,7 +117,8 @@ class PerturbationDataModule(LightningDataModule):
         """
         if not self.has_cells or (self.dataset is not None and stage != "fit"):
             return
-        self.dataset = self._read()
+        with working("reading cells"):
+            self.dataset = self._read()
         self._new_cells_allowed = stage == "predict"
         if self.split is None and not self._new_cells_allowed:
             self._split(self.dataset)
@@ -146,8 +148,9 @@ class PerturbationDataModule(LightningDataModule):
     def _fit(self, dataset: PerturbationDataset) -> None:
         rows = self._split_now().train
         self._split_now().require_train(rows)
-        self.preprocessor.fit(dataset, rows)
-        self.encoder.fit(self.preprocessor.transform(dataset, rows))
+        with working("choosing genes and fitting the encoder"):
+            self.preprocessor.fit(dataset, rows)
+            self.encoder.fit(self.preprocessor.transform(dataset, rows))
 
     def _dataset_now(self) -> PerturbationDataset:
         if self.dataset is None:

@@ -1,0 +1,28 @@
+"""How designs and predictors are called in sentences and tables; files keep the short names."""
+
+from typing import Final
+
+_PLAIN: Final = {
+    "policy": "trained policy",
+    "no_op": "doing nothing",
+    "random": "random doses",
+    "nearest_perturbation": "nearest measured perturbation",
+    "greedy": "greedy one-step search",
+    "nnls": "non-negative least squares",
+    "optimum": "closed-form optimum",
+    "lookahead": "three-step lookahead",
+    "cem": "cross-entropy search",
+    "mpc": "model-predictive control",
+    "exhaustive": "exhaustive search",
+    "training_mean": "training mean",
+    "additive": "additive effects",
+    "matching_mean": "matching mean",
+    "bilinear_ridge": "bilinear ridge",
+    "split_half_replicate": "split-half replicate",
+    "twin": "twin, target as named",
+}
+
+
+def plain_name(name: str) -> str:
+    """The words for a row's short name; a name of the user's own stays."""
+    return _PLAIN.get(name, name)

@@ -1,0 +1,45 @@
+"""Small trained modules and what judging them leaves behind, made once per process."""
+
+from functools import cache
+
+import numpy as np
+from anndata import AnnData
+from smoke_run import build, quiet_trainer
+
+from perturbrl.cli import Built
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.reporting import Finished, judge
+
+PAIR = "GENE0000+GENE0001"
+SCREEN = ("--data.synthetic.n_combinations=15", "--data.synthetic.cells_per_perturbation=40")
+
+
+def fitted(built: Built, epochs: int = 2) -> Built:
+    quiet_trainer(epochs).fit(built.model, built.data)
+    return built
+
+
+@cache
+def trained() -> Built:
+    """On counts, aiming at a pair whose two parts may be dosed."""
+    return fitted(build(*SCREEN, f"--data.target={PAIR}"))
+
+
+@cache
+def judged() -> Finished:
+    return judge(trained().model, None)
+
+
+@cache
+def trained_on_logs() -> Built:
+    """On log values with a pseudotime, aiming at a single perturbation that may not be dosed."""
+    screen = simulate_screen(6, 60, 60, 40, n_combinations=0)
+    counts = screen.X.toarray()
+    logs = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    obs = screen.obs.assign(pseudotime=np.random.default_rng(0).random(screen.n_obs))
+    built = build()
+    data = PerturbationDataModule.from_adata(
+        AnnData(logs, obs, screen.var), "GENE0000", encoder=built.data.encoder
+    )
+    return fitted(Built(built.model, data, 1), 1)

@@ -1,0 +1,37 @@
+"""A report on an invented design."""
+
+from functools import cache
+
+import pandas as pd
+from test_design import PAIR, Fixed, evaluate
+
+from perturbrl.evaluation.design_plots import plot_designs, plot_hits
+from perturbrl.evaluation.planners import default_planners
+from perturbrl.evaluation.report import Report
+from perturbrl.evaluation.report_tables import designs_frame, hits_frame
+from perturbrl.evaluation.report_text import answer_sentence, caution
+
+
+@cache
+def good_design():
+    return evaluate([Fixed("policy", PAIR), *default_planners()])
+
+
+def report_on(evaluation, **more):
+    given = {
+        "title": "Design: control to G0+G1",
+        "plots": [
+            plot_designs(designs_frame(evaluation), "latent units"),
+            plot_hits(hits_frame(evaluation.hits)),
+        ],
+        **more,
+    }
+    return Report(
+        answer=answer_sentence(evaluation, evaluation.hits),
+        warnings=caution(evaluation),
+        question={"cells": "<toy>", "seed": "0"},
+        evaluation=evaluation,
+        hits=evaluation.hits,
+        per_perturbation=pd.DataFrame({"perturbation": ["G0"]}),
+        **given,
+    )

@@ -1,0 +1,17 @@
+from perturbrl.evaluation.baselines import competitors
+from perturbrl.evaluation.names import plain_name
+from perturbrl.evaluation.planners import default_planners
+from perturbrl.evaluation.predicted_response import INFORMED
+from perturbrl.evaluation.search_planners import search_planners
+
+
+def test_every_design_and_predictor_has_words_of_its_own():
+    designs = [planner.name for planner in (*default_planners(), *search_planners())]
+    for names in (["policy", *designs], ["twin", *INFORMED, *(baseline.name for baseline in competitors())]):
+        words = [plain_name(name) for name in names]
+        assert len(set(words)) == len(names)
+        assert all("_" not in word for word in words)
+
+
+def test_a_name_of_the_users_own_stays():
+    assert plain_name("my_planner") == "my_planner"

@@ -110,3 +110,13 @@ def test_an_unreachable_target_costs_infinitely_much_and_an_unknown_one_is_an_er
     assert mdp.expected_interventions("erythrocyte")[mdp.node("erythrocyte")] == 0.0
     with pytest.raises(ConfigurationError, match="no attractor 'neuron'"):
         mdp.node("neuron")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_lookahead_planners_do_as_published(task: str) -> None:
+    known = published(task)
+    mdp = mdp_of(known["model"], *(() if known["allowed_genes"] == "all" else known["allowed_genes"]))
+    source, target = mdp.node(known["source"]), known["target"]
+    for depth, success in known["p_lookahead_by_depth"].items():
+        policy = mdp.lookahead_policy(target, int(depth))
+        assert mdp.policy_values(policy, target, 12)[-1, source] == pytest.approx(success, abs=1e-6)

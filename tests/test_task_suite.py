@@ -80,3 +80,13 @@ def test_the_exact_optimum_also_works_on_the_differential_equations(name: str) -
         dose = doses[torch.from_numpy(actions[nodes])]
         state = twin.transition(state, dose, twin.draw_noise(n, generator))
     assert twin.nearest_attractor(state).count(task.target) >= 0.95 * n
+
+
+def test_ladders_of_any_size_have_names() -> None:
+    assert reprogramming_task("L4") == reprogramming_task("L4m6")
+    trapped = reprogramming_task("L5m3t")
+    assert trapped.source == "trap_D"
+    assert trapped.boolean_network.genes.count("c5") == 1
+    assert sum(gene.startswith("q") for gene in trapped.boolean_network.genes) == 3
+    with pytest.raises(ConfigurationError, match="no task 'L4x'"):
+        reprogramming_task("L4x")

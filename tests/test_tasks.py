@@ -152,3 +152,20 @@ def test_what_cannot_be_aimed_at_is_refused():
 def test_populations_without_any_spread_have_no_discriminant():
     with pytest.raises(ConfigurationError, match="set the task's success to 'radius'"):
         ReachCellState().aim(torch.zeros(5, 3), torch.ones(5, 3))
+
+
+def test_closeness_pays_for_where_a_cell_is_and_progress_for_how_far_it_came():
+    task, start, _ = aimed(reward="closeness", cost_l1=0.1)
+    goal, dose = task.goal_state(start), torch.full((80, 3), 0.5)
+    half = start + 0.5 * (goal - start)
+    paid = task.reward(start, dose, half, goal, none_used(80))
+    assert torch.allclose(paid, torch.full((80,), -0.5 - 0.15), atol=1e-5)
+
+
+def test_the_manhattan_distance_of_boolean_states_counts_genes():
+    start, target = torch.zeros(1, 5), torch.tensor([[1.0, 1.0, 0.0, 1.0, 0.0]])
+    task = ReachCellState(goal="centroid", success="radius", norm="manhattan")
+    task.aim(start, target)
+    assert float(task.initial_distance) == 3.0
+    one_off = torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0]])
+    assert float(task.distance(one_off, target)) == pytest.approx(1 / 3)

@@ -29,6 +29,7 @@ from perturbrl.rl.distributions import (
     Cotangents,
     distribution_of,
 )
+from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.policies import GaussianMLP
 
 Vector = Float[Tensor, " parameters"]
@@ -78,13 +79,15 @@ class FlatLayout:
 
 @dataclass(frozen=True)
 class MLPStructure:
-    """Linear layers with elementwise activations between them, and what the last output means.
+    """Linear layers with elementwise activations between them, what comes in, and what the last output means.
 
+    ``normaliser`` is what observations pass first, and None where they enter the first layer as they are.
     ``gaussian`` is the module around the layers where the output is the mean of a Gaussian, and None where the
     output is a vector of logits.
     """
 
     in_key: NestedKey
+    normaliser: ObservationNormaliser | None
     linears: list[nn.Linear]
     activations: list[nn.Module]
     gaussian: GaussianMLP | None
@@ -100,8 +103,12 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
     trunk = network.trunk if gaussian is not None else network
     if type(trunk) is not nn.Sequential:
         return None
-    linears: list[Any] = list(trunk)[::2]
-    activations = list(trunk)[1::2]
+    layers = list(trunk)
+    first = layers[0] if layers else None
+    normaliser = first if isinstance(first, ObservationNormaliser) else None
+    layers = layers[normaliser is not None :]
+    linears: list[Any] = layers[::2]
+    activations = layers[1::2]
     parameters = list(actor.parameters())
     known = (
         len(linears) == len(activations) + 1
@@ -111,7 +118,7 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
         and len(parameters) == 2 * len(linears) + (gaussian is not None)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in actor.modules())
     )
-    return MLPStructure(actor.in_keys[0], linears, activations, gaussian) if known else None
+    return MLPStructure(actor.in_keys[0], normaliser, linears, activations, gaussian) if known else None
 
 
 class MLPLinearisation:
@@ -130,6 +137,8 @@ class MLPLinearisation:
         self.weights = [linear.weight.detach() for linear in structure.linears]
         self._slots = [(layout.position(m.weight), layout.position(m.bias)) for m in structure.linears]
         observation = batch[structure.in_key]
+        if structure.normaliser is not None:
+            observation = structure.normaliser(observation)
         self._inputs, self._slopes = [observation.reshape(-1, observation.shape[-1])], list[Tensor]()
         for linear, activation in zip(structure.linears, structure.activations, strict=False):
             hidden, slope = _activate(activation, linear(self._inputs[-1]))

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.report import Report
 from perturbrl.training.iteration import iteration_line
 from perturbrl.training.reporting import judge, predict
@@ -75,6 +77,33 @@ class IterationProgress(ProgressBar):
         self.on_train_end(trainer, pl_module)
 
 
+class KeptCheckpoints(ModelCheckpoint):
+    """Checkpoints that stay, beside the last and the best one: ``iteration_N.ckpt`` after N iterations.
+
+    Args:
+        every_n_iterations: iterations from one to the next; null keeps none.
+
+    Raises:
+        ConfigurationError: the number is below 1.
+    """
+
+    def __init__(self, every_n_iterations: int | None = None) -> None:
+        if every_n_iterations is not None and every_n_iterations < 1:
+            raise ConfigurationError(
+                f"kept_checkpoints.every_n_iterations is {every_n_iterations}; give at least 1, or null"
+            )
+        super().__init__(
+            every_n_epochs=every_n_iterations or 1,
+            save_top_k=0 if every_n_iterations is None else -1,
+            enable_version_counter=False,
+        )
+
+    def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
+        """Name a checkpoint after the number of iterations done."""
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / f"iteration_{int(metrics['epoch']) + 1}{self.FILE_EXTENSION}")
+
+
 class StageWarnings(Callback):
     """Says once when a stage does nothing: steps all rejected, or no PPO step taken.
 
@@ -121,18 +150,19 @@ class ReportCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the design on held-out cells."""
         assert isinstance(pl_module, TwoStageModule)
+        run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(judge(pl_module, self._learning_curves(trainer)), trainer)
+            self._finish(judge(pl_module, _learning_curves(run)), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the design to the cells of the file."""
         assert isinstance(pl_module, TwoStageModule)
-        if trainer.is_global_zero:
-            self._finish(predict(pl_module, self._learning_curves(trainer)), trainer)
-
-    def _finish(self, made: tuple[Report, Any], trainer: Trainer) -> None:
-        self.report, predictions = made
         run = self._run_folder(trainer)
+        if trainer.is_global_zero:
+            self._finish(predict(pl_module, _learning_curves(run)), run)
+
+    def _finish(self, made: tuple[Report, Any], run: Path) -> None:
+        self.report, predictions = made
         folder = unused(run, "report")
         path = self.report.write(folder)
         predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
@@ -140,15 +170,17 @@ class ReportCallback(Callback):
         print(f"report: {path}")
 
     def _run_folder(self, trainer: Trainer) -> Path:
+        # Called by every process: the logger's folder is broadcast.
         if self.folder is not None:
             return Path(self.folder)
         if trainer.ckpt_path:
             return run_folder(Path(trainer.ckpt_path))
         return Path(trainer.log_dir or trainer.default_root_dir)
 
-    def _learning_curves(self, trainer: Trainer) -> pd.DataFrame | None:
-        path = self._run_folder(trainer) / "metrics.csv"
-        return pd.read_csv(path) if path.is_file() else None
+
+def _learning_curves(run: Path) -> pd.DataFrame | None:
+    path = run / "metrics.csv"
+    return pd.read_csv(path) if path.is_file() else None
 
 
 def run_folder(checkpoint: Path) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
@@ -17,20 +17,13 @@ from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
-from perturbrl.rl.ppo_kl import (
-    Minibatches,
-    PPOKLLoss,
-    PPOKLResult,
-    adapt_kl_coef,
-    adapt_learning_rate,
-    critic_epochs,
-    ppo_kl_epochs,
-    refit_head,
-)
+from perturbrl.rl.ppo_kl import Minibatches, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
+from perturbrl.training.annealing import Annealing, annealed
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.iteration import Iteration
 from perturbrl.training.options import (
@@ -41,6 +34,8 @@ from perturbrl.training.options import (
     Schedule,
     TrustRegionOptions,
 )
+from perturbrl.training.stages import improve_critic, improve_policy, normalise_advantages
+from perturbrl.training.trainer_flags import refuse_flags
 
 CHECKPOINT_KEY = "perturbrl"
 ATTRACTOR_CELLS = 256
@@ -87,6 +82,7 @@ class TwoStageModule(LightningModule):
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
         self.seed = seed
         self.kl_coef = ppo.kl_coef
+        self.normaliser: ObservationNormaliser | None = None
         self.register_buffer("goal_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
@@ -158,13 +154,19 @@ class TwoStageModule(LightningModule):
     def _build_networks(self, width: int) -> None:
         space, sizes = self.require_space(), self.policy.hidden_sizes
         self._observation_dim = width
+        if self.policy.normalise_observations:
+            self.normaliser = ObservationNormaliser(width)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             if space.discrete:
-                self.actor: ProbabilisticActor = categorical_actor(width, space.n_actions, sizes)
+                self.actor: ProbabilisticActor = categorical_actor(
+                    width, space.n_actions, sizes, self.normaliser
+                )
             else:
-                self.actor = gaussian_actor(width, space.low, space.high, sizes, self.policy.init_log_std)
-            self.critic = critic(width, sizes)
+                self.actor = gaussian_actor(
+                    width, space.low, space.high, sizes, self.policy.init_log_std, self.normaliser
+                )
+            self.critic = critic(width, sizes, self.normaliser)
 
     def require_space(self) -> PerturbationSpace:
         """What may be dosed; known after ``setup``.
@@ -181,14 +183,24 @@ class TwoStageModule(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Stage 1, stage 2 and the critic, in this order."""
-        options = vars(self.trust_region)
+        options = {
+            name: value for name, value in vars(self.trust_region).items() if name != "max_kl_annealing"
+        }
+        trust_region = TrustRegion(self.actor, **options)
+        # Lightning's LearningRateMonitor reads this of every optimiser; stage 1's step size is its radius.
+        trust_region.param_groups[0]["lr"] = self.trust_region.max_kl
         return [
-            TrustRegion(self.actor, **options),
+            trust_region,
             torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate),
             torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate),
         ]
 
     # -- one iteration -----------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None; the first hook of a run, before Lightning would refuse the same flags in words of its own."""
+        refuse_flags(self.trainer)
+        return []
 
     def on_fit_start(self) -> None:
         """Make the environment, now that the twin is on its device."""
@@ -229,17 +241,25 @@ class TwoStageModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One iteration: experience, advantages, stage 1, stage 2, critic."""
+        # Ratios and KLs compare the policy with itself, to which rounding would be a step: float32 for all of it.
+        with torch.autocast(self.device.type, enabled=False):
+            self._iterate(self.current_epoch)
+
+    def _iterate(self, iteration: int) -> None:
         started = time.perf_counter()
-        iteration = self.current_epoch
         assert self.rollouts is not None
         rollout = self.rollouts.collect(iteration)
         add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
         mean_return = self._mean_return(rollout)
-        flat = self._normalise_advantages(rollout.reshape(-1))
+        flat = rollout.reshape(-1)
+        if self.rollout.normalise_advantages:
+            normalise_advantages(flat, self._reduce_sum)
         natural, penalised, adaptive = self._optimizers()
         first = self._stage_one(flat, natural, iteration)
         second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
         error = self._improve_critic(flat, adaptive, iteration)
+        if self.normaliser is not None:
+            self.normaliser.update(flat[schema.OBSERVATION], self._reduce_sum)
         frames = self.rollouts.steps * self.rollout.n_cells
         self._log_iteration(
             Iteration(
@@ -259,16 +279,6 @@ class TwoStageModule(LightningModule):
         total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
         return total / count
 
-    def _normalise_advantages(self, flat: TensorDictBase) -> TensorDictBase:
-        advantage = flat[schema.ADVANTAGE]
-        value = advantage.double()
-        moments = torch.stack((value.sum(), value.square().sum(), value.new_tensor(value.numel())))
-        total, squares, count = self._reduce_sum(moments)
-        mean = total / count
-        spread = (squares / count - mean.square()).clamp_min(0).sqrt()
-        flat[schema.ADVANTAGE] = ((value - mean) / (spread + 1e-8)).to(advantage.dtype)
-        return flat
-
     def _stage_one(
         self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int
     ) -> TrustRegionStep | None:
@@ -276,6 +286,8 @@ class TwoStageModule(LightningModule):
             return None
         if self.schedule == "warm_start" and iteration >= self.trust_region_iterations:
             return None
+        group, options = optimizer.optimizer.param_groups[0], self.trust_region
+        group["max_kl"] = group["lr"] = self._annealed(options.max_kl, options.max_kl_annealing)
         return optimizer.step(batch=flat)
 
     def _minibatches(self, n_rows: int, size: int) -> Minibatches:
@@ -288,48 +300,40 @@ class TwoStageModule(LightningModule):
     def _stage_two(
         self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int, kl_first: float
     ) -> PPOKLResult | None:
-        options = self.ppo
         if self.schedule == "trust_region_only":
             return None
         if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
             return None
-        minibatches = self._minibatches(len(flat), options.minibatch_size)
-        result = ppo_kl_epochs(
-            PPOKLLoss(self.actor, options.entropy_coef, options.clip_epsilon),
-            optimizer.step,
+        result, self.kl_coef = improve_policy(
+            self.actor,
+            optimizer,
             flat,
-            minibatches,
-            epochs=options.epochs,
+            self._minibatches(len(flat), self.ppo.minibatch_size),
+            self.ppo,
+            kl_first=kl_first,
             kl_coef=self.kl_coef,
-            kl_limit=kl_first + options.kl_stop * options.target_kl,
-            max_grad_norm=options.max_grad_norm,
+            largest_rate=self._annealed(self.ppo.learning_rate, self.ppo.learning_rate_annealing),
             generator=self._generator(iteration, 2),
             reduce_sum=self._reduce_sum,
         )
-        threshold = kl_first + options.target_kl
-        self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)
-        group = optimizer.optimizer.param_groups[0]
-        group["lr"] = adapt_learning_rate(
-            group["lr"], result, minibatches.per_epoch, options.learning_rate, options.kl_coef_factor
-        )
-        if result.reverted:
-            optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
         return result
 
     def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
         options = self.critic_options
-        error = critic_epochs(
+        return improve_critic(
             self.critic,
-            optimizer.step,
+            optimizer,
             flat,
             self._minibatches(len(flat), options.minibatch_size),
-            epochs=options.epochs,
-            max_grad_norm=options.max_grad_norm,
+            options,
+            rate=self._annealed(options.learning_rate, options.learning_rate_annealing),
+            mixed=self.trainer.precision == "bf16-mixed",
             generator=self._generator(iteration, 3),
             reduce_sum=self._reduce_sum,
         )
-        refit_head(self.critic, flat, self._reduce_sum)
-        return error.item()
+
+    def _annealed(self, largest: float, annealing: Annealing) -> float:
+        return annealed(largest, annealing, self.current_epoch, self.trainer.max_epochs)
 
     def _log_iteration(self, done: Iteration) -> None:
         values = {name: float(value) for name, value in done.metrics().items()}

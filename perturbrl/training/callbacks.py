@@ -150,6 +150,8 @@ class ReportCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the design on held-out cells."""
         assert isinstance(pl_module, TwoStageModule)
+        if pl_module.env is not None:
+            return
         run = self._run_folder(trainer)
         if trainer.is_global_zero:
             self._finish(judge(pl_module, _learning_curves(run)), run)

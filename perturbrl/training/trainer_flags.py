@@ -8,12 +8,18 @@ from perturbrl.errors import ConfigurationError
 PRECISIONS = ("32-true", "bf16-mixed")
 
 
-def refuse_flags(trainer: Trainer) -> None:
-    """Refuse what manual optimisation by three optimisers cannot honour.
+def refuse_flags(trainer: Trainer, *, own_env: bool) -> None:
+    """Refuse what manual optimisation by three optimisers, or an environment of the user's, cannot honour.
+
+    Args:
+        trainer: at the start of a run.
+        own_env: whether ``model.env`` takes the place of twin and task.
 
     Raises:
         ConfigurationError: such a flag is set; the message names the option to use.
     """
+    if own_env:
+        _refuse_with_own_env(trainer)
     if trainer.state.fn != TrainerFn.FITTING:
         return
     if trainer.gradient_clip_val:
@@ -35,4 +41,17 @@ def refuse_flags(trainer: Trainer) -> None:
         raise ConfigurationError(
             f"trainer.precision is {trainer.precision}, in which the natural-gradient step would lose its way; "
             f"use {' or '.join(PRECISIONS)} (mixed: only the critic's epochs leave float32)"
+        )
+
+
+def _refuse_with_own_env(trainer: Trainer) -> None:
+    if trainer.world_size > 1:
+        raise ConfigurationError(
+            f"model.env cannot be shared by {trainer.world_size} processes, which do not know which of its random "
+            "numbers are theirs; give trainer.devices 1"
+        )
+    if trainer.state.fn == TrainerFn.PREDICTING:
+        raise ConfigurationError(
+            "predict applies a design to cells, but model.env is an environment of your own; use test for its "
+            "return"
         )

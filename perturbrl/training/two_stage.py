@@ -9,23 +9,24 @@ from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
-from torchrl.modules import ProbabilisticActor
+from torchrl.envs import EnvBase
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task, relax
+from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import Minibatches, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
 from perturbrl.training.annealing import Annealing, annealed
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
+from perturbrl.training.networks import build_networks, build_optimizers
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -34,11 +35,18 @@ from perturbrl.training.options import (
     Schedule,
     TrustRegionOptions,
 )
+from perturbrl.training.plain_env import (
+    ActionBox,
+    EnvFactory,
+    action_box,
+    build_env,
+    judge_policy,
+    observation_width,
+)
 from perturbrl.training.stages import improve_critic, improve_policy, normalise_advantages
 from perturbrl.training.trainer_flags import refuse_flags
 
 CHECKPOINT_KEY = "perturbrl"
-ATTRACTOR_CELLS = 256
 
 
 class TwoStageModule(LightningModule):
@@ -56,6 +64,8 @@ class TwoStageModule(LightningModule):
         ppo: options of stage 2.
         critic: options of the critic's epochs.
         seed: seed of weights and all random streams.
+        env: dotted path of a function of the number of cells that returns a TorchRL environment of that batch
+            size, in place of twin and task; it must keep actions inside its bounds itself. Null is the twin's.
     """
 
     goal_cells: CellState
@@ -72,6 +82,7 @@ class TwoStageModule(LightningModule):
         ppo: PPOOptions = PPOOptions(),
         critic: CriticOptions = CriticOptions(),
         seed: int = 0,
+        env: EnvFactory | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -80,7 +91,7 @@ class TwoStageModule(LightningModule):
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
         self.policy, self.rollout = policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
-        self.seed = seed
+        self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
         self.normaliser: ObservationNormaliser | None = None
         self.register_buffer("goal_cells", torch.empty(0, 0))
@@ -91,9 +102,13 @@ class TwoStageModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fit the twin to training cells; for other stages a checkpoint follows (``on_load_checkpoint``)."""
-        if stage == "fit" and self.space is None:
+        if self.env is not None:
+            if not hasattr(self, "actor"):
+                env = build_env(self.env, 1)
+                self._build_networks(observation_width(env), action_box(env))
+        elif stage == "fit" and self.space is None:
             self._aim(self.data)
-            self._build_networks(self.task.observation_dim + 1)
+            self._build_networks(self.task.observation_dim + 1, self.require_space())
 
     @property
     def data(self) -> PerturbationDataModule:
@@ -110,63 +125,20 @@ class TwoStageModule(LightningModule):
         return data
 
     def _aim(self, data: PerturbationDataModule) -> None:
-        if data.target is None:
-            raise ConfigurationError(
-                "data.target is null; name the perturbation or attractor cells should reach"
-            )
-        if data.has_cells:
-            self.twin.fit(data.training_cells(), data.encoder)
-            start = data.cells(data.source, "train")
-        elif self.twin.needs_data:
-            raise ConfigurationError(
-                f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
-            )
-        else:
-            start = self._population(data.source)
+        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
+        start, self.goal_cells = start_and_goal(self.twin, data, generator)
         self.twin.start_from(start)
-        self.goal_cells = self._find_goal(data)
         self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
-
-    def _find_goal(self, data: PerturbationDataModule) -> CellState:
-        """Target cells that define the goal (never those that judge), or cells in the target attractor."""
-        target = str(data.target)
-        return data.cells(target, "goal") if data.has_cells else self._population(target)
 
     @property
     def gene_names(self) -> Sequence[str]:
         """Names of the columns of ``twin.expression``."""
         return self.data.genes if self.data.has_cells else self.twin.gene_names
 
-    @torch.no_grad()
-    def _population(self, name: str) -> CellState:
-        """Cells that rest in an attractor of the network, spread by its noise."""
-        attractors = self.twin.attractors()
-        if name not in attractors:
-            raise ConfigurationError(
-                f"the network has no attractor '{name}'; choose data.source and data.target among "
-                f"{', '.join(attractors)}"
-            )
-        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
-        state = attractors[name].expand(ATTRACTOR_CELLS, -1)
-        return relax(self.twin, state, generator)
-
-    def _build_networks(self, width: int) -> None:
-        space, sizes = self.require_space(), self.policy.hidden_sizes
+    def _build_networks(self, width: int, actions: PerturbationSpace | ActionBox) -> None:
         self._observation_dim = width
-        if self.policy.normalise_observations:
-            self.normaliser = ObservationNormaliser(width)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if space.discrete:
-                self.actor: ProbabilisticActor = categorical_actor(
-                    width, space.n_actions, sizes, self.normaliser
-                )
-            else:
-                self.actor = gaussian_actor(
-                    width, space.low, space.high, sizes, self.policy.init_log_std, self.normaliser
-                )
-            self.critic = critic(width, sizes, self.normaliser)
+        self.actor, self.critic, self.normaliser = build_networks(width, actions, self.policy, self.seed)
 
     def require_space(self) -> PerturbationSpace:
         """What may be dosed; known after ``setup``.
@@ -183,23 +155,13 @@ class TwoStageModule(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Stage 1, stage 2 and the critic, in this order."""
-        options = {
-            name: value for name, value in vars(self.trust_region).items() if name != "max_kl_annealing"
-        }
-        trust_region = TrustRegion(self.actor, **options)
-        # Lightning's LearningRateMonitor reads this of every optimiser; stage 1's step size is its radius.
-        trust_region.param_groups[0]["lr"] = self.trust_region.max_kl
-        return [
-            trust_region,
-            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate),
-            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate),
-        ]
+        return build_optimizers(self.actor, self.critic, self.trust_region, self.ppo, self.critic_options)
 
     # -- one iteration -----------------------------------------------------------------------------------
 
     def configure_callbacks(self) -> list[Callback]:
         """None; the first hook of a run, before Lightning would refuse the same flags in words of its own."""
-        refuse_flags(self.trainer)
+        refuse_flags(self.trainer, own_env=self.env is not None)
         return []
 
     def on_fit_start(self) -> None:
@@ -217,8 +179,10 @@ class TwoStageModule(LightningModule):
             if isinstance(optimizer.optimizer, TrustRegion):
                 optimizer.optimizer.reduce_sum = self._reduce_sum
 
-    def make_env(self, n_cells: int, first_cell: int = 0, total_cells: int | None = None) -> CellStateEnv:
-        """The twin, the task and the limits on doses as a TorchRL environment of ``n_cells``."""
+    def make_env(self, n_cells: int, first_cell: int = 0, total_cells: int | None = None) -> EnvBase:
+        """The user's own environment, or the twin, the task and the limits on doses as one, of ``n_cells``."""
+        if self.env is not None:
+            return build_env(self.env, n_cells)
         return CellStateEnv(
             self.twin,
             self.task,
@@ -251,9 +215,7 @@ class TwoStageModule(LightningModule):
         rollout = self.rollouts.collect(iteration)
         add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
         mean_return = self._mean_return(rollout)
-        flat = rollout.reshape(-1)
-        if self.rollout.normalise_advantages:
-            normalise_advantages(flat, self._reduce_sum)
+        flat = self._normalise_advantages(rollout.reshape(-1))
         natural, penalised, adaptive = self._optimizers()
         first = self._stage_one(flat, natural, iteration)
         second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
@@ -278,6 +240,11 @@ class TwoStageModule(LightningModule):
         episodes = after[schema.DONE].sum().clamp_min(rollout.shape[0])
         total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
         return total / count
+
+    def _normalise_advantages(self, flat: TensorDictBase) -> TensorDictBase:
+        if self.rollout.normalise_advantages:
+            normalise_advantages(flat, self._reduce_sum)
+        return flat
 
     def _stage_one(
         self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int
@@ -344,7 +311,12 @@ class TwoStageModule(LightningModule):
     # -- using the policy --------------------------------------------------------------------------------
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing per batch: designs are evaluated once, by the report callback."""
+        """The return in an environment of the user's; designs are evaluated once, by the report callback."""
+        if self.env is not None:
+            env, steps = build_env(self.env, self.rollout.n_cells), self.rollout.steps or self.rollout.horizon
+            self.log(
+                "return", judge_policy(env, self.actor, steps, stream_seed(self.seed, 0, 5)), batch_size=1
+            )
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing per batch: the design is applied once, by the report callback."""
@@ -353,6 +325,9 @@ class TwoStageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to rebuild the module without its data."""
+        if self.env is not None:
+            checkpoint[CHECKPOINT_KEY] = {"kl_coef": self.kl_coef}
+            return
         space = self.require_space()
         checkpoint[CHECKPOINT_KEY] = {
             "twin": self.twin.describe(),
@@ -379,13 +354,14 @@ class TwoStageModule(LightningModule):
         description = checkpoint[CHECKPOINT_KEY]
         self.kl_coef = description["kl_coef"]
         self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
-        if self.space is None:
+        if self.env is None and self.space is None:
             self.twin.restore(description["twin"], self.data.encoder)
             self.space = self.twin.perturbations.restrict(**description["space"])
-            self._build_networks(description["observation_dim"])
+            self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:
         """Refuse to judge a policy that was never trained."""
-        self.require_space()
+        if self.env is None:
+            self.require_space()
 
     on_predict_start = on_test_start

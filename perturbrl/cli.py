@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,6 +116,7 @@ class PerturbRLCLI(LightningCLI):
             config.data.path = str(Path(config.data.path).expanduser().resolve())
         if self.subcommand not in (None, "fit"):
             config.trainer.logger = False
+        _require_tensorboard(config.trainer.logger)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with checkpoints that a kill cannot halve.
@@ -144,6 +146,16 @@ class PerturbRLCLI(LightningCLI):
         ):
             off += (ProgressBar,)
         return super()._instantiate_trainer(config, [c for c in callbacks if not isinstance(c, off)])
+
+
+def _require_tensorboard(logger: Any) -> None:
+    loggers = logger if isinstance(logger, list) else [logger]
+    wanted = any(str(getattr(one, "class_path", "")).endswith(".TensorBoardLogger") for one in loggers)
+    if wanted and not any(find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        raise ConfigurationError(
+            "trainer.logger is a TensorBoardLogger but tensorboard is not installed; "
+            "pip install 'perturbrl[tensorboard]', or take the CSVLogger"
+        )
 
 
 def _runs(trainer: Any) -> Path:
@@ -186,6 +198,7 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
         run=run,
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
+        auto_configure_optimizers=False,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},
         trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
     )

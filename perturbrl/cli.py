@@ -23,6 +23,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
@@ -77,9 +78,11 @@ class PerturbRLCLI(LightningCLI):
         """Add the callbacks' options and link shared values."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
-        best = {"monitor": "return", "mode": "max", "filename": "best", "enable_version_counter": False}
+        # At the end of every iteration, also where check_val_every_n_epoch or val_check_interval are set.
+        always = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        best = {"monitor": "return", "mode": "max", "filename": "best", **always}
         # Lightning's save_last writes only when the best one is written.
-        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
+        last = {"filename": "last", "every_n_epochs": 1, **always}
         parser.set_defaults({f"checkpoint.{option}": value for option, value in best.items()})
         parser.set_defaults({f"last_checkpoint.{option}": value for option, value in last.items()})
         parser.add_lightning_class_args(KeptCheckpoints, "kept_checkpoints")
@@ -130,6 +133,7 @@ class PerturbRLCLI(LightningCLI):
             raise ConfigurationError(f"trainer: {error}") from error
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        _share_folder(trainer)
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
@@ -146,6 +150,19 @@ class PerturbRLCLI(LightningCLI):
         ):
             off += (ProgressBar,)
         return super()._instantiate_trainer(config, [c for c in callbacks if not isinstance(c, off)])
+
+
+def _share_folder(trainer: Trainer) -> None:
+    """Let further loggers of one name write into the first one's run folder, not into a version after it."""
+    for other in trainer.loggers[1:]:
+        first = trainer.loggers[0]
+        if (
+            isinstance(first, CSVLogger | TensorBoardLogger)
+            and isinstance(other, CSVLogger | TensorBoardLogger)
+            and other._version is None
+            and Path(other.root_dir) == Path(first.root_dir)
+        ):
+            other._version = first.version
 
 
 def _require_tensorboard(logger: Any) -> None:

@@ -95,6 +95,7 @@ class KeptCheckpoints(ModelCheckpoint):
         super().__init__(
             every_n_epochs=every_n_iterations or 1,
             save_top_k=0 if every_n_iterations is None else -1,
+            save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
 

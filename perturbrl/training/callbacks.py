@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
@@ -155,14 +156,14 @@ class ReportCallback(Callback):
             return
         run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(judge(pl_module, _learning_curves(run)), run)
+            self._finish(judge(pl_module, learning_curves(run)), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the design to the cells of the file."""
         assert isinstance(pl_module, TwoStageModule)
         run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(predict(pl_module, _learning_curves(run)), run)
+            self._finish(predict(pl_module, learning_curves(run)), run)
 
     def _finish(self, made: tuple[Report, Any], run: Path) -> None:
         self.report, predictions = made
@@ -181,9 +182,17 @@ class ReportCallback(Callback):
         return Path(trainer.log_dir or trainer.default_root_dir)
 
 
-def _learning_curves(run: Path) -> pd.DataFrame | None:
-    path = run / "metrics.csv"
-    return pd.read_csv(path) if path.is_file() else None
+def learning_curves(run: Path) -> pd.DataFrame | None:
+    """A run's metrics, those of the runs it was resumed from first; ``None`` where nothing was logged to CSV."""
+    path, config = run / "metrics.csv", run / "config.yaml"
+    own = pd.read_csv(path) if path.is_file() else None
+    parent = yaml.safe_load(config.read_text()).get("ckpt_path") if config.is_file() else None
+    if own is None or parent is None or run_folder(Path(parent)) == run.resolve():
+        return own
+    before = learning_curves(run_folder(Path(parent)))
+    if before is None:
+        return own
+    return pd.concat((before[before["epoch"] < own["epoch"].min()], own), ignore_index=True)
 
 
 def run_folder(checkpoint: Path) -> Path:

@@ -1,10 +1,13 @@
 """Lines, warnings and folders around the iterations."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
+from smoke_run import build, quiet_trainer
 
-from perturbrl.training.callbacks import StageWarnings, learning_curves, run_folder, unused
+from perturbrl.training.callbacks import IterationProgress, StageWarnings, learning_curves, run_folder, unused
 
 METRICS = {
     "return": 0.5,
@@ -53,3 +56,23 @@ def test_a_resumed_run_remembers_the_iterations_before_it(tmp_path: Path) -> Non
     assert curves["epoch"].tolist() == [0, 1, 2, 3]
     assert curves["return"].tolist() == [0.0, 1.0, 12.0, 23.0]
     assert learning_curves(tmp_path) is None
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    built = build()
+    trainer = quiet_trainer(2, enable_progress_bar=True, callbacks=[IterationProgress()])
+    trainer.fit(built.model, built.data)
+    shown = " ".join(terminal.getvalue().split())
+    assert "2/2" in shown
+    for part in ("return", "KL", "accepted", "β", "frames/s"):
+        assert part in shown
+    assert "…" not in shown

@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.report import Report
-from perturbrl.training.iteration import iteration_line
+from perturbrl.training.iteration import iteration_line, short_line
 from perturbrl.training.reporting import judge, predict
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -47,11 +48,10 @@ class IterationProgress(ProgressBar):
         if not (self._enabled and sys.stderr.isatty()):
             return
         self._progress = Progress(
-            TextColumn("iteration"),
-            BarColumn(),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(overflow="fold")),
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
@@ -61,11 +61,15 @@ class IterationProgress(ProgressBar):
         """Show the iteration that has ended."""
         if not self._enabled:
             return
-        line, done = iteration_line(trainer.callback_metrics), trainer.current_epoch + 1
+        metrics, done = trainer.callback_metrics, trainer.current_epoch + 1
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, description=line)
+            self._progress.update(self._task, completed=done, description=short_line(metrics))
         elif done % self.log_every_n_iterations == 0 or done in (1, trainer.max_epochs):
-            print(f"iteration {done}/{trainer.max_epochs}: {line}", file=sys.stderr, flush=True)
+            print(
+                f"iteration {done}/{trainer.max_epochs}: {iteration_line(metrics)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""

@@ -1,6 +1,7 @@
 """Checkpoints that are whole or not there at all, and the sentence where one cannot be written or read."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             raise CheckpointError(_cannot_write(target, error)) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # the error worth telling is the one before
+                partial.unlink(missing_ok=True)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

@@ -125,7 +125,9 @@ class TwoStageModule(LightningModule):
         return data
 
     def _aim(self, data: PerturbationDataModule) -> None:
-        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
+        # Where the twin is now: Lightning moves the module to its device after this hook.
+        device = self.twin.start_cells.device
+        generator = Generator(device=device).manual_seed(stream_seed(self.seed, 0, 4))
         start, self.goal_cells = start_and_goal(self.twin, data, generator)
         self.twin.start_from(start)
         self.task.aim(start, self.goal_cells)

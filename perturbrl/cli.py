@@ -1,33 +1,50 @@
 """The command line: LightningCLI's fit, test and predict on this project's classes, and inspect."""
 
+import errno
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 os.environ.setdefault("RL_WARNINGS", "0")  # TorchRL says at import that a replay-buffer extension is missing
 warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning calls what torch has deprecated
-# A test restores the callbacks of the fit, whose folder it leaves alone; nothing is predicted batch by batch.
+# A test restores the callbacks of the fit, whose folder it leaves alone; nothing is predicted batch by batch,
+# and nothing is tested batch by batch, so that no sample could be counted twice over processes.
 warnings.filterwarnings("ignore", message=".*dirpath has changed.*")
 warnings.filterwarnings("ignore", message=".*predict returned None.*")
+warnings.filterwarnings("ignore", message=".*Using `DistributedSampler` with the dataloaders.*")
 
 from jsonargparse import ArgumentParser
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from perturbrl.data.inspection import inspect_dataset
 from perturbrl.envs import boolean_twin, regulatory_network  # noqa: F401  so that --help lists them
-from perturbrl.errors import CheckpointError, PerturbRLError
-from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
+from perturbrl.errors import ConfigurationError, PerturbRLError
+from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, ReportCallback, StageWarnings
+from perturbrl.training.checkpoint_io import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.two_stage import TwoStageModule
 
 USER_ERROR: Final = 2
+UNWRITABLE: Final = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+)
 DESCRIPTION: Final = (
     "Reinforcement learning for single-cell perturbation analysis. 'perturbrl inspect FILE' says what a data "
     "file holds; fit trains a design, test judges it on held-out cells, predict applies it."
@@ -38,9 +55,20 @@ class SaveConfigOfFit(SaveConfigCallback):
     """Saves ``config.yaml`` into the run folder of a fit; a test or prediction leaves the run as it is."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save at stage ``fit`` only."""
-        if stage == "fit":
+        """Save at stage ``fit`` only.
+
+        Raises:
+            ConfigurationError: another run's configuration is there, and would be lost.
+        """
+        if stage != "fit":
+            return
+        try:
             super().setup(trainer, pl_module, stage)
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"'{trainer.log_dir}' already holds a run; give a logger, which makes a new folder for every run, or "
+                "another --trainer.default_root_dir"
+            ) from error
 
 
 class PerturbRLCLI(LightningCLI):
@@ -50,54 +78,118 @@ class PerturbRLCLI(LightningCLI):
         """Add the callbacks' options and link shared values."""
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
-        best = {"monitor": "return", "mode": "max", "filename": "best", "enable_version_counter": False}
+        # At the end of every iteration, also where check_val_every_n_epoch or val_check_interval are set.
+        always = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+        best = {"monitor": "return", "mode": "max", "filename": "best", **always}
         # Lightning's save_last writes only when the best one is written.
-        last = {"filename": "last", "every_n_epochs": 1, "enable_version_counter": False}
+        last = {"filename": "last", "every_n_epochs": 1, **always}
         parser.set_defaults({f"checkpoint.{option}": value for option, value in best.items()})
         parser.set_defaults({f"last_checkpoint.{option}": value for option, value in last.items()})
+        parser.add_lightning_class_args(KeptCheckpoints, "kept_checkpoints")
         parser.add_lightning_class_args(IterationProgress, "progress")
         parser.add_lightning_class_args(StageWarnings, "warnings")
         parser.add_lightning_class_args(ReportCallback, "report")
         parser.link_arguments("seed_everything", "model.seed", compute_fn=_one_seed)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, less ``validate``: a policy is judged by ``test``."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "validate"}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Find the checkpoint before LightningCLI reads it.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+        """
+        super().parse_arguments(parser, args)
+        config = self.config.get(self.config.get("subcommand") or "", self.config)
+        if config.get("ckpt_path") is None:
+            return
+        path = Path(config.ckpt_path)
+        if config.ckpt_path in ("last", "best"):
+            path = find_checkpoint(config.ckpt_path, _runs(config.trainer))
+        read_checkpoint(path)
+        config.ckpt_path = str(path.resolve())
 
     def before_instantiate_classes(self) -> None:
         """Make paths absolute; for test and predict, write into the checkpoint's run and log nothing."""
         config = self.config[self.subcommand] if self.subcommand else self.config
         if config.data.path is not None:
             config.data.path = str(Path(config.data.path).expanduser().resolve())
-        if config.get("ckpt_path") == "last":
-            config.ckpt_path = str(newest_checkpoint(config))
-        elif config.get("ckpt_path") is not None and not Path(config.ckpt_path).is_file():
-            raise CheckpointError(
-                f"there is no checkpoint at '{config.ckpt_path}'; give the path of a .ckpt file, or 'last'"
-            )
         if self.subcommand not in (None, "fit"):
             config.trainer.logger = False
+        _require_tensorboard(config.trainer.logger)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with checkpoints that a kill cannot halve.
+
+        Raises:
+            ConfigurationError: the trainer refuses an option.
+        """
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigurationError(f"trainer: {error}") from error
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+        _share_folder(trainer)
+        return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        # Lightning takes a callback of ours that a flag of the user's switches off for a contradiction.
+        given = config.get("callbacks") or []
+        bare = config.get("barebones", False)
+        off: tuple[type, ...] = ()
+        if bare or config.get("enable_checkpointing") is False:
+            off += (Checkpoint,)
+        if (
+            bare
+            or config.get("enable_progress_bar") is False
+            or any(isinstance(c, ProgressBar) for c in given)
+        ):
+            off += (ProgressBar,)
+        return super()._instantiate_trainer(config, [c for c in callbacks if not isinstance(c, off)])
+
+
+def _share_folder(trainer: Trainer) -> None:
+    """Let further loggers of one name write into the first one's run folder, not into a version after it."""
+    for other in trainer.loggers[1:]:
+        first = trainer.loggers[0]
+        if (
+            isinstance(first, CSVLogger | TensorBoardLogger)
+            and isinstance(other, CSVLogger | TensorBoardLogger)
+            and other._version is None
+            and Path(other.root_dir) == Path(first.root_dir)
+        ):
+            other._version = first.version
+
+
+def _require_tensorboard(logger: Any) -> None:
+    loggers = logger if isinstance(logger, list) else [logger]
+    wanted = any(str(getattr(one, "class_path", "")).endswith(".TensorBoardLogger") for one in loggers)
+    if wanted and not any(find_spec(name) for name in ("tensorboard", "tensorboardX")):
+        raise ConfigurationError(
+            "trainer.logger is a TensorBoardLogger but tensorboard is not installed; "
+            "pip install 'perturbrl[tensorboard]', or take the CSVLogger"
+        )
+
+
+def _runs(trainer: Any) -> Path:
+    """The folder in which the trainer's first logger makes run folders."""
+    logger = trainer.logger[0] if isinstance(trainer.logger, list) else trainer.logger
+    root = Path(trainer.default_root_dir or ".")
+    if logger is False:
+        return root
+    if logger is True or logger is None:
+        return root / "lightning_logs"
+    arguments = logger.init_args
+    return Path(arguments.get("save_dir", ".")) / str(arguments.get("name") or "lightning_logs")
 
 
 def _one_seed(seed: bool | int | None) -> int:
     """``seed_everything`` may be a switch; the module needs a number."""
     return seed if isinstance(seed, int) and not isinstance(seed, bool) else 0
-
-
-def newest_checkpoint(config: Any) -> Path:
-    """The last checkpoint of the newest run with the logger's name.
-
-    Raises:
-        CheckpointError: there is none; starting afresh instead would look like resuming.
-    """
-    logger = config.trainer.logger
-    arguments = logger.init_args if logger and not isinstance(logger, bool) else {}
-    runs = Path(arguments.get("save_dir", "runs")) / str(arguments.get("name", "lightning_logs"))
-    found = sorted(runs.glob("version_*/checkpoints/last.ckpt"), key=_version_of)
-    if not found:
-        raise CheckpointError(f"no run in '{runs}' has checkpoints/last.ckpt; fit first, or give a path")
-    return found[-1]
-
-
-def _version_of(checkpoint: Path) -> int:
-    number = checkpoint.parent.parent.name.removeprefix("version_")
-    return int(number) if number.isdigit() else -1
 
 
 @dataclass(frozen=True)
@@ -123,6 +215,7 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
         run=run,
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
+        auto_configure_optimizers=False,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},
         trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
     )
@@ -158,11 +251,24 @@ def main() -> None:
         sys.exit(USER_ERROR)
 
 
-def user_error(error: BaseException | None) -> PerturbRLError | None:
-    """The user's error behind an exception; jsonargparse wraps what a constructor raises into its own."""
-    while error is not None and not isinstance(error, PerturbRLError):
-        error = error.__cause__
-    return error
+def user_error(error: BaseException) -> str | None:
+    """What the user can mend behind an exception, or ``None`` where it is an error of ours.
+
+    jsonargparse and loggers wrap what was raised first into exceptions of their own.
+    """
+    top: BaseException = error
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PerturbRLError | MisconfigurationException):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(top, OSError) and top.errno in UNWRITABLE:
+        where = f"'{top.filename}'" if top.filename else "the run folder"
+        return (
+            f"cannot write {where} ({top.strerror}); make space, or give another folder with "
+            "--trainer.logger.init_args.save_dir; what was saved before is whole"
+        )
+    return None
 
 
 if __name__ == "__main__":

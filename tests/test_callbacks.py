@@ -1,10 +1,13 @@
 """Lines, warnings and folders around the iterations."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
+from smoke_run import build, quiet_trainer
 
-from perturbrl.training.callbacks import StageWarnings, run_folder, unused
+from perturbrl.training.callbacks import IterationProgress, StageWarnings, learning_curves, run_folder, unused
 
 METRICS = {
     "return": 0.5,
@@ -39,3 +42,37 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 def test_a_checkpoint_belongs_to_the_run_above_its_folder(tmp_path: Path) -> None:
     assert run_folder(tmp_path / "version_3" / "checkpoints" / "last.ckpt") == tmp_path / "version_3"
     assert run_folder(tmp_path / "elsewhere" / "a.ckpt") == tmp_path / "elsewhere"
+
+
+def test_a_resumed_run_remembers_the_iterations_before_it(tmp_path: Path) -> None:
+    for number, epochs, parent in ((0, (0, 1, 2), None), (1, (2, 3), 0), (2, (3,), 1)):
+        run = tmp_path / f"version_{number}"
+        run.mkdir()
+        rows = [f"{epoch},{epoch + 10 * number}.0" for epoch in epochs]
+        (run / "metrics.csv").write_text("\n".join(["epoch,return", *rows]))
+        before = None if parent is None else f"{tmp_path}/version_{parent}/checkpoints/last.ckpt"
+        (run / "config.yaml").write_text(f"ckpt_path: {before or 'null'}")
+    curves = learning_curves(tmp_path / "version_2")
+    assert curves["epoch"].tolist() == [0, 1, 2, 3]
+    assert curves["return"].tolist() == [0.0, 1.0, 12.0, 23.0]
+    assert learning_curves(tmp_path) is None
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    built = build()
+    trainer = quiet_trainer(2, enable_progress_bar=True, callbacks=[IterationProgress()])
+    trainer.fit(built.model, built.data)
+    shown = " ".join(terminal.getvalue().split())
+    assert "2/2" in shown
+    for part in ("return", "KL", "accepted", "β", "frames/s"):
+        assert part in shown
+    assert "…" not in shown

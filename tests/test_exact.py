@@ -69,9 +69,7 @@ def test_a_sampled_policy_is_judged_as_its_episodes_turn_out() -> None:
     share = float(aimed.is_success(end, twin.attractors()[task.target].expand_as(end)).float().mean())
     exact = chain.judge(actor).success
     assert share == pytest.approx(exact, abs=4 * (exact * (1 - exact) / n) ** 0.5 + 1e-6)
-    problem = DesignProblem(
-        twin, aimed, twin.perturbations, HORIZON, twin.attractors()[task.target]
-    )
+    problem = DesignProblem(twin, aimed, twin.perturbations, HORIZON, twin.attractors()[task.target])
     likeliest = simulate(problem, PolicyDesign(actor), twin.start_cells.expand(2000, -1)).success
     assert float(likeliest.float().mean()) == pytest.approx(
         chain.judge(actor, explore=False).success, abs=0.05

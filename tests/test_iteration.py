@@ -2,7 +2,7 @@
 
 from perturbrl.rl.ppo_kl import PPOKLResult
 from perturbrl.rl.trust_region import TrustRegionOutcome, TrustRegionStep
-from perturbrl.training.iteration import Iteration, iteration_line
+from perturbrl.training.iteration import Iteration, iteration_line, short_line
 
 DONE = Iteration(
     mean_return=0.5,
@@ -36,3 +36,10 @@ def test_a_line_says_what_both_stages_did() -> None:
 def test_an_ablation_shows_only_its_stage() -> None:
     only_ppo = {name: value for name, value in DONE.metrics().items() if not name.startswith("trust_region")}
     assert "natural step" not in iteration_line(only_ppo)
+
+
+def test_the_short_line_has_everything_and_fits_beside_a_bar() -> None:
+    line = short_line(DONE.metrics())
+    assert line == "return +0.500, KL 0.01 0.02 kl_exceeded, β 2, 12,345 frames/s"
+    only_ppo = {name: value for name, value in DONE.metrics().items() if not name.startswith("trust_region")}
+    assert short_line(only_ppo) == "return +0.500, KL 0.02, β 2, 12,345 frames/s"

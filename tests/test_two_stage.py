@@ -101,6 +101,27 @@ def test_a_checkpoint_is_plain_complete_and_restores_the_policy(tmp_path: Path) 
     assert again.model.require_space().names == built.model.require_space().names
 
 
+def test_moments_of_observations_stand_still_within_an_iteration_and_at_test(tmp_path: Path) -> None:
+    options = (
+        "--model.policy.normalise_observations=true",
+        "--model.schedule=ppo_only",
+        "--model.ppo.epochs=0",
+    )
+    built = build(*options)
+    saver = ModelCheckpoint(tmp_path, filename="last")
+    quiet_trainer(3, enable_checkpointing=True, callbacks=[saver]).fit(built.model, built.data)
+    assert built.model.last_iteration.ppo is not None
+    assert built.model.last_iteration.ppo.kl == pytest.approx(0, abs=1e-6), (
+        "the policy that collected changed"
+    )
+    moments = built.model.normaliser.state_dict()
+    assert moments["count"] == 3 * 64 * 2
+    again = build(*options)
+    quiet_trainer(1).test(again.model, again.data, ckpt_path=tmp_path / "last.ckpt", verbose=False)
+    for name, value in again.model.normaliser.state_dict().items():
+        assert torch.equal(value, moments[name]), name
+
+
 def test_a_policy_that_was_never_trained_is_not_judged() -> None:
     built = build()
     with pytest.raises(ConfigurationError, match="no trained policy"):

@@ -29,7 +29,7 @@ from perturbrl.rl.distributions import (
     Cotangents,
     distribution_of,
 )
-from perturbrl.rl.perceptron import forward, layers_of, pull_back
+from perturbrl.rl.perceptron import Layers, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 
 Vector = Float[Tensor, " parameters"]
@@ -67,15 +67,14 @@ class FlatLayout:
 
 @dataclass(frozen=True)
 class MLPStructure:
-    """Linear layers with elementwise activations between them, and what the last output means.
+    """A perceptron's layers, what comes in, and what the last output means.
 
     ``gaussian`` is the module around the layers where the output is the mean of a Gaussian, and None where the
     output is a vector of logits.
     """
 
     in_key: NestedKey
-    linears: list[nn.Linear]
-    activations: list[nn.Module]
+    layers: Layers
     gaussian: GaussianMLP | None
 
 
@@ -92,10 +91,10 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
     parameters = list(actor.parameters())
     known = (
         all(p.requires_grad for p in parameters)
-        and len(parameters) == 2 * len(layers[0]) + (gaussian is not None)
+        and len(parameters) == 2 * len(layers.linears) + (gaussian is not None)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in actor.modules())
     )
-    return MLPStructure(actor.in_keys[0], *layers, gaussian) if known else None
+    return MLPStructure(actor.in_keys[0], layers, gaussian) if known else None
 
 
 class MLPLinearisation:
@@ -111,11 +110,12 @@ class MLPLinearisation:
         self, structure: MLPStructure, layout: FlatLayout, batch: TensorDictBase, template: ActionDistribution
     ) -> None:
         self._gaussian, self._layout = structure.gaussian, layout
-        self.weights = [linear.weight.detach() for linear in structure.linears]
-        self._slots = [(layout.position(m.weight), layout.position(m.bias)) for m in structure.linears]
+        linears = structure.layers.linears
+        self.weights = [linear.weight.detach() for linear in linears]
+        self._slots = [(layout.position(m.weight), layout.position(m.bias)) for m in linears]
         observation = batch[structure.in_key]
-        self._inputs, self._slopes, output = forward(
-            structure.linears, structure.activations, observation.reshape(-1, observation.shape[-1])
+        self._inputs, self._slopes, output = structure.layers.forward(
+            observation.reshape(-1, observation.shape[-1])
         )
         self._states = template.with_parameters(_parameters_from(structure.gaussian, output))
         first, *rest = self._states.parameters

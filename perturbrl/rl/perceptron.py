@@ -1,10 +1,13 @@
 """Linear layers with elementwise activations between them: a forward pass and its transpose, written out by hand."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+
+from perturbrl.rl.normalisation import ObservationNormaliser
 
 ELEMENTWISE: Final = (
     nn.Tanh,
@@ -19,31 +22,39 @@ ELEMENTWISE: Final = (
 )
 
 
-def layers_of(module: nn.Module) -> tuple[list[nn.Linear], list[nn.Module]] | None:
-    """The linear layers of a perceptron and the activations between them, or None for any other module."""
+@dataclass(frozen=True)
+class Layers:
+    """A perceptron's parts: what observations pass first, where anything, linear layers and the activations between."""
+
+    normaliser: ObservationNormaliser | None
+    linears: list[nn.Linear]
+    activations: list[nn.Module]
+
+    def forward(self, observation: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """The input of each layer, the slope of each activation, and the output, each ``[rows, width]``."""
+        first = observation if self.normaliser is None else self.normaliser(observation)
+        inputs, slopes = [first], list[Tensor]()
+        for linear, activation in zip(self.linears, self.activations, strict=False):
+            hidden, slope = _activate(activation, _affine(linear, inputs[-1]))
+            inputs.append(hidden)
+            slopes.append(slope)
+        return inputs, slopes, _affine(self.linears[-1], inputs[-1])
+
+
+def layers_of(module: nn.Module) -> Layers | None:
+    """The parts of a perceptron, or None for any other module."""
     if type(module) is not nn.Sequential:
         return None
-    linears: list[Any] = list(module)[::2]
-    activations = list(module)[1::2]
+    parts: list[Any] = list(module)
+    normaliser = parts.pop(0) if parts and isinstance(parts[0], ObservationNormaliser) else None
+    linears, activations = parts[::2], parts[1::2]
     known = (
         len(linears) == len(activations) + 1
         and all(type(m) is nn.Linear and m.bias is not None for m in linears)
         and all(type(m) in ELEMENTWISE for m in activations)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
     )
-    return (linears, activations) if known else None
-
-
-def forward(
-    linears: Sequence[nn.Linear], activations: Sequence[nn.Module], observation: Tensor
-) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """The input of each layer, the slope of each activation, and the output, each ``[rows, width]``."""
-    inputs, slopes = [observation], list[Tensor]()
-    for linear, activation in zip(linears, activations, strict=False):
-        hidden, slope = _activate(activation, _affine(linear, inputs[-1]))
-        inputs.append(hidden)
-        slopes.append(slope)
-    return inputs, slopes, _affine(linears[-1], inputs[-1])
+    return Layers(normaliser, linears, activations) if known else None
 
 
 def pull_back(

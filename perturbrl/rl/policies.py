@@ -12,12 +12,20 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 
 from perturbrl import schema
+from perturbrl.rl.normalisation import ObservationNormaliser
 
 
-def mlp(in_dim: int, hidden_sizes: Sequence[int], out_dim: int, *, out_gain: float) -> nn.Sequential:
+def mlp(
+    in_dim: int,
+    hidden_sizes: Sequence[int],
+    out_dim: int,
+    *,
+    out_gain: float,
+    normaliser: ObservationNormaliser | None = None,
+) -> nn.Sequential:
     """A tanh multilayer perceptron with orthogonal weights; the last layer is scaled by ``out_gain``."""
     sizes = (in_dim, *hidden_sizes)
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [] if normaliser is None else [normaliser]
     for fan_in, fan_out in pairwise(sizes):
         layers += [_linear(fan_in, fan_out, 2**0.5), nn.Tanh()]
     return nn.Sequential(*layers, _linear(sizes[-1], out_dim, out_gain))
@@ -47,10 +55,11 @@ class GaussianMLP(nn.Module):
         action_scale: Float[Tensor, " actions"],
         hidden_sizes: Sequence[int] = (64, 64),
         init_log_std: float = -0.5,
+        normaliser: ObservationNormaliser | None = None,
     ) -> None:
         super().__init__()
         n_actions = action_loc.shape[0]
-        self.trunk = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01)
+        self.trunk = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01, normaliser=normaliser)
         self.log_std = nn.Parameter(torch.full((n_actions,), float(init_log_std)))
         self.register_buffer("action_loc", action_loc.clone())
         self.register_buffer("action_scale", action_scale.clone())
@@ -73,6 +82,7 @@ def gaussian_actor(
     high: Float[Tensor, " actions"],
     hidden_sizes: Sequence[int] = (64, 64),
     init_log_std: float = -0.5,
+    normaliser: ObservationNormaliser | None = None,
 ) -> ProbabilisticActor:
     """A TorchRL actor with a Gaussian over doses that starts at doing nothing.
 
@@ -81,7 +91,7 @@ def gaussian_actor(
     """
     scale = (high - low) / 2
     centre = torch.zeros_like(low).clamp(low, high)
-    module = GaussianMLP(observation_dim, centre, scale, hidden_sizes, init_log_std)
+    module = GaussianMLP(observation_dim, centre, scale, hidden_sizes, init_log_std, normaliser)
     return _actor(module, ["loc", "scale"], independent_normal)
 
 
@@ -103,10 +113,14 @@ def tanh_gaussian_actor(
 
 
 def categorical_actor(
-    observation_dim: int, n_actions: int, hidden_sizes: Sequence[int] = (64, 64)
+    observation_dim: int,
+    n_actions: int,
+    hidden_sizes: Sequence[int] = (64, 64),
+    normaliser: ObservationNormaliser | None = None,
 ) -> ProbabilisticActor:
     """A TorchRL actor with a categorical distribution over ``n_actions`` integer actions."""
-    return _actor(mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01), ["logits"], Categorical)
+    module = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01, normaliser=normaliser)
+    return _actor(module, ["logits"], Categorical)
 
 
 def independent_bernoulli(logits: Tensor) -> Independent:
@@ -135,6 +149,11 @@ def _actor(
     )
 
 
-def critic(observation_dim: int, hidden_sizes: Sequence[int] = (64, 64)) -> ValueOperator:
+def critic(
+    observation_dim: int,
+    hidden_sizes: Sequence[int] = (64, 64),
+    normaliser: ObservationNormaliser | None = None,
+) -> ValueOperator:
     """A TorchRL state-value network."""
-    return ValueOperator(mlp(observation_dim, hidden_sizes, 1, out_gain=1.0), in_keys=[schema.OBSERVATION])
+    module = mlp(observation_dim, hidden_sizes, 1, out_gain=1.0, normaliser=normaliser)
+    return ValueOperator(module, in_keys=[schema.OBSERVATION])

@@ -16,7 +16,7 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 from perturbrl import schema
 from perturbrl.rl.distributions import ActionDistribution, Cotangents, distribution_of
 from perturbrl.rl.fisher import FlatLayout, Vector
-from perturbrl.rl.perceptron import forward, layers_of, pull_back
+from perturbrl.rl.perceptron import layers_of, pull_back
 from perturbrl.rl.policy_pass import PolicyRows, policy_passes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
@@ -294,12 +294,13 @@ def _squared_error(
             gradients = torch.autograd.grad(total, layout.parameters)
         return torch.cat([gradient.reshape(-1) for gradient in gradients]), total.detach()[None]
 
-    if layers is None or len(layout.parameters) != 2 * len(layers[0]):
+    mixed = torch.is_autocast_enabled(layout.parameters[0].device.type)
+    if mixed or layers is None or len(layout.parameters) != 2 * len(layers.linears):
         return recorded
-    weights = [linear.weight.detach() for linear in layers[0]]
+    weights = [linear.weight.detach() for linear in layers.linears]
 
     def by_hand(observation: Tensor, target: Tensor) -> tuple[Vector, Float[Tensor, " 1"]]:
-        inputs, slopes, value = forward(*layers, observation)
+        inputs, slopes, value = layers.forward(observation)
         residual, gradient = value - target, observation.new_zeros(layout.size)
         views = layout.views(gradient)
         pairs = list(zip(views[::2], views[1::2], strict=True))

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from torch import Tensor
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.report import Report
-from perturbrl.training.iteration import iteration_line
+from perturbrl.training.iteration import iteration_line, short_line
 from perturbrl.training.progress import working
 from perturbrl.training.reporting import Finished, judge, predict
 from perturbrl.training.two_stage import TwoStageModule
@@ -45,11 +49,10 @@ class IterationProgress(ProgressBar):
         if not (self._enabled and sys.stderr.isatty()):
             return
         self._progress = Progress(
-            TextColumn("iteration"),
-            BarColumn(),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", table_column=Column(overflow="fold")),
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task("", total=trainer.max_epochs, completed=trainer.current_epoch)
@@ -59,11 +62,15 @@ class IterationProgress(ProgressBar):
         """Show the iteration that has ended."""
         if not self._enabled:
             return
-        line, done = iteration_line(trainer.callback_metrics), trainer.current_epoch + 1
+        metrics, done = trainer.callback_metrics, trainer.current_epoch + 1
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, description=line)
+            self._progress.update(self._task, completed=done, description=short_line(metrics))
         elif done % self.log_every_n_iterations == 0 or done in (1, trainer.max_epochs):
-            print(f"iteration {done}/{trainer.max_epochs}: {line}", file=sys.stderr, flush=True)
+            print(
+                f"iteration {done}/{trainer.max_epochs}: {iteration_line(metrics)}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
@@ -74,6 +81,34 @@ class IterationProgress(ProgressBar):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the message stands on a line of its own."""
         self.on_train_end(trainer, pl_module)
+
+
+class KeptCheckpoints(ModelCheckpoint):
+    """Checkpoints that stay, beside the last and the best one: ``iteration_N.ckpt`` after N iterations.
+
+    Args:
+        every_n_iterations: iterations from one to the next; null keeps none.
+
+    Raises:
+        ConfigurationError: the number is below 1.
+    """
+
+    def __init__(self, every_n_iterations: int | None = None) -> None:
+        if every_n_iterations is not None and every_n_iterations < 1:
+            raise ConfigurationError(
+                f"kept_checkpoints.every_n_iterations is {every_n_iterations}; give at least 1, or null"
+            )
+        super().__init__(
+            every_n_epochs=every_n_iterations or 1,
+            save_top_k=0 if every_n_iterations is None else -1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def format_checkpoint_name(self, metrics: dict[str, Tensor], *args: Any, **kwargs: Any) -> str:
+        """Name a checkpoint after the number of iterations done."""
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / f"iteration_{int(metrics['epoch']) + 1}{self.FILE_EXTENSION}")
 
 
 class StageWarnings(Callback):
@@ -123,17 +158,21 @@ class ReportCallback(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the design on held-out cells."""
         assert isinstance(pl_module, TwoStageModule)
+        if pl_module.env is not None:
+            return
+        run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(judge(pl_module, self._learning_curves(trainer), search=self.search), trainer)
+            self._finish(judge(pl_module, learning_curves(run), search=self.search), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the design to the cells of the file."""
         assert isinstance(pl_module, TwoStageModule)
+        run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(predict(pl_module, self._learning_curves(trainer)), trainer)
+            self._finish(predict(pl_module, learning_curves(run)), run)
 
-    def _finish(self, finished: Finished, trainer: Trainer) -> None:
-        self.report, run = finished.report, self._run_folder(trainer)
+    def _finish(self, finished: Finished, run: Path) -> None:
+        self.report = finished.report
         with working("writing the report"):
             path = self.report.write(unused(run, "report"))
         finished.predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
@@ -147,15 +186,25 @@ class ReportCallback(Callback):
         print(f"report: {path}")
 
     def _run_folder(self, trainer: Trainer) -> Path:
+        # Called by every process: the logger's folder is broadcast.
         if self.folder is not None:
             return Path(self.folder)
         if trainer.ckpt_path:
             return run_folder(Path(trainer.ckpt_path))
         return Path(trainer.log_dir or trainer.default_root_dir)
 
-    def _learning_curves(self, trainer: Trainer) -> pd.DataFrame | None:
-        path = self._run_folder(trainer) / "metrics.csv"
-        return pd.read_csv(path) if path.is_file() else None
+
+def learning_curves(run: Path) -> pd.DataFrame | None:
+    """A run's metrics, those of the runs it was resumed from first; ``None`` where nothing was logged to CSV."""
+    path, config = run / "metrics.csv", run / "config.yaml"
+    own = pd.read_csv(path) if path.is_file() else None
+    parent = yaml.safe_load(config.read_text()).get("ckpt_path") if config.is_file() else None
+    if own is None or parent is None or run_folder(Path(parent)) == run.resolve():
+        return own
+    before = learning_curves(run_folder(Path(parent)))
+    if before is None:
+        return own
+    return pd.concat((before[before["epoch"] < own["epoch"].min()], own), ignore_index=True)
 
 
 def run_folder(checkpoint: Path) -> Path:

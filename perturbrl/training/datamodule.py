@@ -208,8 +208,9 @@ class PerturbationDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader:
-        """One element: an epoch is one iteration of the optimiser."""
-        return DataLoader(cast(Dataset[int], [0]), batch_size=None)
+        """One element for every process: an epoch is one iteration of the optimiser."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        return DataLoader(cast(Dataset[int], list(range(processes))), batch_size=None)
 
     test_dataloader = predict_dataloader = train_dataloader
 

@@ -55,3 +55,17 @@ def iteration_line(metrics: Mapping[str, Any]) -> str:
         parts.append(f"kl_coef {float(metrics['ppo/kl_coef']):.2g}")
     parts.append(f"{float(metrics['frames_per_second']):,.0f} frames/s")
     return ", ".join(parts)
+
+
+def short_line(metrics: Mapping[str, Any]) -> str:
+    """The same for a progress bar on a narrow terminal: KL after each stage, and the penalty's weight as β."""
+    parts = [f"return {float(metrics['return']):+.3f}"]
+    kls = [f"{float(metrics[key]):.2f}" for key in ("trust_region/kl", "ppo/kl") if key in metrics]
+    if "trust_region/kl" in metrics:
+        kls.append(list(TrustRegionOutcome)[int(metrics["trust_region/outcome"])].value)
+    if kls:
+        parts.append(f"KL {' '.join(kls)}")
+    if "ppo/kl" in metrics:
+        parts.append(f"β {float(metrics['ppo/kl_coef']):.2g}")
+    parts.append(f"{float(metrics['frames_per_second']):,.0f} frames/s")
+    return ", ".join(parts)

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Literal
 
 from perturbrl.errors import ConfigurationError
+from perturbrl.training.annealing import Annealing
 
 Schedule = Literal["alternate", "warm_start", "trust_region_only", "ppo_only"]
 
@@ -53,10 +54,13 @@ class PolicyOptions:
     Args:
         hidden_sizes: widths of the hidden layers of both networks.
         init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges.
+        normalise_observations: centre and scale what both networks see by running moments over all processes,
+            updated between iterations and frozen at test.
     """
 
     hidden_sizes: Sequence[int] = (64, 64)
     init_log_std: float = -0.5
+    normalise_observations: bool = False
 
     def __post_init__(self) -> None:
         widths = tuple(self.hidden_sizes)
@@ -74,6 +78,7 @@ class RolloutOptions:
         steps: steps of every cell per iteration; null is one episode.
         gamma: discount per step.
         gae_lambda: decay of generalised advantage estimation.
+        normalise_advantages: give the advantages of an iteration mean 0 and variance 1, over all processes.
         restart_fraction: share of cells whose episodes start in a randomly drawn attractor of the twin instead
             of a start cell (a simulator can be reset anywhere); the return is that of the others.
         entropy_bonus: weight of the policy's entropy beside advantages of unit spread, in both stages: the
@@ -86,6 +91,7 @@ class RolloutOptions:
     steps: int | None = None
     gamma: float = 1.0
     gae_lambda: float = 0.95
+    normalise_advantages: bool = True
     restart_fraction: float = 0.0
     entropy_bonus: float = 0.0
     entropy_iterations: int | None = None
@@ -115,6 +121,7 @@ class TrustRegionOptions:
 
     Args:
         max_kl: hard limit on the mean KL of one step, in nats summed over action dimensions.
+        max_kl_annealing: how that limit falls towards 0 over trainer.max_epochs.
         cg_damping: added to the Fisher matrix's diagonal, in the same units.
         cg_max_steps: conjugate-gradient iterations, at most.
         cg_tolerance: relative residual at which they stop.
@@ -125,6 +132,7 @@ class TrustRegionOptions:
     """
 
     max_kl: float = 0.5
+    max_kl_annealing: Annealing = "constant"
     cg_damping: float = 1.0
     cg_max_steps: int = 10
     cg_tolerance: float = 1e-4
@@ -142,6 +150,7 @@ class PPOOptions:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
         learning_rate: step size of Adam, at most; it is lowered where the KL limit cuts an epoch short.
+        learning_rate_annealing: how that largest step size falls towards 0 over trainer.max_epochs.
         kl_coef: first weight of the KL penalty.
         kl_coef_factor: what the weight is multiplied or divided by once per iteration.
         target_kl: KL in nats that stage 2 may add to what stage 1 did.
@@ -154,6 +163,7 @@ class PPOOptions:
     epochs: int = 4
     minibatch_size: int = 256
     learning_rate: float = 1e-3
+    learning_rate_annealing: Annealing = "constant"
     kl_coef: float = 1.0
     kl_coef_factor: float = 1.5
     target_kl: float = 0.05
@@ -184,12 +194,14 @@ class CriticOptions:
         epochs: passes over the batch per iteration.
         minibatch_size: rows per gradient step, over all processes.
         learning_rate: step size of Adam.
+        learning_rate_annealing: how it falls towards 0 over trainer.max_epochs.
         max_grad_norm: clip the gradient's norm; null does not clip.
     """
 
     epochs: int = 4
     minibatch_size: int = 256
     learning_rate: float = 1e-3
+    learning_rate_annealing: Annealing = "constant"
     max_grad_norm: float | None = 1.0
 
     def __post_init__(self) -> None:

@@ -5,35 +5,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
-from torchrl.modules import ProbabilisticActor
+from torchrl.envs import EnvBase
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task, relax
+from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
 from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
-from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
-from perturbrl.rl.ppo_kl import (
-    Minibatches,
-    PPOKLLoss,
-    PPOKLResult,
-    adapt_kl_coef,
-    adapt_learning_rate,
-    critic_epochs,
-    ppo_kl_epochs,
-    refit_head,
-)
+from perturbrl.rl.normalisation import ObservationNormaliser
+from perturbrl.rl.ppo_kl import Minibatches, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
+from perturbrl.training.annealing import Annealing, annealed
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
+from perturbrl.training.networks import build_networks, build_optimizers
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -42,9 +36,18 @@ from perturbrl.training.options import (
     Schedule,
     TrustRegionOptions,
 )
+from perturbrl.training.plain_env import (
+    ActionBox,
+    EnvFactory,
+    action_box,
+    build_env,
+    judge_policy,
+    observation_width,
+)
+from perturbrl.training.stages import improve_critic, improve_policy, normalise_advantages
+from perturbrl.training.trainer_flags import refuse_flags
 
 CHECKPOINT_KEY = "perturbrl"
-ATTRACTOR_CELLS = 256
 
 
 class TwoStageModule(LightningModule):
@@ -62,6 +65,8 @@ class TwoStageModule(LightningModule):
         ppo: options of stage 2.
         critic: options of the critic's epochs.
         seed: seed of weights and all random streams.
+        env: dotted path of a function of the number of cells that returns a TorchRL environment of that batch
+            size, in place of twin and task; it must keep actions inside its bounds itself. Null is the twin's.
     """
 
     goal_cells: CellState
@@ -78,6 +83,7 @@ class TwoStageModule(LightningModule):
         ppo: PPOOptions = PPOOptions(),
         critic: CriticOptions = CriticOptions(),
         seed: int = 0,
+        env: EnvFactory | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -86,8 +92,9 @@ class TwoStageModule(LightningModule):
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
         self.policy, self.rollout = policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
-        self.seed = seed
+        self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
+        self.normaliser: ObservationNormaliser | None = None
         self.register_buffer("goal_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
@@ -96,9 +103,13 @@ class TwoStageModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Fit the twin to training cells; for other stages a checkpoint follows (``on_load_checkpoint``)."""
-        if stage == "fit" and self.space is None:
+        if self.env is not None:
+            if not hasattr(self, "actor"):
+                env = build_env(self.env, 1)
+                self._build_networks(observation_width(env), action_box(env))
+        elif stage == "fit" and self.space is None:
             self._aim(self.data)
-            self._build_networks(self.task.observation_dim + 1)
+            self._build_networks(self.task.observation_dim + 1, self.require_space())
 
     @property
     def data(self) -> PerturbationDataModule:
@@ -115,57 +126,22 @@ class TwoStageModule(LightningModule):
         return data
 
     def _aim(self, data: PerturbationDataModule) -> None:
-        if data.target is None:
-            raise ConfigurationError(
-                "data.target is null; name the perturbation or attractor cells should reach"
-            )
-        if data.has_cells:
-            self.twin.fit(data.training_cells(), data.encoder)
-            start = data.cells(data.source, "train")
-        elif self.twin.needs_data:
-            raise ConfigurationError(
-                f"{type(self.twin).__name__} learns from cells but data.path is null; give data.path a file"
-            )
-        else:
-            start = self._population(data.source)
+        # Where the twin is now: Lightning moves the module to its device after this hook.
+        device = self.twin.start_cells.device
+        generator = Generator(device=device).manual_seed(stream_seed(self.seed, 0, 4))
+        start, self.goal_cells = start_and_goal(self.twin, data, generator)
         self.twin.start_from(start)
-        self.goal_cells = self._find_goal(data)
         self.task.aim(start, self.goal_cells)
         self.space = data.restrict(self.twin)
-
-    def _find_goal(self, data: PerturbationDataModule) -> CellState:
-        """Target cells that define the goal (never those that judge), or cells in the target attractor."""
-        target = str(data.target)
-        return data.cells(target, "goal") if data.has_cells else self._population(target)
 
     @property
     def gene_names(self) -> Sequence[str]:
         """Names of the columns of ``twin.expression``."""
         return self.data.genes if self.data.has_cells else self.twin.gene_names
 
-    @torch.no_grad()
-    def _population(self, name: str) -> CellState:
-        """Cells that rest in an attractor of the network, spread by its noise."""
-        attractors = self.twin.attractors()
-        if name not in attractors:
-            raise ConfigurationError(
-                f"the network has no attractor '{name}'; choose data.source and data.target among "
-                f"{', '.join(attractors)}"
-            )
-        generator = Generator(device=self.device).manual_seed(stream_seed(self.seed, 0, 4))
-        state = attractors[name].expand(ATTRACTOR_CELLS, -1)
-        return relax(self.twin, state, generator)
-
-    def _build_networks(self, width: int) -> None:
-        space, sizes = self.require_space(), self.policy.hidden_sizes
+    def _build_networks(self, width: int, actions: PerturbationSpace | ActionBox) -> None:
         self._observation_dim = width
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if space.discrete:
-                self.actor: ProbabilisticActor = categorical_actor(width, space.n_actions, sizes)
-            else:
-                self.actor = gaussian_actor(width, space.low, space.high, sizes, self.policy.init_log_std)
-            self.critic = critic(width, sizes)
+        self.actor, self.critic, self.normaliser = build_networks(width, actions, self.policy, self.seed)
 
     def require_space(self) -> PerturbationSpace:
         """What may be dosed; known after ``setup``.
@@ -182,14 +158,14 @@ class TwoStageModule(LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Stage 1, stage 2 and the critic, in this order."""
-        options = vars(self.trust_region)
-        return [
-            TrustRegion(self.actor, **options),
-            torch.optim.Adam(self.actor.parameters(), lr=self.ppo.learning_rate, fused=True),
-            torch.optim.Adam(self.critic.parameters(), lr=self.critic_options.learning_rate, fused=True),
-        ]
+        return build_optimizers(self.actor, self.critic, self.trust_region, self.ppo, self.critic_options)
 
     # -- one iteration -----------------------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None; the first hook of a run, before Lightning would refuse the same flags in words of its own."""
+        refuse_flags(self.trainer, own_env=self.env is not None)
+        return []
 
     def on_fit_start(self) -> None:
         """Make the environment, now that the twin is on its device."""
@@ -224,8 +200,10 @@ class TwoStageModule(LightningModule):
             )
         return torch.cat(attractors).to(self.device)
 
-    def make_env(self, n_cells: int, **options: Any) -> CellStateEnv:
-        """The twin, the task and the limits on doses as an environment; ``options`` are ``CellStateEnv``'s."""
+    def make_env(self, n_cells: int, **options: Any) -> EnvBase:
+        """The user's own environment, or the twin, task and limits on doses as one; ``options`` as ``CellStateEnv``."""
+        if self.env is not None:
+            return build_env(self.env, n_cells)
         return CellStateEnv(
             self.twin,
             self.task,
@@ -247,8 +225,12 @@ class TwoStageModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One iteration: experience, advantages, stage 1, stage 2, critic."""
+        # Ratios and KLs compare the policy with itself, to which rounding would be a step: float32 for all of it.
+        with torch.autocast(self.device.type, enabled=False):
+            self._iterate(self.current_epoch)
+
+    def _iterate(self, iteration: int) -> None:
         started = time.perf_counter()
-        iteration = self.current_epoch
         assert self.rollouts is not None
         rollout = self.rollouts.collect(iteration)
         add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
@@ -259,6 +241,8 @@ class TwoStageModule(LightningModule):
         first = self._stage_one(flat, natural, iteration)
         second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
         error = self._improve_critic(flat, adaptive, iteration)
+        if self.normaliser is not None:
+            self.normaliser.update(flat[schema.OBSERVATION], self._reduce_sum)
         frames = self.rollouts.steps * self.rollout.n_cells
         self._log_iteration(
             Iteration(
@@ -283,13 +267,8 @@ class TwoStageModule(LightningModule):
         return total / count
 
     def _normalise_advantages(self, flat: TensorDictBase) -> TensorDictBase:
-        advantage = flat[schema.ADVANTAGE]
-        value = advantage.double()
-        moments = torch.stack((value.sum(), value.square().sum(), value.new_tensor(value.numel())))
-        total, squares, count = self._reduce_sum(moments)
-        mean = total / count
-        spread = (squares / count - mean.square()).clamp_min(0).sqrt()
-        flat[schema.ADVANTAGE] = ((value - mean) / (spread + 1e-8)).to(advantage.dtype)
+        if self.rollout.normalise_advantages:
+            normalise_advantages(flat, self._reduce_sum)
         return flat
 
     def _stage_one(
@@ -299,6 +278,8 @@ class TwoStageModule(LightningModule):
             return None
         if self.schedule == "warm_start" and iteration >= self.trust_region_iterations:
             return None
+        group, options = optimizer.optimizer.param_groups[0], self.trust_region
+        group["max_kl"] = group["lr"] = self._annealed(options.max_kl, options.max_kl_annealing)
         return optimizer.step(batch=flat)
 
     def _minibatches(self, n_rows: int, size: int) -> Minibatches:
@@ -311,48 +292,40 @@ class TwoStageModule(LightningModule):
     def _stage_two(
         self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int, kl_first: float
     ) -> PPOKLResult | None:
-        options = self.ppo
         if self.schedule == "trust_region_only":
             return None
         if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
             return None
-        minibatches = self._minibatches(len(flat), options.minibatch_size)
-        result = ppo_kl_epochs(
-            PPOKLLoss(self.actor, options.entropy_coef, options.clip_epsilon),
-            optimizer.step,
+        result, self.kl_coef = improve_policy(
+            self.actor,
+            optimizer,
             flat,
-            minibatches,
-            epochs=options.epochs,
+            self._minibatches(len(flat), self.ppo.minibatch_size),
+            self.ppo,
+            kl_first=kl_first,
             kl_coef=self.kl_coef,
-            kl_limit=kl_first + options.kl_stop * options.target_kl,
-            max_grad_norm=options.max_grad_norm,
+            largest_rate=self._annealed(self.ppo.learning_rate, self.ppo.learning_rate_annealing),
             generator=self._generator(iteration, 2),
             reduce_sum=self._reduce_sum,
         )
-        threshold = kl_first + options.target_kl
-        self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)
-        group = optimizer.optimizer.param_groups[0]
-        group["lr"] = adapt_learning_rate(
-            group["lr"], result, minibatches.per_epoch, options.learning_rate, options.kl_coef_factor
-        )
-        if result.reverted:
-            optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
         return result
 
     def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
         options = self.critic_options
-        error = critic_epochs(
+        return improve_critic(
             self.critic,
-            optimizer.step,
+            optimizer,
             flat,
             self._minibatches(len(flat), options.minibatch_size),
-            epochs=options.epochs,
-            max_grad_norm=options.max_grad_norm,
+            options,
+            rate=self._annealed(options.learning_rate, options.learning_rate_annealing),
+            mixed=self.trainer.precision == "bf16-mixed",
             generator=self._generator(iteration, 3),
             reduce_sum=self._reduce_sum,
         )
-        refit_head(self.critic, flat, self._reduce_sum)
-        return error.item()
+
+    def _annealed(self, largest: float, annealing: Annealing) -> float:
+        return annealed(largest, annealing, self.current_epoch, self.trainer.max_epochs)
 
     def _log_iteration(self, done: Iteration) -> None:
         values = {name: float(value) for name, value in done.metrics().items()}
@@ -363,7 +336,12 @@ class TwoStageModule(LightningModule):
     # -- using the policy --------------------------------------------------------------------------------
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing per batch: designs are evaluated once, by the report callback."""
+        """The return in an environment of the user's; designs are evaluated once, by the report callback."""
+        if self.env is not None:
+            env, steps = build_env(self.env, self.rollout.n_cells), self.rollout.steps or self.rollout.horizon
+            self.log(
+                "return", judge_policy(env, self.actor, steps, stream_seed(self.seed, 0, 5)), batch_size=1
+            )
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing per batch: the design is applied once, by the report callback."""
@@ -372,6 +350,9 @@ class TwoStageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to rebuild the module without its data."""
+        if self.env is not None:
+            checkpoint[CHECKPOINT_KEY] = {"kl_coef": self.kl_coef}
+            return
         space = self.require_space()
         checkpoint[CHECKPOINT_KEY] = {
             "twin": self.twin.describe(),
@@ -398,13 +379,14 @@ class TwoStageModule(LightningModule):
         description = checkpoint[CHECKPOINT_KEY]
         self.kl_coef = description["kl_coef"]
         self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
-        if self.space is None:
+        if self.env is None and self.space is None:
             self.twin.restore(description["twin"], self.data.encoder)
             self.space = self.twin.perturbations.restrict(**description["space"])
-            self._build_networks(description["observation_dim"])
+            self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:
         """Refuse to judge a policy that was never trained."""
-        self.require_space()
+        if self.env is None:
+            self.require_space()
 
     on_predict_start = on_test_start

@@ -1,0 +1,47 @@
+"""Where episodes start and what they aim at: measured cells, or cells that rest in a network's attractors."""
+
+import torch
+from torch import Generator
+
+from perturbrl.envs.base import DigitalTwin, relax
+from perturbrl.errors import ConfigurationError
+from perturbrl.schema import CellState, Population
+from perturbrl.training.datamodule import PerturbationDataModule
+
+ATTRACTOR_CELLS = 256
+
+
+def start_and_goal(
+    twin: DigitalTwin, data: PerturbationDataModule, generator: Generator
+) -> tuple[CellState, Population]:
+    """Training cells of the source and the target cells that define the goal (never those that judge).
+
+    Where there are cells, the twin is fitted to them first.
+
+    Raises:
+        ConfigurationError: there is no target, or the twin learns from cells and there are none.
+    """
+    if data.target is None:
+        raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
+    if data.has_cells:
+        twin.fit(data.training_cells(), data.encoder)
+        return data.cells(data.source, "train"), data.cells(data.target, "goal")
+    if twin.needs_data:
+        raise ConfigurationError(
+            f"{type(twin).__name__} learns from cells but data.path is null; give data.path a file"
+        )
+    # The same noise for both, so that they differ in nothing but the attractor.
+    state = generator.get_state()
+    start = _resting(twin, data.source, generator)
+    return start, _resting(twin, data.target, generator.set_state(state))
+
+
+@torch.no_grad()
+def _resting(twin: DigitalTwin, name: str, generator: Generator) -> CellState:
+    attractors = twin.attractors()
+    if name not in attractors:
+        raise ConfigurationError(
+            f"the network has no attractor '{name}'; choose data.source and data.target among "
+            f"{', '.join(attractors)}"
+        )
+    return relax(twin, attractors[name].expand(ATTRACTOR_CELLS, -1), generator)

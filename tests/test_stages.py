@@ -1,0 +1,65 @@
+"""Advantages in units of their spread, and step sizes that stay below what an iteration allows."""
+
+import pytest
+import torch
+from smoke_run import build, quiet_trainer
+from tensordict import TensorDict
+
+from perturbrl.training.stages import normalise_advantages
+
+
+def test_advantages_get_mean_0_and_variance_1_over_all_processes() -> None:
+    everything = torch.randn(50, 1, generator=torch.Generator().manual_seed(0)) * 7 + 3
+    mine = TensorDict({"advantage": everything[:20].clone()}, [20])
+    rest = everything[20:].double()
+
+    def with_the_others(moments: torch.Tensor) -> torch.Tensor:
+        return moments + torch.stack((rest.sum(), rest.square().sum(), rest.new_tensor(30.0)))
+
+    normalise_advantages(mine, with_the_others)
+    expected = (everything - everything.mean()) / everything.std(correction=0)
+    torch.testing.assert_close(mine["advantage"], expected[:20])
+
+
+def test_annealed_step_sizes_reach_the_optimisers() -> None:
+    annealing = [f"--model.{key}_annealing=linear" for key in ("ppo.learning_rate", "critic.learning_rate")]
+    built = build(
+        *annealing, "--model.trust_region.max_kl_annealing=linear", "--model.trust_region.max_kl=0.4"
+    )
+    trainer = quiet_trainer(4)
+    trainer.fit(built.model, built.data)
+    natural, penalised, adaptive = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
+    assert natural["max_kl"] == natural["lr"] == pytest.approx(0.1)
+    assert penalised["lr"] <= 1e-3 / 4
+    assert adaptive["lr"] == pytest.approx(1e-3 / 4)
+    assert built.model.last_iteration.natural_step.kl <= 0.1 * 1.001
+
+
+def test_raw_advantages_are_an_option() -> None:
+    seen = {}
+    for normalised in ("true", "false"):
+        built = build(f"--model.rollout.normalise_advantages={normalised}")
+        stage_one = built.model._stage_one
+
+        def watch(flat, optimizer, iteration, key=normalised, stage_one=stage_one):
+            seen[key] = flat["advantage"].clone()
+            return stage_one(flat, optimizer, iteration)
+
+        built.model._stage_one = watch
+        quiet_trainer(1).fit(built.model, built.data)
+    assert float(seen["true"].std(correction=0)) == pytest.approx(1, abs=1e-4)
+    raw = seen["false"]
+    torch.testing.assert_close(seen["true"], (raw - raw.mean()) / raw.std(correction=0), rtol=1e-3, atol=1e-3)
+
+
+def test_mixed_precision_leaves_the_policy_in_float32_and_still_trains_the_critic() -> None:
+    """Only the critic's epochs may round: the first iteration's policy is the same bit for bit."""
+    ends, errors = {}, {}
+    for precision in ("32-true", "bf16-mixed"):
+        built = build("--model.rollout.n_cells=256")
+        quiet_trainer(1, precision=precision).fit(built.model, built.data)
+        ends[precision] = [p.detach().clone() for p in built.model.actor.parameters()]
+        errors[precision] = built.model.last_iteration.critic_error
+    assert all(torch.equal(a, b) for a, b in zip(*ends.values(), strict=True))
+    assert errors["32-true"] != errors["bf16-mixed"]
+    assert errors["bf16-mixed"] == pytest.approx(errors["32-true"], rel=0.05)

@@ -306,6 +306,7 @@ class TwoStageModule(LightningModule):
             max_grad_norm=options.max_grad_norm,
             generator=self._generator(iteration, 2),
             reduce_sum=self._reduce_sum,
+            on_policy=kl_first == 0.0,
         )
         threshold = kl_first + options.target_kl
         self.kl_coef = adapt_kl_coef(self.kl_coef, result.kl, threshold, options.kl_coef_factor)

@@ -14,6 +14,7 @@ from benchmarks.breakdown import TRAINING_PARTS, Parts
 from benchmarks.peer_training import peer_collection, peer_update
 from benchmarks.screen_task import Screen, ScreenData, our_task, our_twin
 from benchmarks.stopwatch import Race, finish
+from perturbrl.rl.fisher import FlatLayout
 from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, critic_epochs, ppo_kl_epochs
 from perturbrl.rl.rollouts import add_advantages
 from perturbrl.training.options import (
@@ -132,12 +133,23 @@ def our_update(
         torch.optim.Adam(m.parameters(), 3e-4, fused=True) for m in (module.actor, module.critic)
     )
     minibatches = Minibatches(len(batch), 0, len(batch), minibatch_size)
+    layout = FlatLayout(list(module.actor.parameters()))
+    start = layout.gather()
     common: dict[str, Any] = {"epochs": epochs, "max_grad_norm": 0.5, "reduce_sum": lambda total: total}
 
     def run() -> float:
+        layout.assign(start)
         started, random = perf_counter(), torch.Generator(device).manual_seed(0)
         done = ppo_kl_epochs(
-            loss, actor.step, batch, minibatches, kl_coef=1e-3, kl_limit=1e9, generator=random, **common
+            loss,
+            actor.step,
+            batch,
+            minibatches,
+            kl_coef=1e-3,
+            kl_limit=1e9,
+            generator=random,
+            on_policy=True,
+            **common,
         )
         critic_epochs(module.critic, critic.step, batch, minibatches, generator=random, **common)
         assert done.steps == epochs * minibatches.per_epoch

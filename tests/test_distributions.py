@@ -8,7 +8,7 @@ from torchrl.modules import MaskedCategorical, TanhNormal
 from toy_policies import ACTORS, collect, make_actor
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.rl.distributions import as_action_distribution, distribution_of, kl_divergence
+from perturbrl.rl.actor_distributions import as_action_distribution, distribution_of, kl_divergence
 
 KINDS = sorted(ACTORS)
 

@@ -9,7 +9,7 @@ from torchrl.modules import ProbabilisticActor
 from toy_policies import ACTORS, collect, make_actor
 
 from perturbrl.rl import fisher
-from perturbrl.rl.distributions import distribution_of
+from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, ModuleLinearisation, linearise
 from perturbrl.rl.policies import independent_normal
 

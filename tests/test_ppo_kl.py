@@ -13,7 +13,6 @@ from perturbrl.rl.ppo_kl import (
     PPOKLResult,
     adapt_kl_coef,
     adapt_learning_rate,
-    batch_means,
     critic_epochs,
     ppo_kl_epochs,
     refit_head,
@@ -28,7 +27,19 @@ def same(value):
 
 
 def batch_kl(actor, batch, reduce_sum):
-    return batch_means(PPOKLLoss(actor, 0.0, None), batch, 0.0, reduce_sum)[1]
+    """The mean KL that stage 2 reports when it takes no step."""
+    return ppo_kl_epochs(
+        PPOKLLoss(actor, 0.0, None),
+        lambda: None,
+        batch,
+        Minibatches(ROWS, 0, ROWS, ROWS),
+        epochs=0,
+        kl_coef=0.0,
+        kl_limit=1.0,
+        max_grad_norm=None,
+        generator=torch.Generator().manual_seed(0),
+        reduce_sum=reduce_sum,
+    ).kl
 
 
 def gaussian(seed=0):

@@ -14,6 +14,7 @@ BENCHMARKS = {
     "gym-return": "benchmarks.gym_return",
     "natural-step": "benchmarks.natural_step",
     "simulator": "benchmarks.simulator",
+    "train": "benchmarks.train",
 }
 
 

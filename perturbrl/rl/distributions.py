@@ -12,25 +12,8 @@ from math import e, log, pi
 from typing import Any, Final, Self
 
 import torch
-from tensordict import TensorDictBase
 from torch import Tensor
-from torch.distributions import (
-    AffineTransform,
-    Bernoulli,
-    Categorical,
-    ComposeTransform,
-    Distribution,
-    Independent,
-    Normal,
-    SigmoidTransform,
-    TanhTransform,
-    Transform,
-    TransformedDistribution,
-)
-from torch.distributions import OneHotCategorical as TorchOneHotCategorical
-from torchrl.modules import OneHotCategorical, ProbabilisticActor
-
-from perturbrl.errors import ConfigurationError
+from torch.distributions import Transform
 
 Cotangents = tuple[Tensor, ...]
 Tangents = tuple[Tensor, ...]
@@ -90,6 +73,14 @@ class ActionDistribution(ABC):
     def total_fisher(self) -> Tensor:
         """Σ over states of the dense Fisher matrix of the first parameter, ``[actions, actions]``."""
 
+    @abstractmethod
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log π(action) for each state, but for terms that no parameter changes."""
+
+    def compare(self, new: Self, action: Tensor) -> "Comparison":
+        """Everything that a penalised surrogate asks of this, older, policy and a newer one."""
+        return Comparison(self, new, action)
+
     def canonical(self) -> tuple[Tensor, ...]:
         """The parameters in the form in which equal distributions have equal values."""
         return self.parameters
@@ -98,9 +89,31 @@ class ActionDistribution(ABC):
         """A copy that later changes of the policy's weights cannot reach."""
         return self.with_parameters(tuple(parameter.detach().clone() for parameter in self.parameters))
 
+    def take(self, rows: Tensor) -> Self:
+        """The distributions of some of the rows, faster than by indexing."""
+        return self.with_parameters(tuple(parameter.index_select(0, rows) for parameter in self.parameters))
+
     def __getitem__(self, index: Any) -> Self:
         """The distributions of some of the states."""
         return self.with_parameters(tuple(parameter[index] for parameter in self.parameters))
+
+
+class Comparison:
+    """An older and a newer policy on the same actions.
+
+    Attributes:
+        log_prob: the newer policy's, as ``ActionDistribution.log_prob`` gives it.
+        kl: KL(older‖newer) in nats for each state.
+    """
+
+    def __init__(self, old: ActionDistribution, new: ActionDistribution, action: Tensor) -> None:
+        self._old, self._new, self._action = old, new, action
+        self.log_prob, self.kl = new.log_prob(action), old.kl_to(new)
+
+    def gradient(self, weight: Tensor, kl_coef: float) -> Cotangents:
+        """Gradient of Σ weight · log_prob + kl_coef · kl over states with respect to the newer parameters."""
+        parts = zip(self._new.score(self._action, weight), self._old.kl_gradient(self._new), strict=True)
+        return tuple(torch.add(score, kl, alpha=kl_coef) for score, kl in parts)
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,11 @@ class DiagonalGaussian(ActionDistribution):
         scale = self.scale if self._shares_scale else self.scale[index]
         return replace(self, loc=self.loc[index], scale=scale)
 
+    def take(self, rows: Tensor) -> Self:
+        """The distributions of some of the states; a shared scale stays shared."""
+        scale = self.scale if self._shares_scale else self.scale.index_select(0, rows)
+        return replace(self, loc=self.loc.index_select(0, rows), scale=scale)
+
     @property
     def _shares_scale(self) -> bool:
         return self.scale.ndim < self.loc.ndim
@@ -151,6 +169,17 @@ class DiagonalGaussian(ActionDistribution):
         old_energy = ((action - self.loc) / self.scale).square().sum(-1)
         new_energy = ((action - new.loc) / new.scale).square().sum(-1)
         return (old_energy - new_energy) / 2 + (self.scale / new.scale).log().sum(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """−Σ_d ½ z² + log σ with z the standardised action before the bijection."""
+        energy = ((self._base_action(action) - self.loc) / self.scale).square().sum(-1)
+        return -energy / 2 - self.scale.log().sum(-1)
+
+    def compare(self, new: Self, action: Tensor) -> Comparison:
+        """The comparison that computes standardised differences once (see ``ActionDistribution``)."""
+        if self._shares_scale and new._shares_scale:
+            return _SharedScaleComparison(self, new, action)
+        return super().compare(new, action)
 
     def fisher(self, tangents: Tangents) -> Cotangents:
         """σ⁻² on the mean and 2σ⁻² on the standard deviation (2 on its logarithm)."""
@@ -200,6 +229,29 @@ class DiagonalGaussian(ActionDistribution):
         return action if self.bijection is None else self.bijection.inv(action)
 
 
+class _SharedScaleComparison(Comparison):
+    """For Gaussians whose standard deviation is the same in all states: each difference is formed only once."""
+
+    def __init__(self, old: DiagonalGaussian, new: DiagonalGaussian, action: Tensor) -> None:
+        self._precision = new.scale.reciprocal()
+        self._relative = (old.scale * self._precision).square()
+        self._deviation = (new._base_action(action) - new.loc).mul_(self._precision)
+        self._step = (new.loc - old.loc).mul_(self._precision)
+        self._deviation_sq, self._step_sq = self._deviation.square(), self._step.square()
+        self.log_prob = self._deviation_sq.sum(-1) / -2 - new.scale.log().sum()
+        from_scale = (self._relative - 1 - self._relative.log()).sum() / 2
+        self.kl = self._step_sq.sum(-1) / 2 + from_scale
+
+    def gradient(self, weight: Tensor, kl_coef: float) -> Cotangents:
+        """Both parts in one pass (see ``Comparison``)."""
+        weight = weight.unsqueeze(-1)
+        on_loc = (self._deviation * weight).add_(self._step, alpha=kl_coef).mul_(self._precision)
+        dims, rows = self._precision.shape[0], weight.numel()
+        of_score = weight.reshape(rows) @ self._deviation_sq.reshape(rows, dims) - weight.sum()
+        of_kl = rows * (1 - self._relative) - self._step_sq.reshape(rows, dims).sum(0)
+        return on_loc, (of_score + kl_coef * of_kl) * self._precision
+
+
 @dataclass(frozen=True)
 class SoftmaxChoice(ActionDistribution):
     """One of ``choices`` actions; ``logits`` are ``[*batch, choices]``; −inf marks a choice that is masked."""
@@ -229,9 +281,11 @@ class SoftmaxChoice(ActionDistribution):
 
     def log_ratio(self, new: Self, action: Tensor) -> Tensor:
         """log p'_a − log p_a of the choice that was made."""
-        index = self._index(action)
-        old, updated = self.logits.log_softmax(-1), new.logits.log_softmax(-1)
-        return (updated.gather(-1, index) - old.gather(-1, index)).squeeze(-1)
+        return new.log_prob(action) - self.log_prob(action)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """log p_a of the choice that was made."""
+        return self.logits.log_softmax(-1).gather(-1, self._index(action)).squeeze(-1)
 
     def fisher(self, tangents: Tangents) -> Cotangents:
         """(diag(p) − p pᵀ) applied to a change of the logits."""
@@ -306,6 +360,10 @@ class BernoulliSwitches(ActionDistribution):
         normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
         return (action * (new.logits - self.logits) - normaliser).sum(-1)
 
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Σ_d a l − softplus(l)."""
+        return (action * self.logits - torch.nn.functional.softplus(self.logits)).sum(-1)
+
     def fisher(self, tangents: Tangents) -> Cotangents:
         """p (1 − p) applied to a change of the log-odds."""
         return (self.logits.sigmoid() * (-self.logits).sigmoid() * tangents[0],)
@@ -330,63 +388,3 @@ class BernoulliSwitches(ActionDistribution):
         """Σ over states of diag(p (1 − p))."""
         variance = self.logits.sigmoid() * (-self.logits).sigmoid()
         return variance.reshape(-1, self.n_dims).sum(0).diag()
-
-
-def as_action_distribution(dist: Distribution) -> ActionDistribution:
-    """The parameters of a ``torch.distributions`` or TorchRL distribution, still attached to the graph.
-
-    Raises:
-        ConfigurationError: the distribution is none of diagonal Gaussian, Gaussian through fixed tanh, sigmoid or
-            affine bijections, categorical, one-hot categorical, and independent Bernoulli.
-    """
-    if isinstance(dist, OneHotCategorical | TorchOneHotCategorical):
-        return SoftmaxChoice(dist.logits, one_hot=True)
-    if isinstance(dist, Categorical):
-        return SoftmaxChoice(dist.logits)
-    base, transforms = _base_of(dist)
-    if len(dist.event_shape) == 1 and isinstance(base, Normal) and all(map(_is_fixed, transforms)):
-        bijection = ComposeTransform(transforms) if transforms else None
-        return DiagonalGaussian(base.loc, _shared_row(base.scale), bijection)
-    if len(dist.event_shape) == 1 and isinstance(base, Bernoulli) and not transforms:
-        return BernoulliSwitches(base.logits)
-    raise ConfigurationError(
-        f"The action distribution {dist} is not known to the trust region; use a Normal or Bernoulli inside "
-        "torch.distributions.Independent(..., 1), a TanhNormal, or a Categorical."
-    )
-
-
-def _base_of(dist: Distribution) -> tuple[Distribution, list[Transform]]:
-    transforms: list[Transform] = []
-    while isinstance(dist, Independent | TransformedDistribution):
-        if isinstance(dist, TransformedDistribution):
-            transforms = [*dist.transforms, *transforms]
-        dist = dist.base_dist
-    return dist, transforms
-
-
-def _is_fixed(transform: Transform) -> bool:
-    if isinstance(transform, ComposeTransform):
-        return all(map(_is_fixed, transform.parts))
-    if isinstance(transform, AffineTransform):
-        return not any(isinstance(t, Tensor) and t.requires_grad for t in (transform.loc, transform.scale))
-    return isinstance(transform, TanhTransform | SigmoidTransform)
-
-
-def _shared_row(scale: Tensor) -> Tensor:
-    """The one row behind a scale that was expanded over the states, else the scale itself."""
-    leading = scale.ndim - 1
-    if leading and scale.numel() and all(stride == 0 for stride in scale.stride()[:-1]):
-        return scale[(0,) * leading]
-    return scale
-
-
-def distribution_of(actor: ProbabilisticActor, batch: TensorDictBase) -> ActionDistribution:
-    """The action distributions of a TorchRL actor in the states of ``batch``, attached to the graph."""
-    return as_action_distribution(actor.get_dist(batch.select(*actor.in_keys)))
-
-
-def kl_divergence(old: ActionDistribution | Distribution, new: ActionDistribution | Distribution) -> Tensor:
-    """KL(old‖new) in nats for each state, summed over the action's dimensions, ``[*batch]``."""
-    old = as_action_distribution(old) if isinstance(old, Distribution) else old
-    new = as_action_distribution(new) if isinstance(new, Distribution) else new
-    return old.kl_to(new)

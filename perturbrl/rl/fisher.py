@@ -24,11 +24,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchrl.modules import ProbabilisticActor
 
-from perturbrl.rl.distributions import (
-    ActionDistribution,
-    Cotangents,
-    distribution_of,
-)
+from perturbrl.rl.actor_distributions import distribution_of
+from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.perceptron import Layers, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 
@@ -209,7 +206,7 @@ def _homogeneous_moment(hidden: Tensor) -> Tensor:
 def _parameters_from(gaussian: GaussianMLP | None, output: Tensor) -> tuple[Tensor, ...]:
     if gaussian is None:
         return (output,)
-    loc = gaussian.action_loc + gaussian.action_scale * output
+    loc = torch.addcmul(gaussian.action_loc, gaussian.action_scale, output)
     return loc, gaussian.action_scale * gaussian.log_std.detach().exp()
 
 

@@ -6,17 +6,13 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Int
-from tensordict import TensorDictBase
+from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
-from perturbrl.rl.distributions import (
-    ActionDistribution,
-    Cotangents,
-    as_action_distribution,
-    distribution_of,
-)
+from perturbrl.rl.actor_distributions import as_action_distribution, distribution_of
+from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, hand_written
 
 
@@ -29,30 +25,35 @@ class PolicyRows:
         action: what was done.
         advantage: ``[rows]``.
         old: the distributions that the actions were drawn from.
+        old_log_prob: ``old.log_prob(action)``, ``[rows]``.
     """
 
     inputs: TensorDictBase
     action: Tensor
     advantage: Tensor
     old: ActionDistribution
+    old_log_prob: Tensor
 
     @staticmethod
     def of(actor: ProbabilisticActor, batch: TensorDictBase) -> "PolicyRows":
         """The rows of a flat batch with the actor's inputs, its old parameters, action and advantage."""
-        parameters = batch.select(*actor.dist_params_keys)
-        return PolicyRows(
-            batch.select(*actor.in_keys),
-            batch[schema.ACTION],
-            batch[schema.ADVANTAGE].reshape(len(batch)),
-            as_action_distribution(actor.build_dist_from_params(parameters)),
-        )
+        old = as_action_distribution(actor.build_dist_from_params(batch.select(*actor.dist_params_keys)))
+        action, advantage = batch[schema.ACTION], batch[schema.ADVANTAGE].reshape(len(batch))
+        return PolicyRows(batch.select(*actor.in_keys), action, advantage, old, old.log_prob(action))
 
     def __len__(self) -> int:
         return len(self.advantage)
 
-    def __getitem__(self, rows: Int[Tensor, " rows"]) -> "PolicyRows":
+    def take(self, rows: Int[Tensor, " rows"]) -> "PolicyRows":
         """Some of the rows."""
-        return PolicyRows(self.inputs[rows], self.action[rows], self.advantage[rows], self.old[rows])
+        of = {key: value.index_select(0, rows) for key, value in self.inputs.items(True, True)}
+        return PolicyRows(
+            TensorDict(of, [len(rows)]),
+            self.action.index_select(0, rows),
+            self.advantage.index_select(0, rows),
+            self.old.take(rows),
+            self.old_log_prob.index_select(0, rows),
+        )
 
 
 class PolicyPass(Protocol):

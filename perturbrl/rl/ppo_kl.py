@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl import schema
-from perturbrl.rl.distributions import ActionDistribution, Cotangents, distribution_of
+from perturbrl.rl.actor_distributions import distribution_of
+from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.fisher import FlatLayout, Vector
 from perturbrl.rl.perceptron import layers_of, pull_back
-from perturbrl.rl.policy_pass import PolicyRows, policy_passes
+from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
 RIDGE: Final = 1e-6
@@ -88,29 +89,30 @@ class PPOKLLoss:
 
     def terms_of(self, rows: PolicyRows, new: ActionDistribution) -> PPOKLTerms:
         """The same, given the policy's distributions in the states of ``rows``."""
-        gain = self._gain(rows, new)[0]
-        return PPOKLTerms(gain.sum(), rows.old.kl_to(new).sum(), new.entropy().sum())
+        compared = rows.old.compare(new, rows.action)
+        gain = self._gain(rows, compared.log_prob)[0]
+        return PPOKLTerms(gain.sum(), compared.kl.sum(), new.entropy().sum())
+
+    def kl_and_gradient(
+        self, rows: PolicyRows, new: ActionDistribution, kl_coef: float, n_rows: int
+    ) -> tuple[Tensor, Cotangents]:
+        """The sum of KL(old, new), and the derivative of ``loss`` with respect to the parameters of ``new``."""
+        compared = rows.old.compare(new, rows.action)
+        weight = self._gain(rows, compared.log_prob)[1]
+        gradient = compared.gradient(weight / -n_rows, kl_coef / n_rows)
+        if self.entropy_coef:
+            parts = zip(gradient, new.entropy_gradient(), strict=True)
+            gradient = tuple(g.sub(h, alpha=self.entropy_coef / n_rows) for g, h in parts)
+        return compared.kl.sum(), gradient
 
     def loss(self, terms: PPOKLTerms, kl_coef: float, n_rows: int) -> Tensor:
         """The loss of a minibatch of ``n_rows`` rows over all processes."""
         total = -terms.surrogate + kl_coef * terms.kl - self.entropy_coef * terms.entropy
         return total / n_rows
 
-    def cotangents(
-        self, rows: PolicyRows, new: ActionDistribution, kl_coef: float, n_rows: int
-    ) -> Cotangents:
-        """The derivative of ``loss`` with respect to the parameters of ``new``."""
-        weight = self._gain(rows, new)[1] / -n_rows
-        parts = zip(new.score(rows.action, weight), rows.old.kl_gradient(new), strict=True)
-        total = tuple(score.add_(kl, alpha=kl_coef / n_rows) for score, kl in parts)
-        if self.entropy_coef:
-            entropies = zip(total, new.entropy_gradient(), strict=True)
-            total = tuple(t.sub_(h, alpha=self.entropy_coef / n_rows) for t, h in entropies)
-        return total
-
-    def _gain(self, rows: PolicyRows, new: ActionDistribution) -> tuple[Tensor, Tensor]:
+    def _gain(self, rows: PolicyRows, log_prob: Tensor) -> tuple[Tensor, Tensor]:
         """Each row's part of the surrogate, and the weight of its score in the gradient."""
-        ratio = rows.old.log_ratio(new, rows.action).exp()
+        ratio = (log_prob - rows.old_log_prob).exp()
         gain = ratio * rows.advantage
         if self.clip_epsilon is None:
             return gain, gain
@@ -150,6 +152,7 @@ def ppo_kl_epochs(
     max_grad_norm: float | None,
     generator: Generator,
     reduce_sum: ReduceSum,
+    on_policy: bool = False,
 ) -> PPOKLResult:
     """Run stage 2 on a flat batch; stops before any step on a minibatch whose KL exceeds ``kl_limit``.
 
@@ -170,30 +173,38 @@ def ppo_kl_epochs(
         max_grad_norm: clip the gradient's norm; ``None`` does not.
         generator: order of the rows, equal on all processes.
         reduce_sum: sums a tensor over processes.
+        on_policy: whether the policy is still the one that collected the batch, so that the objective need not be
+            measured before the first step.
     """
     layout = FlatLayout([p for p in loss.actor.parameters() if p.requires_grad])
     data = PolicyRows.of(loss.actor, batch)
     passes = policy_passes(loss.actor, layout, data.inputs, reduce_sum)
-    before, (loss_before, kl_before) = layout.gather(), batch_means(loss, batch, kl_coef, reduce_sum)
-    steps, stopped, entropy = 0, False, float("nan")
+    before, (loss_before, kl_before) = layout.gather(), (0.0, 0.0)
+    if on_policy and not loss.entropy_coef:
+        total = torch.stack((data.advantage.sum(), data.advantage.new_tensor(len(data)))).double()
+        loss_before = -float(torch.div(*reduce_sum(total)))
+    else:
+        loss_before, kl_before = _means(loss, data, passes, kl_coef, reduce_sum)
+    steps, stopped = 0, False
+    last: tuple[ActionDistribution, int] | None = None
     for index, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
-        rows = data if len(index) == len(data) else data[index]
+        rows = data if len(index) == len(data) else data.take(index)
         policy = passes(rows.inputs)
-        terms = loss.terms_of(rows, policy.distribution)
-        gradient = policy.pull_back(loss.cotangents(rows, policy.distribution, kl_coef, n_rows))
-        sums = torch.stack((terms.kl, terms.entropy)) / n_rows
-        flat = reduce_sum(torch.cat((gradient, sums)))
-        kl, entropy, norm = torch.cat((flat[-2:], flat[:-2].norm()[None])).tolist()
-        stopped = not (kl <= kl_limit and set_gradients(layout, flat[:-2], norm, max_grad_norm))
+        kl_sum, cotangents = loss.kl_and_gradient(rows, policy.distribution, kl_coef, n_rows)
+        flat = reduce_sum(torch.cat((policy.pull_back(cotangents), kl_sum[None] / n_rows)))
+        last = policy.distribution, n_rows
+        kl, norm = torch.stack((flat[-1], flat[:-1].norm())).tolist()
+        stopped = not (kl <= kl_limit and set_gradients(layout, flat[:-1], norm, max_grad_norm))
         if stopped:
             break
         take_step()
         steps += 1
-    loss_after, kl = batch_means(loss, batch, kl_coef, reduce_sum)
-    if loss_after <= loss_before:
-        return PPOKLResult(steps, stopped, False, kl, entropy)
-    layout.assign(before)
-    return PPOKLResult(steps, stopped, True, kl_before, entropy)
+    loss_after, kl = _means(loss, data, passes, kl_coef, reduce_sum)
+    reverted = not loss_after <= loss_before and steps > 0
+    if reverted:
+        layout.assign(before)
+    entropy = float("nan") if last is None else float(reduce_sum(last[0].entropy().sum() / last[1]))
+    return PPOKLResult(steps, stopped, reverted, kl_before if reverted else kl, entropy)
 
 
 def set_gradients(layout: FlatLayout, flat: Vector, norm: float, max_grad_norm: float | None) -> bool:
@@ -212,13 +223,16 @@ def set_gradients(layout: FlatLayout, flat: Vector, norm: float, max_grad_norm: 
     return True
 
 
-@torch.no_grad()
-def batch_means(
-    loss: PPOKLLoss, batch: TensorDictBase, kl_coef: float, reduce_sum: ReduceSum
+def _means(
+    loss: PPOKLLoss,
+    rows: PolicyRows,
+    passes: Callable[[TensorDictBase], PolicyPass],
+    kl_coef: float,
+    reduce_sum: ReduceSum,
 ) -> tuple[float, float]:
     """The loss and the mean KL(old, current) in nats over the batches of all processes."""
-    terms = loss.terms(batch)
-    sums = torch.stack((loss.loss(terms, kl_coef, 1), terms.kl, terms.kl.new_tensor(len(batch)))).double()
+    terms = loss.terms_of(rows, passes(rows.inputs).distribution)
+    sums = torch.stack((loss.loss(terms, kl_coef, 1), terms.kl, terms.kl.new_tensor(len(rows)))).double()
     total, kl, count = reduce_sum(sums).tolist()
     return total / count, kl / count
 
@@ -275,7 +289,9 @@ def critic_epochs(
     for _ in range(epochs):
         error = observation.new_zeros(())
         for rows, n_rows in minibatches.epoch(generator):
-            flat = reduce_sum(torch.cat(squared_error(observation[rows], target[rows])))
+            flat = reduce_sum(
+                torch.cat(squared_error(observation.index_select(0, rows), target.index_select(0, rows)))
+            )
             if set_gradients(layout, flat[:-1] / n_rows, float(flat[:-1].norm() / n_rows), max_grad_norm):
                 take_step()
             error = error + flat[-1] / minibatches.total_rows

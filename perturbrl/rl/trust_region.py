@@ -19,8 +19,8 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.conjugate_gradient import LinearSolution, conjugate_gradient
-from perturbrl.rl.distributions import distribution_of
 from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, linearise
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 

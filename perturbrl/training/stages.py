@@ -72,6 +72,7 @@ def improve_policy(
         max_grad_norm=options.max_grad_norm,
         generator=generator,
         reduce_sum=reduce_sum,
+        on_policy=kl_first == 0.0,
     )
     factor = options.kl_coef_factor
     group["lr"] = adapt_learning_rate(group["lr"], result, minibatches.per_epoch, largest_rate, factor)

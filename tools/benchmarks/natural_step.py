@@ -23,7 +23,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import ProbabilisticActor
 
 from benchmarks.peer import PeerTRPO
-from perturbrl.rl.distributions import distribution_of
+from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.fisher import FlatLayout, ModuleLinearisation, linearise
 from perturbrl.rl.policies import gaussian_actor
 from perturbrl.rl.trust_region import TrustRegion

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -94,10 +94,10 @@ def _scaling(study: Study, path: Path) -> None:
     lengths = {task: int(re.sub(r"L(\d+).*", r"\1", task)) for task in study.tasks}
     for method in (m for m in COLOURS if m in study.methods):
         entries = {length: study.entry(method, task) for task, length in lengths.items()}
-        solved = [(x, e.frames_to_90) for x, e in entries.items() if e is not None and e.reached]
+        solved = [(float(x), e.frames_to_90) for x, e in entries.items() if e is not None and e.reached]
         failed = [(x, e.frames_to_90) for x, e in entries.items() if e is not None and not e.reached]
-        style = {"color": COLOURS[method], "marker": MARKERS[method]}
-        axis.plot(*np.array(solved or [(np.nan, np.nan)]).T, label=method, **style)
+        style: dict[str, Any] = {"color": COLOURS[method], "marker": MARKERS[method]}
+        axis.plot(*np.array(solved).reshape(-1, 2).T, label=method, **style)
         if failed:
             axis.plot(*np.array(failed).T, linestyle="", fillstyle="none", **style)
     axis.set(

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from perturbrl.training.options import Schedule
 
 Kind = Literal["trained", "exact", "search", "outside"]
-Options = Mapping[str, Mapping[str, Any]]
+Options = Mapping[str, dict[str, Any]]
 
 RESTARTS: Final = {"restart_fraction": 0.75}
 ENTROPY: Final = {"entropy_bonus": 0.5}

@@ -59,7 +59,11 @@ def reach(
 ) -> ReachCellState:
     """The goal, aimed; Hamming distances, and success at the target itself (between states: nearest to it)."""
     changes = {} if method is None else method.options.get("task", {})
-    settings = {"reward": version.reward, "norm": "manhattan", "success_radius": 0.01} | changes
+    settings: dict[str, Any] = {
+        "reward": version.reward,
+        "norm": "manhattan",
+        "success_radius": 0.01,
+    } | changes
     aimed = ReachCellState(goal="centroid", success="radius", **settings)
     aimed.aim(twin.start_cells, twin.attractors()[task.target])
     return aimed

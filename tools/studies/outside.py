@@ -108,7 +108,7 @@ def train_outside(
     """Train a peer with its defaults on batches as large as ours; its curve, and the processor time it took."""
     torch.manual_seed(seed)
     curve: list[ExactResult] = []
-    common = {"n_steps": horizon_of(task), "seed": seed, "device": "cpu"}
+    common: dict[str, Any] = {"n_steps": horizon_of(task), "seed": seed, "device": "cpu"}
     env, watch = TaskVecEnv(task, seed), _Watch(chain, curve)
     started = time.process_time()
     if name == "sb3_ppo":

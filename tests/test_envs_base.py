@@ -127,3 +127,43 @@ def test_its_signature_can_be_read():
     parameters = inspect.signature(CellStateEnv.__init__).parameters
     assert {"twin", "task", "horizon"} <= set(parameters)
     assert isinstance(inspect.getattr_static(CellStateEnv, "__new__"), staticmethod)
+
+
+def restarting_env(n_cells, first_cell=0, total_cells=None, fraction=0.25):
+    source = linear_env(EFFECTS, SHIFT)
+    return CellStateEnv(
+        source.twin,
+        source.task,
+        n_cells=n_cells,
+        first_cell=first_cell,
+        total_cells=total_cells,
+        restart_states=torch.tensor([[50.0, 0.0], [0.0, 50.0]]),
+        restart_fraction=fraction,
+    )
+
+
+def test_a_share_of_the_cells_restarts_in_the_given_states():
+    env = restarting_env(400)
+    env.set_seed(0)
+    state = env.reset()["cell_state"]
+    away = state.norm(dim=1) == 50.0
+    assert torch.equal(away, env.restarts)
+    assert int(away.sum()) == 100
+    first = (state[away][:, 0] == 50.0).float().mean()
+    assert 0.3 < float(first) < 0.7
+    assert not torch.equal(env.reset()["cell_state"][away], state[away])
+
+
+def test_restarts_do_not_depend_on_how_cells_are_spread_over_processes():
+    whole, halves = restarting_env(8), [restarting_env(4, first, 8) for first in (0, 4)]
+    for env in (whole, *halves):
+        env.set_seed(3)
+    together = torch.cat([env.reset()["cell_state"] for env in halves])
+    assert torch.equal(whole.reset()["cell_state"], together)
+    assert [int(env.restarts.sum()) for env in halves] == [1, 1]
+
+
+def test_restarts_need_somewhere_to_restart():
+    env = linear_env(EFFECTS, SHIFT)
+    with pytest.raises(ConfigurationError, match="there is no state to restart from"):
+        CellStateEnv(env.twin, env.task, restart_fraction=0.5)

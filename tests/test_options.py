@@ -40,6 +40,9 @@ def test_no_group_is_forgotten_here():
         (RolloutOptions, "gamma", 0.0),
         (RolloutOptions, "gamma", 1.1),
         (RolloutOptions, "gae_lambda", -0.1),
+        (RolloutOptions, "restart_fraction", 1.0),
+        (RolloutOptions, "entropy_bonus", -0.1),
+        (RolloutOptions, "entropy_iterations", 0),
         (PPOOptions, "epochs", -1),
         (PPOOptions, "minibatch_size", 0),
         (PPOOptions, "kl_coef", 0.0),
@@ -69,3 +72,9 @@ def test_a_value_that_cannot_work_is_named_with_its_option(group, option, value)
 def test_what_is_not_a_number_is_refused_too():
     with pytest.raises(ConfigurationError, match="target_kl is nan"):
         PPOOptions(target_kl=float("nan"))
+
+
+def test_the_entropy_bonus_falls_to_nothing_in_a_straight_line():
+    falling = RolloutOptions(entropy_bonus=0.8, entropy_iterations=4)
+    assert [falling.entropy_bonus_at(i) for i in (0, 1, 3, 4, 9)] == pytest.approx([0.8, 0.6, 0.2, 0.0, 0.0])
+    assert RolloutOptions(entropy_bonus=0.8).entropy_bonus_at(1000) == 0.8

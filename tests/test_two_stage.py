@@ -174,3 +174,30 @@ def test_choices_on_a_boolean_network_pass_through_both_stages() -> None:
     assert trainer.callback_metrics["return"] > 0.9
     assert built.model.last_iteration.natural_step is not None
     assert built.model.last_iteration.ppo is not None
+
+
+def test_restarts_need_attractors_and_one_goal() -> None:
+    built = build("--model.rollout.restart_fraction=0.5")
+    with pytest.raises(ConfigurationError, match=r"rollout.restart_fraction is 0.5, which needs a twin"):
+        quiet_trainer(1).fit(built.model, built.data)
+
+
+def test_the_return_is_that_of_cells_that_start_in_the_source() -> None:
+    arguments = [f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--model.rollout.n_cells=64"]
+    arguments += ["--model.rollout.restart_fraction=0.75", "--model.rollout.entropy_bonus=0.1"]
+    built = parse_config(arguments)
+    seen: list[tuple[float, float]] = []
+    measure = built.model._mean_return
+
+    def watch(rollout) -> float:
+        returns = rollout["next", "reward"].sum(1)[:, 0]
+        restarts = built.model.rollouts.env.restarts
+        assert int(restarts.sum()) == 48
+        value = measure(rollout)
+        seen.append((value, float(returns[~restarts].mean())))
+        return value
+
+    built.model._mean_return = watch
+    quiet_trainer(2).fit(built.model, built.data)
+    assert len(seen) == 2
+    assert all(value == pytest.approx(expected, abs=1e-5) for value, expected in seen)

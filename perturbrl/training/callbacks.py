@@ -148,10 +148,11 @@ class ReportCallback(Callback):
 
     Args:
         folder: run folder; null takes it from the checkpoint's path, else from the logger.
-        search: also judge the planners that search on the twin (lookahead, cross-entropy, MPC, exhaustive); slow.
+        search: also judge the planners that search on the twin (lookahead, cross-entropy, MPC, exhaustive); null
+            does so where the twin is linear, because on a network it takes minutes.
     """
 
-    def __init__(self, folder: str | None = None, search: bool = False) -> None:
+    def __init__(self, folder: str | None = None, search: bool | None = None) -> None:
         self.folder, self.search = folder, search
         self.report: Report | None = None
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
+from perturbrl.envs.gene_effect import GeneEffectTwin
 from perturbrl.errors import DataError
 from perturbrl.evaluation.design import PolicyDesign, Simulation, evaluate_designs, rank_hits, simulate
 from perturbrl.evaluation.gene_plots import plot_top_genes
@@ -47,17 +48,18 @@ class Finished:
     response: JudgedResponse | None = None
 
 
-def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool = False) -> Finished:
+def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool | None = None) -> Finished:
     """The report on held-out cells, and the cells as the design leaves them.
 
     Args:
         module: trained, or restored from a checkpoint.
         curves: the CSV logger's table, where there is one.
-        search: also judge the planners that search on the twin.
+        search: also judge the planners that search on the twin; ``None`` where it is linear, which takes seconds.
     """
     problem, target = design_problem(module), module.data.target
     assert target is not None
     start, judged = _cells(module, "test")
+    search = isinstance(module.twin, GeneEffectTwin) if search is None else search
     planners = (PolicyDesign(module.actor), *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, start, judged, target, shown)

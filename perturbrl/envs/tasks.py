@@ -88,7 +88,7 @@ class ReachCellState(Task):
             ConfigurationError: the two populations have the same mean, so there is no way to go.
         """
         start_mean, goal_mean = start_cells.mean(0), goal_cells.mean(0)
-        spread = torch.cat((start_cells, goal_cells)).std(0)
+        spread = torch.cat((start_cells, goal_cells)).std(0, correction=0)
         self.set_buffers(
             start_mean=start_mean,
             goal_mean=goal_mean,

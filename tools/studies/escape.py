@@ -1,10 +1,11 @@
 """Does a natural-gradient step before PPO leave the basin that traps PPO alone?
 
 Reprogramming tasks on Boolean networks whose optimum is known exactly: the D tasks and the ladders L lead through
-a detour or past a nearer wrong attractor, the S tasks are easy and no method should differ there. Every method
-gets the same frames, batches and networks, and minus the Hamming distance to the target after every action as
-its reward. Success is the probability of being in the target attractor after the last action, computed exactly,
-on a scale from uniformly random actions (0) to the optimum of dynamic programming (1).
+a detour or past a nearer wrong attractor, the S tasks are easy and no method should differ there. Trained methods
+get the same frames and batches, and minus the Hamming distance to the target after every action as their reward;
+exact references know the decision process, and searching ones may simulate as much as they like. Success is the
+probability of being in the target attractor after the last action, on a scale from uniformly random actions (0) to
+the optimum of dynamic programming (1); that of policies trained here is computed, not sampled.
 
 Suites: core, deceptive (all D and L tasks), easy (the S tasks), steps (sweeps of every method's step size), scaling
 (ladders of 2 to 10 rungs, paid for the end only), ode (continuous doses on stochastic differential equations), full
@@ -12,18 +13,30 @@ Suites: core, deceptive (all D and L tasks), easy (the S tasks), steps (sweeps o
 """
 
 import argparse
+import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from perturbrl.errors import ConfigurationError
 from studies.escape_figures import write_figures
-from studies.escape_methods import FIRST_SEED, METHODS, SWEEP_SEEDS, SWEEP_TASKS, SWEEPS
+from studies.escape_methods import (
+    BASE,
+    FIRST_SEED,
+    HORIZON,
+    METHODS,
+    N_CELLS,
+    SWEEP_SEEDS,
+    SWEEP_TASKS,
+    SWEEPS,
+    VERSIONS,
+    Method,
+    Version,
+)
 from studies.escape_report import print_tables, summary, write_summary
 from studies.escape_runs import one_run
 from studies.escape_tables import Study
@@ -91,7 +104,15 @@ SUITES: dict[str, tuple[Suite, ...]] = {
     "core": (
         Suite(
             ("D1", "D10", "L2", "S1"),
-            ("alternate", "trust_region_only", "warm_start_5", "ppo_only", *REFERENCES),
+            (
+                "alternate",
+                "trust_region_only",
+                "warm_start_5",
+                "ppo_only",
+                "ppo_only_helped",
+                "alternate_unhelped",
+                *REFERENCES,
+            ),
         ),
     ),
     "deceptive": _DECEPTIVE,
@@ -127,7 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"'{arguments.suite}'; name some of its tasks and methods"
         )
     out = arguments.out or Path(tempfile.mkdtemp()) / "escape.csv"
-    table = run_all(partial(one_run, arguments.frames), [dict(run) for run in runs], out, arguments.jobs)
+    table = run_all(one_run, [dict(run) for run in runs], out, arguments.jobs)
     studies = {str(version): Study(rows) for version, rows in table.groupby("version", sort=False)}
     for version, study in studies.items():
         print_tables(study, version, Console(width=170))
@@ -142,18 +163,34 @@ def settings(arguments: argparse.Namespace) -> Iterator[Run]:
     for seed in range(arguments.seeds):
         for suite in SUITES[arguments.suite]:
             if seed < suite.most_seeds:
-                yield from _of_seed(suite, seed, arguments.tasks, arguments.methods)
+                yield from _of_seed(suite, seed, arguments)
 
 
-def _of_seed(
-    suite: Suite, seed: int, tasks: Sequence[str] | None, methods: Sequence[str] | None
-) -> Iterator[Run]:
+def _of_seed(suite: Suite, seed: int, arguments: argparse.Namespace) -> Iterator[Run]:
+    tasks, methods = arguments.tasks, arguments.methods
+    budget = arguments.frames or VERSIONS[suite.version].frames
     for task in suite.tasks if tasks is None else [t for t in suite.tasks if t in tasks]:
-        base = {"version": suite.version, "task": task}
+
+        def setting(method: str, step: float | str, seed: int, task: str = task) -> Run:
+            return {
+                "version": suite.version,
+                "task": task,
+                "method": method,
+                "step": step,
+                "budget": budget,
+                "settings": fingerprint(METHODS[method], VERSIONS[suite.version]),
+                "seed": seed,
+            }
+
         for method in suite.methods:
-            needed = METHODS[method].kind == "exact" and seed == 0
-            if needed or (METHODS[method].kind != "exact" and (methods is None or method in methods)):
-                yield base | {"method": method, "step": "", "seed": FIRST_SEED + seed}
+            exact = METHODS[method].kind == "exact"
+            if seed == 0 if exact else (methods is None or method in methods):
+                yield setting(method, "", FIRST_SEED + seed)
         if suite.sweep:
             for method in (m for m in SWEEPS if methods is None or m in methods):
-                yield from (base | {"method": method, "step": s, "seed": seed} for s in SWEEPS[method])
+                yield from (setting(method, step, seed) for step in SWEEPS[method])
+
+
+def fingerprint(method: Method, version: Version) -> str:
+    """Of everything that a method's rows depend on, so that rows of other settings are never taken for its own."""
+    return hashlib.sha256(repr((method, version, BASE, N_CELLS, HORIZON)).encode()).hexdigest()[:8]

@@ -13,15 +13,17 @@ from typing import Any, Final
 import torch
 from lightning import Callback, LightningModule, Trainer
 from tensordict import TensorDictBase
-from torch import Tensor
+from torch import Generator, Tensor
 
 from perturbrl import schema
 from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
 from perturbrl.envs.task_suite import ReprogrammingTask
 from perturbrl.evaluation.design import PolicyDesign, simulate
 from perturbrl.evaluation.exact import ExactResult
-from perturbrl.evaluation.planners import DesignProblem, NoOp, Planner, RandomDesign
+from perturbrl.evaluation.planners import DesignProblem, NoOp, Planner
 from perturbrl.evaluation.search_planners import CrossEntropySearch
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.goals import start_and_goal
 from perturbrl.training.two_stage import TwoStageModule
 from studies.escape_methods import N_CELLS, Method, Version
 from studies.escape_runs import horizon_of, iterations_for, module_of, reach, row_of, task_start, train
@@ -31,6 +33,21 @@ NOISE: Final = 0.05
 HOLD: Final = 40
 JUDGED_CELLS: Final = 256
 JUDGE_EVERY: Final = 4
+
+
+class UniformDoses(Planner):
+    """Every cell gets doses of its own at every step, uniform in the box."""
+
+    name = "random"
+
+    def plan(self, problem: DesignProblem) -> bool:
+        self.space = problem.space
+        self.generator = Generator().manual_seed(problem.seed)
+        return not problem.space.discrete
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        drawn = torch.rand(len(observed), self.space.n_perturbations, generator=self.generator)
+        return self.space.low + drawn * (self.space.high - self.space.low)
 
 
 class ReplayedOptimum(Planner):
@@ -103,21 +120,25 @@ def share_arrived(problem: DesignProblem, planner: Planner, target: str) -> floa
     """Share of cells nearest to the target after dosing has ended and they have relaxed."""
     twin = problem.twin
     assert isinstance(twin, RegulatoryNetworkTwin)
-    final = simulate(problem, planner, twin.start_cells.expand(JUDGED_CELLS, -1)).final
+    rows = torch.arange(JUDGED_CELLS) % len(twin.start_cells)
+    final = simulate(problem, planner, twin.start_cells[rows]).final
     return sum(name == target for name in twin.nearest_attractor(final)) / len(final)
 
 
 def continuous_run(method: Method, task: ReprogrammingTask, version: Version, frames: int, seed: int) -> Row:
     """The row of one setting on the differential equations."""
-    twin = continuous_twin(task)
+    twin, data = continuous_twin(task), PerturbationDataModule(source=task.source, target=task.target)
     twin.start_from(task_start(twin, task))
-    aimed, goal = reach(task, twin, version, method), twin.attractors()[task.target]
+    aimed = reach(task, twin, version, method)
+    start, goal = start_and_goal(twin, data, Generator().manual_seed(seed))
+    twin.start_from(start)
+    aimed.aim(start, goal)
     problem = DesignProblem(twin, aimed, twin.perturbations, horizon_of(task), goal, seed)
     started = time.process_time()
     if method.kind != "trained":
         planner = {
             "no_op": NoOp(),
-            "random": RandomDesign(),
+            "random": UniformDoses(),
             "replay": ReplayedOptimum(task),
             "cem": CrossEntropySearch(n_iterations=20),
         }[method.name]
@@ -125,7 +146,7 @@ def continuous_run(method: Method, task: ReprogrammingTask, version: Version, fr
         share = share_arrived(problem, planner, task.target)
         return row_of(ExactResult(share, nan), [], time.process_time() - started, 0)
     iterations = iterations_for(frames, task)
-    module = module_of(method, twin, aimed, horizon_of(task), iterations, None, seed)
+    module = module_of(method, twin, aimed, horizon_of(task), version.exploring_frames, None, seed)
     watch = SampledCurve(problem, task.target)
     train(module, task, iterations, watch)
     end = ExactResult(share_arrived(problem, PolicyDesign(module.actor), task.target), nan)

@@ -90,11 +90,11 @@ class Study:
         rows = self.table[(self.table.method == method) & (self.table.task == task)]
         if rows.empty:
             return None
-        frames = self.frames_to_90(rows)
+        frames, trained = self.frames_to_90(rows), bool(rows.frames.max())
         median = float(np.median(frames))
         return Entry(
             success=interval_of(rows.normalised.to_numpy()),
-            frames_to_90=min(median, float(rows.frames.max())),
+            frames_to_90=min(median, float(rows.budget.max() if trained else 0)),
             reached=bool(median < inf),
             interventions=float(rows.interventions.median()),
             seconds=float(rows.seconds.median()),
@@ -139,13 +139,14 @@ def interval_of(scores: np.ndarray) -> Interval:
 def frames_ratios(study: Study, rivals: Iterable[str], tasks: Sequence[str]) -> dict[str, float]:
     """Per task: the fastest rival's frames to 0.9 over those of the default method.
 
-    A rival that does not get there counts with its budget, so the ratio is a lower bound then.
+    Who does not get there counts with the budget: the ratio is a lower bound where that is every rival, an upper
+    bound where it is the default method. Tasks that none of them solves are left out.
     """
     ratios = {}
     for task in tasks:
         ours = study.entry(DEFAULT, task)
         theirs = [entry for rival in rivals if (entry := study.entry(rival, task)) is not None]
-        if ours is not None and theirs and ours.reached:
+        if ours is not None and theirs and any(entry.reached for entry in (ours, *theirs)):
             ratios[task] = min(entry.frames_to_90 for entry in theirs) / ours.frames_to_90
     return ratios
 

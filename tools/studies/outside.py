@@ -2,7 +2,7 @@
 
 The second stage of TRPO followed by PPO starts from the first's networks, as in the paper authors' notebooks,
 but with ``target_kl=None``: there the value is read from a log key that does not exist and ends up 0, which
-stops PPO at its first minibatch.
+stops PPO at its first minibatch. Their discount, minibatches, epochs and networks are their own defaults.
 """
 
 import time
@@ -22,8 +22,6 @@ from perturbrl.envs.task_suite import ReprogrammingTask
 from perturbrl.evaluation.exact import ExactResult, PolicyChain
 from studies.escape_methods import N_CELLS
 from studies.escape_runs import horizon_of, reach, task_start, twin_of
-
-FIRST_STAGE = 0.5
 
 
 class TaskVecEnv(VecEnv):
@@ -78,17 +76,20 @@ class TaskVecEnv(VecEnv):
 
 
 class _Watch(BaseCallback):
-    """Judges the policy exactly before every collection, outside the clock."""
+    """Judges the policy exactly between iterations, outside the clock."""
 
-    def __init__(self, chain: PolicyChain, curve: list[ExactResult]) -> None:
+    def __init__(self, chain: PolicyChain) -> None:
         super().__init__()
-        self.chain, self.curve, self.outside = chain, curve, 0.0
+        self.chain, self.curve, self.outside = chain, list[ExactResult](), 0.0
+
+    def judge_now(self) -> None:
+        started = time.process_time()
+        self.curve.append(judge(self.model, self.chain))
+        self.outside += time.process_time() - started
 
     def _on_rollout_start(self) -> None:
-        started = time.process_time()
         if self.num_timesteps:
-            self.curve.append(judge(self.model, self.chain))
-        self.outside += time.process_time() - started
+            self.judge_now()
 
     def _on_step(self) -> bool:
         return True
@@ -103,24 +104,21 @@ def judge(model: Any, chain: PolicyChain) -> ExactResult:
 
 
 def train_outside(
-    name: str, task: ReprogrammingTask, chain: PolicyChain, frames: int, seed: int
+    name: str, task: ReprogrammingTask, chain: PolicyChain, iterations: int, seed: int
 ) -> tuple[list[ExactResult], float]:
     """Train a peer with its defaults on batches as large as ours; its curve, and the processor time it took."""
     torch.manual_seed(seed)
-    curve: list[ExactResult] = []
     common: dict[str, Any] = {"n_steps": horizon_of(task), "seed": seed, "device": "cpu"}
-    env, watch = TaskVecEnv(task, seed), _Watch(chain, curve)
+    batch = N_CELLS * horizon_of(task)
+    first = {"sb3_ppo": 0, "sb3_trpo": iterations, "sb3_trpo_then_ppo": max(1, iterations // 2)}[name]
+    env, watch = TaskVecEnv(task, seed), _Watch(chain)
     started = time.process_time()
-    if name == "sb3_ppo":
-        model: Any = PPO("MlpPolicy", env, **common).learn(frames, watch)
-    else:
-        share = FIRST_STAGE if name == "sb3_trpo_then_ppo" else 1.0
-        model = TRPO("MlpPolicy", env, **common).learn(int(share * frames), watch)
-        if name == "sb3_trpo_then_ppo":
-            second = PPO("MlpPolicy", env, target_kl=None, **common)
-            second.policy.load_state_dict(model.policy.state_dict())
-            curve.append(judge(model, chain))
-            model = second.learn(frames - int(share * frames), watch)
-    seconds = time.process_time() - started - watch.outside
-    curve.append(judge(model, chain))
-    return curve, seconds
+    model: Any = PPO("MlpPolicy", env, target_kl=None, **common)
+    if first:
+        natural = TRPO("MlpPolicy", env, **common).learn(first * batch, watch)
+        watch.judge_now()
+        model.policy.load_state_dict(natural.policy.state_dict())
+    if iterations > first:
+        model.learn((iterations - first) * batch, watch)
+        watch.judge_now()
+    return watch.curve, time.process_time() - started - watch.outside

@@ -16,6 +16,8 @@ PACKAGES = (
     "torch",
     "torchrl",
     "lightning",
+    "stable-baselines3",
+    "sb3-contrib",
     "numpy",
     "scipy",
     "scikit-learn",

@@ -4,26 +4,40 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from studies.escape import SUITES, settings
+import torch
+from studies.escape import SUITES, fingerprint, settings
 from studies.escape_figures import write_figures
 from studies.escape_methods import DEFAULT, FIRST_SEED, METHODS, SWEEPS, VERSIONS
 from studies.escape_report import summary
-from studies.escape_runs import horizon_of, iterations_for, one_run
+from studies.escape_runs import (
+    ExactCurve,
+    horizon_of,
+    iterations_for,
+    module_of,
+    one_run,
+    reach,
+    task_start,
+    train,
+    twin_of,
+)
 from studies.escape_tables import Study, at_equal_time, frames_ratios, geometric_mean, robustness
 
+from perturbrl.envs.base import CellStateEnv
 from perturbrl.envs.task_suite import reprogramming_task
+from perturbrl.rl.rollouts import draw_action
 
 STUDY = Path(__file__).parents[1] / "tools" / "study.py"
 FRAMES = 1000
 
 
 def asked(**changes) -> argparse.Namespace:
-    values = {"suite": "deceptive", "seeds": 20, "tasks": None, "methods": None} | changes
+    values = {"suite": "deceptive", "seeds": 20, "frames": None, "tasks": None, "methods": None} | changes
     return argparse.Namespace(**values)
 
 
@@ -33,6 +47,8 @@ def row(task: str, method: str, seed: int, success: float, curve: str = "", step
         "task": task,
         "method": method,
         "step": step,
+        "budget": FRAMES,
+        "settings": "",
         "seed": seed,
         "success": success,
         "likeliest_success": success,
@@ -104,9 +120,10 @@ def test_where_no_optimum_is_known_the_best_known_is_one(table: pd.DataFrame) ->
 
 
 def test_figures_are_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
-    write_figures({"boolean": Study(table), "scaling": Study(table)}, tmp_path)
+    ladders = table[table.task == "L4"].assign(version="scaling", task="L4m4")
+    write_figures({"boolean": Study(table), "scaling": Study(ladders)}, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"escape_steps.png", "escape_scaling.png"} <= names
+    assert names == {"escape.png", "escape_steps.png", "escape_scaling.png"}
 
 
 def test_no_run_of_the_tables_has_a_seed_that_chose_its_step_size() -> None:
@@ -134,13 +151,14 @@ def test_a_choice_of_tasks_and_methods_keeps_the_references() -> None:
     assert {"optimum", "random"} <= {run["method"] for run in runs}
 
 
-def run_of(method: str, **changes) -> dict:
-    return {"version": "boolean", "task": "L2", "method": method, "step": "", "seed": 0} | changes
+def run_of(method: str, budget: int = FRAMES, **changes) -> dict:
+    base = {"version": "boolean", "task": "L2", "method": method, "step": "", "settings": "", "seed": 0}
+    return base | {"budget": budget} | changes
 
 
 def test_exact_references_are_the_published_ones() -> None:
     task = reprogramming_task("D1")
-    found = {m: one_run(None, run_of(m, task="D1")) for m in ("no_op", "greedy", "lookahead_3", "optimum")}
+    found = {m: one_run(run_of(m, task="D1")) for m in ("no_op", "greedy", "lookahead_3", "optimum")}
     best = task.mdp.optimal_values(task.target, horizon_of(task))[-1, task.mdp.node(task.source)]
     assert found["optimum"]["success"] == pytest.approx(best, abs=1e-5)
     assert found["lookahead_3"]["success"] > 0.999
@@ -148,31 +166,63 @@ def test_exact_references_are_the_published_ones() -> None:
     assert found["optimum"]["interventions"] == pytest.approx(3.43, abs=0.02)
 
 
+def test_a_policy_is_judged_on_what_it_was_trained_to_see() -> None:
+    task, method, version = reprogramming_task("D8"), METHODS[DEFAULT], VERSIONS["boolean"]
+    twin, n, horizon = twin_of(task), 20_000, horizon_of(task)
+    twin.start_from(task_start(twin, task))
+    aimed = reach(task, twin, version, method)
+    module = module_of(method, twin, aimed, horizon, version.exploring_frames, None, 3)
+    watch = ExactCurve()
+    train(module, task, 5, watch)
+    env = CellStateEnv(twin, module.task, horizon=horizon, n_cells=n)
+    env.set_seed(0)
+    generator = torch.Generator().manual_seed(1)
+
+    def explore(tensordict):
+        return tensordict.set("action", draw_action(module.actor.get_dist(tensordict), generator, 0, n))
+
+    with torch.no_grad():
+        end = env.rollout(horizon, explore)["next", "cell_state"][:, -1]
+    share = float(module.task.is_success(end, module.goal_cells[:1].expand_as(end)).float().mean())
+    exact = watch.results[-1].success
+    assert 0.1 < exact < 0.95
+    assert share == pytest.approx(exact, abs=4 * (exact * (1 - exact) / n) ** 0.5)
+
+
+def test_rows_of_other_settings_are_not_taken_for_a_methods_own() -> None:
+    version = VERSIONS["boolean"]
+    mine = fingerprint(METHODS[DEFAULT], version)
+    assert mine == fingerprint(METHODS[DEFAULT], version)
+    assert mine != fingerprint(replace(METHODS[DEFAULT], options={}), version)
+    assert mine != fingerprint(METHODS[DEFAULT], replace(version, exploring_frames=1))
+
+
 @pytest.mark.parametrize("method", ["alternate", "ppo_only_clipped", "warm_start_1"])
 def test_a_trained_run_uses_its_budget_and_repeats_itself(method: str) -> None:
     frames = 3 * 4096
-    first, again = (one_run(frames, run_of(method)) for _ in range(2))
+    first, again = (one_run(run_of(method, frames)) for _ in range(2))
     assert first["frames"] == frames
     assert len(str(first["curve"]).split()) == iterations_for(frames, reprogramming_task("L2")) == 3
     assert first["curve"] == again["curve"]
-    other = one_run(frames, run_of(method, step=SWEEPS.get(method, (0.3,))[-1]))
+    other = one_run(run_of(method, frames, step=SWEEPS.get(method, (0.3,))[-1]))
     assert other["curve"] != first["curve"]
 
 
 def test_a_scaling_run_ends_when_the_task_is_solved() -> None:
-    done = one_run(40 * 4096, run_of("alternate", version="scaling", task="L2m4"))
+    done = one_run(run_of("alternate", 40 * 4096, version="scaling", task="L2m4"))
     curve = [float(value) for value in str(done["curve"]).split()]
-    assert curve[-1] >= 0.9
-    assert max(curve[:-1], default=0.0) < 0.9
+    random = one_run(run_of("random"))["success"]
+    scaled = [(value - random) / (1 - random) for value in curve]
+    assert scaled[-1] >= 0.9 > max(scaled[:-1], default=0.0)
     assert done["frames"] == len(curve) * 4096
 
 
 @pytest.mark.slow
 def test_the_differential_equations_are_solved_by_replaying_the_optimum() -> None:
-    found = {m: one_run(4096, run_of(m, version="ode", task="L4t")) for m in ("no_op", "replay")}
+    found = {m: one_run(run_of(m, version="ode", task="L4t")) for m in ("no_op", "replay")}
     assert found["no_op"]["success"] == 0.0
     assert found["replay"]["success"] > 0.95
-    trained = one_run(4 * 4096, run_of("alternate", version="ode", task="L4t"))
+    trained = one_run(run_of("alternate", 4 * 4096, version="ode", task="L4t"))
     assert trained["frames"] == 4 * 4096
     assert len(str(trained["curve"]).split()) == 1
 
@@ -181,7 +231,7 @@ def test_the_differential_equations_are_solved_by_replaying_the_optimum() -> Non
 @pytest.mark.parametrize("method", ["sb3_ppo", "sb3_trpo_then_ppo"])
 def test_outside_implementations_train_on_the_same_task(method: str) -> None:
     pytest.importorskip("sb3_contrib", reason="the extra 'bench' is not installed")
-    done = one_run(8 * 4096, run_of(method, task="S4"))
+    done = one_run(run_of(method, 8 * 4096, task="S4"))
     curve = [float(value) for value in str(done["curve"]).split()]
     assert len(curve) == 8
     assert curve[-1] > curve[0]
@@ -195,4 +245,4 @@ def test_the_command_ends_with_its_json_line(tmp_path: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["normalised_success"]["L2"]["optimum"][0] == 1.0
     assert (tmp_path / "escape.png").is_file()
-    assert len(pd.read_csv(tmp_path / "rows_boolean.csv")) == 8
+    assert len(pd.read_csv(tmp_path / "rows_boolean.csv")) == len(SUITES["core"][0].methods)

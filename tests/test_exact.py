@@ -61,8 +61,8 @@ def test_a_sampled_policy_is_judged_as_its_episodes_turn_out() -> None:
     env = CellStateEnv(twin, aimed, horizon=HORIZON, n_cells=n)
     env.set_seed(2)
 
-    def explore(batch):
-        return batch.set("action", draw_action(actor.get_dist(batch), generator, 0, n))
+    def explore(tensordict):
+        return tensordict.set("action", draw_action(actor.get_dist(tensordict), generator, 0, n))
 
     with torch.no_grad():
         end = env.rollout(HORIZON, explore)["next", "cell_state"][:, -1]

@@ -12,7 +12,8 @@ def collected(actor, width: int, n: int) -> TensorDict:
     torch.manual_seed(0)
     batch = TensorDict({"observation": torch.randn(n, width)}, batch_size=n)
     with torch.no_grad():
-        batch = actor(batch)
+        batch = actor.get_dist_params(batch)
+        batch["action"] = actor.build_dist_from_params(batch).sample()
     return batch.set("advantage", torch.zeros(n, 1))
 
 

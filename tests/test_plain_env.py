@@ -35,6 +35,12 @@ def test_it_learns_and_is_judged_without_exploration(
     assert not (folder / "report").exists()
 
 
+def test_a_policy_that_was_never_trained_is_not_judged() -> None:
+    built = build("--model.env=plain_envs.Drift", *OWN)
+    with pytest.raises(ConfigurationError, match="there is no trained policy"):
+        quiet_trainer(1).test(built.model, built.data, verbose=False)
+
+
 def test_the_examples_are_what_torchrl_takes_for_environments() -> None:
     for env in (Drift(4), choices(4)):
         check_env_specs(env)

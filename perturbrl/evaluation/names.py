@@ -10,7 +10,6 @@ _PLAIN: Final = {
     "greedy": "greedy one-step search",
     "nnls": "non-negative least squares",
     "optimum": "closed-form optimum",
-    "lookahead": "three-step lookahead",
     "cem": "cross-entropy search",
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
@@ -25,4 +24,6 @@ _PLAIN: Final = {
 
 def plain_name(name: str) -> str:
     """The words for a row's short name; a name of the user's own stays."""
+    if name.startswith("lookahead_"):
+        return f"{name.removeprefix('lookahead_')}-step lookahead"
     return _PLAIN.get(name, name)

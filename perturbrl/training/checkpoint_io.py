@@ -34,7 +34,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(checkpoint, partial)
             partial.replace(target)
-            _flush_folder(target.parent)
+            with suppress(OSError):  # some network disks cannot flush a folder, and the checkpoint is whole
+                _flush_folder(target.parent)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(_cannot_write(target, error)) from error
         finally:

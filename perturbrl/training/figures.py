@@ -28,15 +28,15 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def design_figures(module: TwoStageModule, evaluation: DesignEvaluation) -> list[Plot]:
-    """Everything that a judged design can be drawn with."""
+def design_figures(module: TwoStageModule, evaluation: DesignEvaluation, forecast: Simulation) -> list[Plot]:
+    """Everything that a judged design can be drawn with; ``forecast`` is what it does to training cells."""
     simulation = evaluation.simulations["policy"]
     plots = [
         plot_designs(designs_frame(evaluation), "latent units"),
         *way_figures(module, simulation, evaluation.target_cells, "Target cells that judge the design"),
     ]
     if module.data.has_cells:
-        plots += [_trajectories(module, evaluation), _delta(module, simulation)]
+        plots += [_trajectories(module, evaluation), _delta(module, forecast)]
     return plots
 
 
@@ -76,11 +76,11 @@ def _landscape(module: TwoStageModule, simulation: Simulation) -> Plot:
     return plot_landscape(states, attractors, to_numpy(simulation.path), target=module.data.target)
 
 
-def _delta(module: TwoStageModule, simulation: Simulation) -> Plot:
+def _delta(module: TwoStageModule, forecast: Simulation) -> Plot:
     data, twin = module.data, module.twin
     assert data.target is not None
     real = data.expression(data.target, "test").mean(0) - data.expression(data.source, "test").mean(0)
-    predicted = twin.expression(simulation.final).mean(0) - twin.expression(simulation.start).mean(0)
+    predicted = twin.expression(forecast.final).mean(0) - twin.expression(forecast.start).mean(0)
     return plot_delta(data.genes, to_numpy(real), to_numpy(predicted))
 
 

@@ -65,9 +65,14 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool |
     evaluation = evaluate_designs(problem, planners, start, judged, target, shown)
     simulation, hits = evaluation.simulations["policy"], in_words(module.data, evaluation.hits)
     with working("comparing predicted with measured cells"):
-        response, left_out = _response(module, simulation)
+        # From training cells: the cells that judge must not be the prediction's own input.
+        forecast = simulate(problem, PolicyDesign(module.actor), module.twin.start_cells)
+        response, left_out = _response(module, forecast)
     with working("drawing figures"):
-        plots = [*dose_figures(module, simulation, hits_frame(hits)), *design_figures(module, evaluation)]
+        plots = [
+            *dose_figures(module, simulation, hits_frame(hits)),
+            *design_figures(module, evaluation, forecast),
+        ]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]
         plots += learning_figure(curves)
     report = Report(
@@ -90,11 +95,9 @@ def _name(planner: Planner) -> str:
     return planner.name
 
 
-def _response(
-    module: TwoStageModule, simulation: Simulation
-) -> tuple[JudgedResponse | None, tuple[str, ...]]:
+def _response(module: TwoStageModule, forecast: Simulation) -> tuple[JudgedResponse | None, tuple[str, ...]]:
     try:
-        response = judge_response(module, simulation)
+        response = judge_response(module, forecast)
     except DataError as error:
         return None, (f"Predicted response: {error}.",)
     if response.predicted is not None:

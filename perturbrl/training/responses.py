@@ -56,8 +56,12 @@ class JudgedResponse:
     predicted: AnnData | None
 
 
-def judge_response(module: TwoStageModule, simulation: Simulation) -> JudgedResponse:
+def judge_response(module: TwoStageModule, forecast: Simulation) -> JudgedResponse:
     """Judge the policy's dosed cells, the twin's own forecast, and every baseline on held-out target cells.
+
+    Args:
+        module: the trained module.
+        forecast: what the policy does to training cells; held-out ones judge it.
 
     Raises:
         DataError: there is nothing to judge with; the message says why.
@@ -71,9 +75,9 @@ def judge_response(module: TwoStageModule, simulation: Simulation) -> JudgedResp
     real = _held_out(data, label)
     training = TrainingCells(cells.expression, cells.labels, cells.genes)
     control = cells.expression[cells.rows_of(CONTROL_LABEL)].double().mean(0).numpy()
-    shifts = {"policy": _shift(module, simulation.start, simulation.final)}
-    forecast = _forecast(module, cells, label)
-    shifts |= {} if forecast is None else {"twin": forecast}
+    shifts = {"policy": _shift(module, forecast.start, forecast.final)}
+    alone = _forecast(module, cells, label)
+    shifts |= {} if alone is None else {"twin": alone}
     shifts |= baseline_shifts(training, label, module.seed)
     shifts[CEILING] = data.expression(label, "goal").double().mean(0).numpy() - control
     emitter = _Emitter.of(data, module.seed)
@@ -83,7 +87,10 @@ def judge_response(module: TwoStageModule, simulation: Simulation) -> JudgedResp
         return JudgedResponse(table, genes, None, None)
     panel = {label: shifts["policy"]} | _panel(module, cells, real, emitter)
     measured = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *panel)}
-    emitted = {name: emitter(control + shift, len(measured[name][0])) for name, shift in panel.items()}
+    emitted = {
+        name: emitter(control + shift, len(measured[name][0]), stream)
+        for stream, (name, shift) in enumerate(panel.items())
+    }
     predicted = {CONTROL_LABEL: measured[CONTROL_LABEL]} | emitted
     return JudgedResponse(table, genes, _labelled(data, measured), _labelled(data, predicted))
 
@@ -163,8 +170,9 @@ class _Emitter:
         """Perturbations that can be emitted for in seconds."""
         return MAX_VALUES // self._counts.size
 
-    def __call__(self, log_mean: GeneVector, n_cells: int) -> _Counts:
-        return emit_counts(log_mean, self._counts, self._sizes, n_cells, self._seed)
+    def __call__(self, log_mean: GeneVector, n_cells: int, stream: int = 0) -> _Counts:
+        # Noise shared between perturbations would cancel in their differences.
+        return emit_counts(log_mean, self._counts, self._sizes, n_cells, self._seed * MAX_VALUES + stream)
 
     def log_cells(self, log_mean: GeneVector, n_cells: int) -> Float[np.ndarray, "cells genes"]:
         counts, sizes = self(log_mean, n_cells)

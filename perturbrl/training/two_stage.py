@@ -48,6 +48,10 @@ from perturbrl.training.stages import improve_critic, improve_policy, normalise_
 from perturbrl.training.trainer_flags import refuse_flags
 
 CHECKPOINT_KEY = "perturbrl"
+NOT_TRAINED = (
+    "there is no trained policy: no checkpoint was given and nothing was fitted; "
+    "fit first, or give --ckpt_path"
+)
 
 
 class TwoStageModule(LightningModule):
@@ -98,6 +102,7 @@ class TwoStageModule(LightningModule):
         self.register_buffer("goal_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
+        self._trained = False
 
     # -- building ----------------------------------------------------------------------------------------
 
@@ -150,10 +155,7 @@ class TwoStageModule(LightningModule):
             ConfigurationError: the module is not set up yet.
         """
         if self.space is None:
-            raise ConfigurationError(
-                "there is no trained policy: no checkpoint was given and nothing was fitted; fit first, or give "
-                "--ckpt_path"
-            )
+            raise ConfigurationError(NOT_TRAINED)
         return self.space
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -169,6 +171,7 @@ class TwoStageModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Make the environment, now that the twin is on its device."""
+        self._trained = True
         ranks = self.trainer.world_size
         if self.rollout.n_cells % ranks:
             raise ConfigurationError(
@@ -376,7 +379,7 @@ class TwoStageModule(LightningModule):
                 f"the checkpoint has no '{CHECKPOINT_KEY}' entry, so perturbrl did not write it; give one of a "
                 "perturbrl run"
             )
-        description = checkpoint[CHECKPOINT_KEY]
+        self._trained, description = True, checkpoint[CHECKPOINT_KEY]
         self.kl_coef = description["kl_coef"]
         self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
         if self.env is None and self.space is None:
@@ -386,7 +389,7 @@ class TwoStageModule(LightningModule):
 
     def on_test_start(self) -> None:
         """Refuse to judge a policy that was never trained."""
-        if self.env is None:
-            self.require_space()
+        if not self._trained:
+            raise ConfigurationError(NOT_TRAINED)
 
     on_predict_start = on_test_start

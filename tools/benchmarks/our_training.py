@@ -30,7 +30,11 @@ FRAMES = 8192
 
 
 def make_module(screen: Screen, seed: int, **changes: Any) -> TwoStageModule:
-    """What a user configures for 200 doses: large batches, a radius and a damping in proportion to them."""
+    """Large batches, and a damping above the largest curvature, where the natural step is a scaled gradient.
+
+    Chosen by trials on this very task with seed 0, some 30 of ours against one of the peers' that was tuned, so a
+    race won with it says little about other tasks.
+    """
     options: dict[str, Any] = {
         "policy": PolicyOptions(init_log_std=-2.5),
         "rollout": RolloutOptions(n_cells=FRAMES // screen.horizon, horizon=screen.horizon),

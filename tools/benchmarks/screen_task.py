@@ -90,7 +90,7 @@ def make_screen(horizon: int, seed: int = 0, n_active: int = 10) -> Screen:
     signs = random.choice([-1.0, 1.0], n_active)
     shift = signs @ effects[random.choice(PERTURBATIONS, n_active, replace=False)]
     both = np.concatenate((start, start + shift))
-    return Screen(effects / horizon, start, shift, start.mean(0), both.std(0, ddof=1), horizon)
+    return Screen(effects / horizon, start, shift, start.mean(0), both.std(0), horizon)
 
 
 class ScreenEnv(gymnasium.Env):

@@ -82,9 +82,7 @@ def _steps(study: Study, path: Path) -> None:
             by_step = rows.assign(step=rows.step.astype(float)).groupby("step").normalised
             iqm = by_step.apply(lambda scores: float(interquartile_mean(scores.to_numpy())))
             axis.plot(iqm.index, iqm, marker=MARKERS[method], color=COLOURS[method], label=method)
-        axis.set(
-            title=task, xscale="log", xlabel="step size (nats; learning rate if clipped)", ylim=(-0.05, 1.05)
-        )
+        axis.set(title=task, xscale="log", xlabel="max_kl in nats; learning rate of PPO", ylim=(-0.2, 1.05))
     axes[0, 0].set_ylabel(WITHIN)
     _finish(figure, axes[0, 0], path, 3)
 

@@ -112,10 +112,10 @@ def test_thousands_of_cells_and_a_dozen_actions_take_well_under_a_second() -> No
     twin = BooleanNetworkTwin("krumsiek11")
     state = twin.initial_state(4096, Generator().manual_seed(0))
     noise = twin.draw_noise(4096)
-    start = time.perf_counter()
+    start = time.process_time()
     for action in range(12):
         state = twin.transition(state, dose_of(twin, action, 4096), noise)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_options_are_checked() -> None:

@@ -212,7 +212,7 @@ def test_interrupting_by_hand_ends_quickly_and_quietly(tmp_path: Path) -> None:
     study = start_slow_study(tmp_path, later_runs=300)
     wait_until(lambda: rows_of(tmp_path) >= 4)
     os.killpg(study.pid, signal.SIGINT)
-    _, errors = study.communicate(timeout=20)
+    _, errors = study.communicate(timeout=60)  # a run takes 300 seconds
     assert study.returncode != 0
     assert "resource_tracker" not in errors
     assert errors.count("KeyboardInterrupt") <= 1

@@ -1,11 +1,13 @@
 """What the README shows is what there is: commands parse, files exist, code runs."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
+from studies import escape
 
 from perturbrl.cli import parse_config
 from perturbrl.envs.checks import check_twin
@@ -40,7 +42,14 @@ def test_every_fit_command_is_understood(command: str, monkeypatch: pytest.Monke
 def test_every_command_is_one_that_exists() -> None:
     for command in _commands():
         words = shlex.split(command)
-        assert words[0] in {"perturbrl", "tools/quickstart.sh", "tools/test.sh", "torchrun"}, command
+        assert words[0] in {"perturbrl", "tools/quickstart.sh", "tools/test.sh", "torchrun", "python"}, (
+            command
+        )
+        if words[0] == "python":
+            assert words[1:3] == ["tools/study.py", "escape"], command
+            parser = argparse.ArgumentParser()
+            escape.add_arguments(parser)
+            assert parser.parse_args(words[3:]).suite in escape.SUITES
         if words[0] == "perturbrl":
             assert words[1] in {"inspect", "fit", "test", "predict"}, command
 

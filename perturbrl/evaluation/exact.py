@@ -80,7 +80,7 @@ class PolicyChain:
         for probability in table:
             moves = torch.einsum("sa,sat->st", probability, self.outcome)
             everyone = everyone @ moves
-            first.step(probability, self.outcome)
+            first.step(moves, torch.einsum("sa,sat->st", probability[:, 1:], self.outcome[:, 1:]))
         return ExactResult(float(everyone[self.goal]), first.clamps_given_arrival())
 
 
@@ -94,11 +94,8 @@ class _FirstArrival:
         self.clamps = torch.zeros_like(start)
         self.arrived, self.spent = float(start[goal]), 0.0
 
-    def step(
-        self, probability: Float[Tensor, "states actions"], outcome: Float[Tensor, "states actions states"]
-    ) -> None:
-        moves = torch.einsum("sa,sat->st", probability, outcome)
-        clamping = torch.einsum("sa,sat->st", probability[:, 1:], outcome[:, 1:])
+    def step(self, moves: Float[Tensor, "states states"], clamping: Float[Tensor, "states states"]) -> None:
+        """One action: where it leads, and the part of that which a clamp brings about."""
         self.clamps = self.clamps @ moves + self.mass @ clamping
         self.mass = self.mass @ moves
         self.arrived += float(self.mass[self.goal])

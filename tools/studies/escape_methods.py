@@ -8,8 +8,9 @@ step size and two kinds of help, which any of them may have, so that a differenc
 
 ``alternate``, ``trust_region_only`` and ``warm_start_*`` have both, like ``ppo_only_helped``; ``ppo_only`` and
 ``alternate_unhelped`` have neither. What was tuned, and on what: amount and length of the help by trials of
-``alternate`` on D10, L4t and a ladder of 6 rungs; the radius and the target of PPO by a sweep of 5 step sizes each on
-``SWEEP_TASKS``. Seeds of trials and sweeps are 0, 1, ..., those of the tables begin at ``FIRST_SEED``.
+``alternate`` on D10, L4t and a ladder of 6 rungs; the radius, PPO's target and clipped PPO's rate by a sweep of 5
+values each on ``SWEEP_TASKS``, judged on observations of another scale than those trained on; the rest was not tuned.
+Seeds of trials and sweeps are 0, 1, ..., those of the tables begin at ``FIRST_SEED``.
 
 PPO here keeps this project's safeguards (a step size that adapts, a KL stop, steps taken back that worsened the
 objective), also where it is clipped; plain clipped PPO is ``sb3_ppo``.

@@ -43,10 +43,6 @@ class ActionDistribution(ABC):
         """KL(self‖new) in nats for each state, ``[*batch]``."""
 
     @abstractmethod
-    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
-        """log π_new(a|s) − log π_self(a|s) for each state, ``[*batch]``."""
-
-    @abstractmethod
     def fisher(self, tangents: Tangents) -> Cotangents:
         """The Fisher matrix applied to a change of the parameters, state by state.
 
@@ -163,17 +159,10 @@ class DiagonalGaussian(ActionDistribution):
         from_loc = ((self.loc - new.loc) / new.scale).square().sum(-1) / 2
         return from_loc + from_scale.sum(-1)
 
-    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
-        """½ Σ_d (z² − z'²) + log(σ/σ') with z the standardised action before the bijection."""
-        action = self._base_action(action)
-        old_energy = ((action - self.loc) / self.scale).square().sum(-1)
-        new_energy = ((action - new.loc) / new.scale).square().sum(-1)
-        return (old_energy - new_energy) / 2 + (self.scale / new.scale).log().sum(-1)
-
     def log_prob(self, action: Tensor) -> Tensor:
         """−Σ_d ½ z² + log σ with z the standardised action before the bijection."""
-        energy = ((self._base_action(action) - self.loc) / self.scale).square().sum(-1)
-        return -energy / 2 - self.scale.log().sum(-1)
+        standardised = (self._base_action(action) - self.loc).div_(self.scale)
+        return standardised.square_().sum(-1) / -2 - self.scale.log().sum(-1)
 
     def compare(self, new: Self, action: Tensor) -> Comparison:
         """The comparison that computes standardised differences once (see ``ActionDistribution``)."""
@@ -192,12 +181,13 @@ class DiagonalGaussian(ActionDistribution):
 
     def score(self, action: Tensor, weight: Tensor) -> Cotangents:
         """Weight · (z / σ) for the mean and weight · (z² − 1) / σ for the standard deviation."""
-        standardised = (self._base_action(action) - self.loc) / self.scale
-        weight = weight.unsqueeze(-1)
-        on_scale = (standardised.square() - 1) * weight
+        standardised = (self._base_action(action) - self.loc).div_(self.scale)
+        squares = standardised.square()
         if self._shares_scale:
-            on_scale = on_scale.reshape(-1, self.n_dims).sum(0)
-        return standardised * weight / self.scale, on_scale / self.scale
+            total = weight.reshape(-1) @ squares.reshape(-1, self.n_dims) - weight.sum()
+        else:
+            total = squares.sub_(1).mul_(weight.unsqueeze(-1))
+        return standardised.mul_(weight.unsqueeze(-1)).div_(self.scale), total / self.scale
 
     def kl_gradient(self, new: Self) -> Cotangents:
         """(μ' − μ) / σ'² and 1/σ' − (σ² + (μ' − μ)²) / σ'³."""
@@ -279,10 +269,6 @@ class SoftmaxChoice(ActionDistribution):
         difference = torch.where(log_p == -torch.inf, 0.0, log_p - log_q)
         return (log_p.exp() * difference).sum(-1)
 
-    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
-        """log p'_a − log p_a of the choice that was made."""
-        return new.log_prob(action) - self.log_prob(action)
-
     def log_prob(self, action: Tensor) -> Tensor:
         """log p_a of the choice that was made."""
         return self.logits.log_softmax(-1).gather(-1, self._index(action)).squeeze(-1)
@@ -354,11 +340,6 @@ class BernoulliSwitches(ActionDistribution):
         p = self.logits.sigmoid()
         normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
         return (p * (self.logits - new.logits) + normaliser).sum(-1)
-
-    def log_ratio(self, new: Self, action: Tensor) -> Tensor:
-        """Σ_d a (l' − l) − softplus(l') + softplus(l)."""
-        normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
-        return (action * (new.logits - self.logits) - normaliser).sum(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Σ_d a l − softplus(l)."""

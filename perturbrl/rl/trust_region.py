@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from math import isfinite
 from typing import Any, Final, Literal
 
@@ -200,6 +201,10 @@ class _Step:
         scale = (2 * self._options["max_kl"] / curvature) ** 0.5
         return self._line_search(self._agreed(scale * direction), rejected), direction
 
+    @cached_property
+    def _old_log_prob(self) -> Tensor:
+        return self._policy.distribution.log_prob(self._action)
+
     def _mean(self, total: Tensor) -> Tensor:
         return self._reduce_sum(total).div_(self._n_states)
 
@@ -239,10 +244,11 @@ class _Step:
 
     def _judge(self, trial: TrustRegionStep) -> TrustRegionStep:
         """The trial with its KL and improvement over all states, and whether they are good enough."""
-        old, new = self._policy.distribution, distribution_of(self._actor, self._batch)
-        log_ratio = old.log_ratio(new, self._action)
+        old = self._policy.distribution
+        compared = old.compare(distribution_of(self._actor, self._batch), self._action)
+        log_ratio = compared.log_prob - self._old_log_prob
         rise = (log_ratio.expm1() * self._advantage).sum(dtype=torch.float64)
-        kl, improvement = self._mean(torch.stack([old.kl_to(new).sum(dtype=torch.float64), rise])).tolist()
+        kl, improvement = self._mean(torch.stack([compared.kl.sum(dtype=torch.float64), rise])).tolist()
         measured = replace(trial, kl=kl, kl_per_dimension=kl / old.n_dims, improvement=improvement)
         if not (isfinite(kl) and isfinite(improvement)):
             return replace(measured, outcome=TrustRegionOutcome.NON_FINITE)

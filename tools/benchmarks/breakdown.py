@@ -8,6 +8,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import torch
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,7 +25,22 @@ WATCHED: Final[dict[str, tuple[Any, str]]] = {
     "critic": (TwoStageModule, "_improve_critic"),
     "logging": (TwoStageModule, "_log_iteration"),
 }
+REST: Final = "everything else"
 TRAINING_PARTS: Final = ("advantages", "natural step", "PPO epochs", "critic")
+
+
+class Whole(Callback):
+    """Seconds from the first epoch's start to the end of training, the trainer's own loop included."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        finish()
+        self.seconds = perf_counter() - self._started
 
 
 class MatmulFlops(TorchDispatchMode):

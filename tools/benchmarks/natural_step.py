@@ -207,7 +207,8 @@ class Problem:
             self._layout.assign(self._start + step)
             new = distribution_of(self.actor, self.batch)
             kl = old.kl_to(new).mean()
-            rise = (old.log_ratio(new, self.batch["action"]).expm1() * self.batch["advantage"]).mean()
+            log_ratio = new.log_prob(self.batch["action"]) - old.log_prob(self.batch["action"])
+            rise = (log_ratio.expm1() * self.batch["advantage"]).mean()
             step = step * (MAX_KL / 2 / kl).sqrt()
         return float(rise / kl.sqrt())
 

@@ -42,12 +42,14 @@ class Race:
         self._judging += perf_counter() - begin
 
     def result(self) -> dict[str, object]:
-        """Seconds to each mark; where it was not reached, the time used, as a lower bound."""
+        """Seconds to each mark; where it was not reached, the budget, as a lower bound."""
         result: dict[str, object] = {"best_share_of_way": max(share for _, share in self.curve)}
         for mark in MARKS:
             reached = self._moment(mark)
             result[f"reached_{mark:.0%}"] = reached is not None
-            result[f"seconds_to_{mark:.0%}"] = self.seconds() if reached is None else reached
+            result[f"seconds_to_{mark:.0%}"] = (
+                max(self.seconds(), self._budget) if reached is None else reached
+            )
         return result
 
     def _moment(self, mark: float) -> float | None:

@@ -50,6 +50,7 @@ REFERENCES = ("no_op", "random", "greedy", "optimum")
 LOOKAHEAD = ("lookahead_1", "lookahead_2", "lookahead_3")
 MAIN = (
     "alternate",
+    "alternate_unhelped",
     "trust_region_only",
     "warm_start_5",
     "ppo_only",
@@ -57,9 +58,9 @@ MAIN = (
     "ppo_only_helped",
 )
 ABLATIONS = (
-    "alternate_unhelped",
     "alternate_entropy",
     "alternate_restarts",
+    "ppo_only_clipped_helped",
     "ppo_only_entropy",
     "ppo_only_restarts",
 )

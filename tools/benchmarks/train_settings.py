@@ -1,0 +1,8 @@
+"""Settings of our side of the training benchmark that one of the peer's rows shares."""
+
+from typing import Final
+
+FRAMES: Final = 16_384
+MINIBATCH: Final = 4096
+LOG_STD: Final = -2.0
+NETWORK: Final = (4,)

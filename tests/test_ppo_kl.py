@@ -4,7 +4,7 @@ from linear_twin import normal
 from tensordict import TensorDict
 from torch.distributions import Categorical
 
-from perturbrl.rl.fisher import FlatLayout
+from perturbrl.rl.fisher import FlatGradient, FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     KL_COEF_BOUNDS,
@@ -16,7 +16,6 @@ from perturbrl.rl.ppo_kl import (
     critic_epochs,
     ppo_kl_epochs,
     refit_head,
-    set_gradients,
 )
 
 ROWS, WIDTH, ACTIONS = 40, 3, 2
@@ -217,22 +216,38 @@ def test_what_is_not_finite_never_reaches_the_weights():
     assert all(p.isfinite().all() for p in actor.parameters())
 
 
-def test_gradients_are_clipped_to_their_norm():
-    weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    layout, flat = FlatLayout([weight]), torch.tensor([6.0, 8.0])
-    assert set_gradients(layout, flat, 10.0, None)
+def flat_gradient(*values):
+    weight = torch.nn.Parameter(torch.zeros(len(values)))
+    gradient = FlatGradient(FlatLayout([weight]))
+    gradient.start()[0].add_(torch.tensor(values))
+    return weight, gradient
+
+
+@pytest.mark.parametrize(
+    ("largest", "scale", "expected"),
+    [(None, 1.0, [6.0, 8.0]), (1.0, 1.0, [0.6, 0.8]), (100.0, 1.0, [6.0, 8.0]), (1.0, 0.5, [0.6, 0.8])],
+)
+def test_gradients_are_clipped_to_their_norm(largest, scale, expected):
+    weight, gradient = flat_gradient(6.0, 8.0)
+    number, norm = gradient.sum_up(torch.tensor(3.0), lambda total: total)
+    assert (number, norm) == (3.0, 10.0)
+    assert gradient.clip(scale * norm, largest, scale)
+    torch.testing.assert_close(weight.grad, torch.tensor(expected))
+
+
+def test_a_gradient_is_summed_over_processes_with_its_number():
+    weight, gradient = flat_gradient(3.0, 4.0)
+    assert gradient.sum_up(torch.tensor(1.5), lambda total: 2 * total) == (3.0, 10.0)
     assert weight.grad.tolist() == [6.0, 8.0]
-    assert set_gradients(layout, flat, 10.0, 1.0)
-    assert torch.allclose(weight.grad, torch.tensor([0.6, 0.8]))
-    assert set_gradients(layout, flat, 10.0, 100.0)
-    assert weight.grad.tolist() == [6.0, 8.0]
+    gradient.start()
+    assert weight.grad.tolist() == [0.0, 0.0]
 
 
 def test_a_gradient_that_is_not_finite_is_left_out():
-    weight = torch.nn.Parameter(torch.tensor([1.0]))
-    weight.grad = torch.tensor([5.0])
-    assert not set_gradients(FlatLayout([weight]), torch.tensor([float("inf")]), float("inf"), 1.0)
-    assert weight.grad.item() == 5.0
+    weight, gradient = flat_gradient(float("inf"))
+    _, norm = gradient.sum_up(torch.tensor(0.0), lambda total: total)
+    assert not gradient.clip(norm, 1.0)
+    assert weight.grad.item() == 0.0
 
 
 def test_the_penaltys_weight_follows_the_kl_within_bounds():
@@ -263,7 +278,7 @@ def fit_critic(target, epochs=200, reduce_sum=same):
         generator=torch.Generator().manual_seed(0),
         reduce_sum=reduce_sum,
     )
-    return value, error.item()
+    return value, error
 
 
 def test_the_critic_learns_its_targets():

@@ -14,6 +14,7 @@ Both give sums over states, so that ranks with unequal batches add up.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 import torch
@@ -60,6 +61,56 @@ class FlatLayout:
     def position(self, parameter: Tensor) -> int:
         """Which of the parameters this one is."""
         return self._position[id(parameter)]
+
+
+class FlatGradient:
+    """A gradient in one vector, of which the parameters' ``.grad`` are views.
+
+    Processes sum it up as that one vector, and not by DistributedDataParallel, whose hooks fire only in the backward
+    pass of its own forward.
+
+    Args:
+        layout: of the parameters.
+    """
+
+    def __init__(self, layout: FlatLayout) -> None:
+        self._summed = layout.parameters[0].new_zeros(layout.size + 1)
+        self._flat = self._summed[:-1]
+        self._views = layout.views(self._flat)
+        for parameter, view in zip(layout.parameters, self._views, strict=True):
+            parameter.grad = view
+
+    def start(self) -> list[Tensor]:
+        """Set it to 0; views in the parameters' shapes, to add to."""
+        self._summed.zero_()
+        return self._views
+
+    def sum_up(
+        self, number: Float[Tensor, ""], reduce_sum: Callable[[Tensor], Tensor]
+    ) -> tuple[float, float]:
+        """Sum over processes, with a number that belongs to it; that number's sum and the gradient's norm."""
+        self._summed[-1] = number
+        total = reduce_sum(self._summed)
+        if total is not self._summed:
+            self._summed.copy_(total)
+        number_sum, norm = torch.stack((self._summed[-1], self._flat.norm())).tolist()
+        return number_sum, norm
+
+    def clip(self, norm: float, max_grad_norm: float | None, scale: float = 1.0) -> bool:
+        """Multiply by ``scale`` and clip to ``max_grad_norm``; whether it is finite (if not, it is set to 0).
+
+        Args:
+            norm: that it has after scaling.
+            max_grad_norm: largest norm; ``None`` does not clip.
+            scale: factor before clipping.
+        """
+        if not isfinite(norm):
+            self._summed.zero_()
+            return False
+        factor = scale if max_grad_norm is None else scale * (max_grad_norm / max(norm, max_grad_norm))
+        if factor != 1.0:
+            self._flat.mul_(factor)
+        return True
 
 
 @dataclass(frozen=True)
@@ -141,14 +192,19 @@ class MLPLinearisation:
     def pull_back(self, cotangents: Cotangents) -> Vector:
         """Jᵀ applied to one cotangent per state and parameter of the distribution."""
         result = self._inputs[0].new_zeros(self._layout.size)
-        gradients = self.in_order(result)
+        self.pull_back_into(self._layout.views(result), cotangents)
+        return result
+
+    def pull_back_into(self, views: Sequence[Tensor], cotangents: Cotangents) -> None:
+        """The same, added to views of a flat vector in the parameters' shapes."""
+        gradients = [(views[weight], views[bias]) for weight, bias in self._slots]
         output = cotangents[0].reshape(-1, cotangents[0].shape[-1])
         if self._gaussian is not None:
             output = output * self._gaussian.action_scale
-            self._log_std(result).copy_(cotangents[1] * self._states.parameters[1])
+            log_std = views[self._layout.position(self._gaussian.log_std)]
+            log_std.add_(cotangents[1] * self._states.parameters[1])
         for rows in self._blocks():
             self._pull_back(rows, self.weights, output[rows], gradients)
-        return result
 
     def in_order(self, flat: Vector) -> list[tuple[Tensor, Tensor]]:
         """Views of ``flat`` as the weight and bias of each layer."""
@@ -161,7 +217,7 @@ class MLPLinearisation:
 
     def slope_moments(self) -> list[Tensor]:
         """Σ over states of φ'φ'ᵀ for each activation."""
-        return [slope.t() @ slope for slope in self._slopes]
+        return [values.t() @ values for values in (slope.dense() for slope in self._slopes)]
 
     def output_fisher(self) -> Tensor:
         """Σ over states of the Fisher matrix of the last layer's output."""
@@ -185,7 +241,7 @@ class MLPLinearisation:
         (weight_change, bias_change), *deeper = tangents
         tangent = torch.addmm(bias_change, self._inputs[0][rows], weight_change.t())
         for k, (weight_change, bias_change) in enumerate(deeper):
-            tangent.mul_(self._slopes[k][rows])
+            tangent = self._slopes[k][rows].times_(tangent)
             out = torch.addmm(bias_change, self._inputs[k + 1][rows], weight_change.t())
             tangent = out.addmm_(tangent, weights[k + 1].t())
         return tangent
@@ -193,7 +249,7 @@ class MLPLinearisation:
     def _pull_back(
         self, rows: slice, weights: list[Tensor], output: Tensor, gradients: list[tuple[Tensor, Tensor]]
     ) -> None:
-        inputs, slopes = ([values[rows] for values in kept] for kept in (self._inputs, self._slopes))
+        inputs, slopes = [hidden[rows] for hidden in self._inputs], [slope[rows] for slope in self._slopes]
         pull_back(weights, inputs, slopes, output, gradients)
 
 

@@ -23,6 +23,33 @@ ELEMENTWISE: Final = (
 
 
 @dataclass(frozen=True)
+class Slope:
+    """The derivative of an elementwise activation, ``[rows, width]``.
+
+    Attributes:
+        values: the derivative, or for tanh the activation itself, from which one fused pass gets there.
+        of_tanh: which of the two it is.
+    """
+
+    values: Tensor
+    of_tanh: bool
+
+    def times_(self, x: Tensor) -> Tensor:
+        """Multiply in place."""
+        if self.of_tanh:
+            return torch.ops.aten.tanh_backward.grad_input(x, self.values, grad_input=x)
+        return x.mul_(self.values)
+
+    def dense(self) -> Tensor:
+        """The derivative's values."""
+        return 1 - self.values.square() if self.of_tanh else self.values
+
+    def __getitem__(self, rows: slice) -> "Slope":
+        """The derivative in some of the rows."""
+        return Slope(self.values[rows], self.of_tanh)
+
+
+@dataclass(frozen=True)
 class Layers:
     """A perceptron's parts: what observations pass first, where anything, linear layers and the activations between."""
 
@@ -30,10 +57,10 @@ class Layers:
     linears: list[nn.Linear]
     activations: list[nn.Module]
 
-    def forward(self, observation: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def forward(self, observation: Tensor) -> tuple[list[Tensor], list[Slope], Tensor]:
         """The input of each layer, the slope of each activation, and the output, each ``[rows, width]``."""
         first = observation if self.normaliser is None else self.normaliser(observation)
-        inputs, slopes = [first], list[Tensor]()
+        inputs, slopes = [first], list[Slope]()
         for linear, activation in zip(self.linears, self.activations, strict=False):
             hidden, slope = _activate(activation, _affine(linear, inputs[-1]))
             inputs.append(hidden)
@@ -60,7 +87,7 @@ def layers_of(module: nn.Module) -> Layers | None:
 def pull_back(
     weights: Sequence[Tensor],
     inputs: Sequence[Tensor],
-    slopes: Sequence[Tensor],
+    slopes: Sequence[Slope],
     output: Tensor,
     gradients: Sequence[tuple[Tensor, Tensor]],
 ) -> None:
@@ -69,20 +96,20 @@ def pull_back(
         gradients[k][0].addmm_(output.t(), inputs[k])
         gradients[k][1].add_(output.sum(0))
         if k > 0:
-            output = (output @ weights[k]).mul_(slopes[k - 1])
+            output = slopes[k - 1].times_(output @ weights[k])
 
 
 def _affine(linear: nn.Linear, x: Tensor) -> Tensor:
     return torch.addmm(linear.bias.detach(), x, linear.weight.detach().t())
 
 
-def _activate(activation: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """An elementwise activation and its derivative."""
+def _activate(activation: nn.Module, z: Tensor) -> tuple[Tensor, Slope]:
+    """An elementwise activation of a fresh tensor, and its derivative."""
     if type(activation) is nn.Tanh:
-        hidden = z.tanh()
-        return hidden, 1 - hidden.square()
+        hidden = z.tanh_()
+        return hidden, Slope(hidden, of_tanh=True)
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         hidden = activation(z)
         (slope,) = torch.autograd.grad(hidden.sum(), z)
-    return hidden.detach(), slope
+    return hidden.detach(), Slope(slope, of_tanh=False)

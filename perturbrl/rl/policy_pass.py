@@ -1,6 +1,6 @@
 """A policy's pass over the rows of a batch: distributions forward, cotangents back to one flat gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from torchrl.modules import ProbabilisticActor
 from perturbrl import schema
 from perturbrl.rl.actor_distributions import as_action_distribution, distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
-from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, hand_written
+from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, hand_written
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class PolicyPass(Protocol):
 
     distribution: ActionDistribution
 
-    def pull_back(self, cotangents: Cotangents) -> Vector:
-        """The gradient of the weights that belongs to one of the distributions' parameters."""
+    def pull_back_into(self, views: Sequence[Tensor], cotangents: Cotangents) -> None:
+        """Add the gradient of the weights that belongs to one of the distributions' parameters."""
 
 
 class _Recorded:
@@ -76,10 +76,10 @@ class _Recorded:
             tuple(parameter.detach() for parameter in self._outputs.parameters)
         )
 
-    def pull_back(self, cotangents: Cotangents) -> Vector:
-        """The gradient of the weights that belongs to one of the distributions' parameters."""
+    def pull_back_into(self, views: Sequence[Tensor], cotangents: Cotangents) -> None:
+        """Add the gradient of the weights that belongs to one of the distributions' parameters."""
         gradients = torch.autograd.grad(self._outputs.parameters, self._layout.parameters, cotangents)
-        return torch.cat([gradient.reshape(-1) for gradient in gradients])
+        torch._foreach_add_(list(views), gradients)
 
 
 def policy_passes(

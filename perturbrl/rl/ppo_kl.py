@@ -1,9 +1,8 @@
 """Stage 2: PPO epochs with a KL penalty, and the critic's epochs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import isfinite
 from typing import Final
 
 import torch
@@ -16,7 +15,7 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 from perturbrl import schema
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
-from perturbrl.rl.fisher import FlatLayout, Vector
+from perturbrl.rl.fisher import FlatGradient, FlatLayout
 from perturbrl.rl.perceptron import layers_of, pull_back
 from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
 
@@ -185,16 +184,16 @@ def ppo_kl_epochs(
         loss_before = -float(torch.div(*reduce_sum(total)))
     else:
         loss_before, kl_before = _means(loss, data, passes, kl_coef, reduce_sum)
-    steps, stopped = 0, False
+    steps, stopped, gradient = 0, False, FlatGradient(layout)
     last: tuple[ActionDistribution, int] | None = None
     for index, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
         rows = data if len(index) == len(data) else data.take(index)
         policy = passes(rows.inputs)
         kl_sum, cotangents = loss.kl_and_gradient(rows, policy.distribution, kl_coef, n_rows)
-        flat = reduce_sum(torch.cat((policy.pull_back(cotangents), kl_sum[None] / n_rows)))
+        policy.pull_back_into(gradient.start(), cotangents)
+        kl, norm = gradient.sum_up(kl_sum, reduce_sum)
         last = policy.distribution, n_rows
-        kl, norm = torch.stack((flat[-1], flat[:-1].norm())).tolist()
-        stopped = not (kl <= kl_limit and set_gradients(layout, flat[:-1], norm, max_grad_norm))
+        stopped = not (kl <= kl_limit * n_rows and gradient.clip(norm, max_grad_norm))
         if stopped:
             break
         take_step()
@@ -205,22 +204,6 @@ def ppo_kl_epochs(
         layout.assign(before)
     entropy = float("nan") if last is None else float(reduce_sum(last[0].entropy().sum() / last[1]))
     return PPOKLResult(steps, stopped, reverted, kl_before if reverted else kl, entropy)
-
-
-def set_gradients(layout: FlatLayout, flat: Vector, norm: float, max_grad_norm: float | None) -> bool:
-    """Put a gradient, clipped to ``max_grad_norm``, into the parameters' ``.grad``.
-
-    Returns whether its norm is finite; if not, ``.grad`` is left alone and no step must be taken. Gradients are
-    summed over processes as one flat vector, and not by DistributedDataParallel, whose hooks fire only in the
-    backward pass of its own forward.
-    """
-    if not isfinite(norm):
-        return False
-    if max_grad_norm is not None:
-        flat = flat * (max_grad_norm / max(norm, max_grad_norm))
-    for parameter, view in zip(layout.parameters, layout.views(flat), strict=True):
-        parameter.grad = view
-    return True
 
 
 def _means(
@@ -277,51 +260,49 @@ def critic_epochs(
     max_grad_norm: float | None,
     generator: Generator,
     reduce_sum: ReduceSum,
-) -> Float[Tensor, ""]:
+) -> float:
     """Regress the critic on ``value_target``; the mean squared error of the last epoch.
 
     A minibatch whose gradient is not finite changes nothing and shows in the error.
     """
     layout = FlatLayout([p for p in critic.parameters() if p.requires_grad])
-    squared_error = _squared_error(critic, layout)
+    squared_error, gradient = _squared_error(critic, layout), FlatGradient(layout)
     observation, target = batch[schema.OBSERVATION], batch[schema.VALUE_TARGET]
-    error = observation.new_zeros(())
+    error = 0.0
     for _ in range(epochs):
-        error = observation.new_zeros(())
+        error = 0.0
         for rows, n_rows in minibatches.epoch(generator):
-            flat = reduce_sum(
-                torch.cat(squared_error(observation.index_select(0, rows), target.index_select(0, rows)))
-            )
-            if set_gradients(layout, flat[:-1] / n_rows, float(flat[:-1].norm() / n_rows), max_grad_norm):
+            chosen = observation.index_select(0, rows), target.index_select(0, rows)
+            total, norm = gradient.sum_up(squared_error(gradient.start(), *chosen), reduce_sum)
+            if gradient.clip(norm / n_rows, max_grad_norm, scale=1 / n_rows):
                 take_step()
-            error = error + flat[-1] / minibatches.total_rows
+            error += total / minibatches.total_rows
     return error
 
 
 def _squared_error(
     critic: ValueOperator, layout: FlatLayout
-) -> Callable[[Tensor, Tensor], tuple[Vector, Float[Tensor, " 1"]]]:
-    """Gradient and value of Σ (V − target)², by hand for a perceptron."""
+) -> Callable[[Sequence[Tensor], Tensor, Tensor], Float[Tensor, ""]]:
+    """Σ (V − target)², whose gradient is added to views in the parameters' shapes; by hand for a perceptron."""
     layers = layers_of(critic.module)
 
-    def recorded(observation: Tensor, target: Tensor) -> tuple[Vector, Float[Tensor, " 1"]]:
+    def recorded(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
         with torch.enable_grad():
             total = F.mse_loss(critic.module(observation), target, reduction="sum")
             gradients = torch.autograd.grad(total, layout.parameters)
-        return torch.cat([gradient.reshape(-1) for gradient in gradients]), total.detach()[None]
+        torch._foreach_add_(list(views), gradients)
+        return total.detach()
 
     mixed = torch.is_autocast_enabled(layout.parameters[0].device.type)
     if mixed or layers is None or len(layout.parameters) != 2 * len(layers.linears):
         return recorded
     weights = [linear.weight.detach() for linear in layers.linears]
 
-    def by_hand(observation: Tensor, target: Tensor) -> tuple[Vector, Float[Tensor, " 1"]]:
+    def by_hand(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
         inputs, slopes, value = layers.forward(observation)
-        residual, gradient = value - target, observation.new_zeros(layout.size)
-        views = layout.views(gradient)
-        pairs = list(zip(views[::2], views[1::2], strict=True))
-        pull_back(weights, inputs, slopes, 2 * residual, pairs)
-        return gradient, residual.square().sum()[None]
+        residual = value.sub_(target)
+        pull_back(weights, inputs, slopes, 2 * residual, list(zip(views[::2], views[1::2], strict=True)))
+        return residual.square_().sum()
 
     return by_hand
 

@@ -122,4 +122,4 @@ def improve_critic(
             reduce_sum=reduce_sum,
         )
     refit_head(critic, flat, reduce_sum)
-    return error.item()
+    return error

@@ -12,10 +12,11 @@ epochs is measured apart (same work).
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ours, two layers of 64": {"policy": PolicyOptions(init_log_std=LOG_STD)},
 }
 NOTEBOOK = [name for name, peer in PEERS.items() if peer.target_kl is not None]
-ENTRY = Path(__file__).parents[1] / "benchmark.py"
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Run:
             return measurements[self.name]()
         return run_ours(screen, self.budget, self.seed, self.device, **CHANGES[self.name])
 
-    def apart(self) -> dict[str, Any]:
-        """Measure in a process of its own."""
-        print(f"... {self.name}, horizon {self.horizon}", file=sys.stderr, flush=True)
-        command = [sys.executable, str(ENTRY), "train", "--run", json.dumps(vars(self))]
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "RL_WARNINGS": "0"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            raise SystemExit(f"{self.name} at horizon {self.horizon} failed:\n{done.stderr[-3000:]}")
-        return json.loads(done.stdout.splitlines()[-1])
+
+def in_processes_of_their_own(threads: int) -> ProcessPoolExecutor:
+    """One process after another, each for one measurement, from a server that has imported all of it before."""
+    # Numerical libraries read the number of threads when they are loaded; the server looks for modules by PYTHONPATH.
+    tools = str(Path(__file__).parents[1])
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "RL_WARNINGS": "0", "PYTHONPATH": tools}
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1)
 
 
 def breakdown(run: Run, iterations: int = 12) -> dict[str, Any]:
@@ -112,15 +112,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--horizons", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS))
-    parser.add_argument("--run", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    if arguments.run:
-        print(json.dumps(Run(**json.loads(arguments.run)).here()))
-        return
+    pool = in_processes_of_their_own(arguments.threads)
 
     def measure(name: str, horizon: int) -> dict[str, Any]:
         budget = arguments.patience * BUDGETS[horizon] * (NOTEBOOK_FACTOR if name in NOTEBOOK else 1)
-        return Run(name, horizon, budget, arguments.threads, arguments.device, arguments.seed).apart()
+        print(f"... {name}, horizon {horizon}", file=sys.stderr, flush=True)
+        run = Run(name, horizon, budget, arguments.threads, arguments.device, arguments.seed)
+        return pool.submit(run.here).result()
 
     console = Console(width=150)
     races = {h: {name: measure(name, h) for name in (*CHANGES, *PEERS)} for h in arguments.horizons}

@@ -97,6 +97,15 @@ def test_the_json_line_holds_what_the_rows_say(table: pd.DataFrame) -> None:
     json.dumps(found)
 
 
+def test_on_ladders_the_json_line_says_who_wins(table: pd.DataFrame) -> None:
+    high = table[(table.task == "L4") & (table.step == "")].assign(version="scaling", task="L4m4")
+    lost = high.assign(task="L3m4").replace({"method": {DEFAULT: "ppo_only", "ppo_only": DEFAULT}})
+    found = summary({"scaling": Study(pd.concat([high, lost]))})
+    assert found["probability_of_improvement_on_ladders_over_ppo"] == [1.0, 1.0, 1.0]
+    assert found["probability_of_improvement_on_ladders_over_helped_ppo"][0] == 0.5
+    assert found["frames_to_90_by_length"]["ppo_only"]["L4m4"] == f"> {FRAMES}"
+
+
 def test_equal_time_gives_the_slower_method_less_of_its_run(table: pd.DataFrame) -> None:
     found = at_equal_time(Study(table), "D10", [DEFAULT, "ppo_only_helped"])
     assert found[DEFAULT].estimate == pytest.approx(0.8)

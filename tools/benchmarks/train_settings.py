@@ -4,5 +4,5 @@ from typing import Final
 
 FRAMES: Final = 16_384
 MINIBATCH: Final = 4096
-LOG_STD: Final = -2.0
+LOG_STD: Final = -1.5
 NETWORK: Final = (4,)

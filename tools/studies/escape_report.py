@@ -33,6 +33,18 @@ def summary(studies: Mapping[str, Study]) -> dict[str, object]:
         found |= _headline(studies["boolean"])
     if "scaling" in studies:
         found["frames_to_90_by_length"] = _by_length(studies["scaling"])
+        found |= _improvement_on_ladders(studies["scaling"])
+    return found
+
+
+def _improvement_on_ladders(study: Study) -> dict[str, object]:
+    """Over generated ladders that exact vanilla policy gradient does not climb."""
+    high, found = [task for task in study.tasks if int(task[1 : task.index("m")]) >= 4], dict[str, object]()
+    for key, rival in (("ppo", "ppo_only"), ("helped_ppo", "ppo_only_helped")):
+        won = improvement(study, rival, high)
+        if won is not None:
+            interval = [_rounded(won.low), _rounded(won.high)]
+            found[f"probability_of_improvement_on_ladders_over_{key}"] = [_rounded(won.estimate), *interval]
     return found
 
 

@@ -10,7 +10,8 @@ from toy_policies import ACTORS, collect, make_actor
 
 from perturbrl.rl import fisher
 from perturbrl.rl.actor_distributions import distribution_of
-from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, ModuleLinearisation, linearise
+from perturbrl.rl.fisher import MLPLinearisation, ModuleLinearisation, linearise
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import independent_normal
 
 KINDS = sorted(ACTORS)

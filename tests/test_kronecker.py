@@ -4,7 +4,8 @@ from test_fisher import dense_fisher
 from toy_policies import collect, make_actor
 
 from perturbrl.rl.conjugate_gradient import conjugate_gradient
-from perturbrl.rl.fisher import FlatLayout, linearise
+from perturbrl.rl.fisher import linearise
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 from perturbrl.rl.policies import bernoulli_actor, categorical_actor, gaussian_actor
 

@@ -4,7 +4,8 @@ import torch
 from tensordict import TensorDict
 from toy_policies import OBSERVATION_DIM
 
-from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, ModuleLinearisation, linearise, mlp_structure
+from perturbrl.rl.fisher import MLPLinearisation, ModuleLinearisation, linearise, mlp_structure
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.policies import categorical_actor, gaussian_actor
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from toy_policies import ACTORS, collect, make_actor
 
-from perturbrl.rl.fisher import FlatLayout
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policy_pass import PolicyRows, policy_passes
 from perturbrl.rl.ppo_kl import PPOKLLoss
 

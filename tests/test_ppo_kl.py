@@ -4,7 +4,7 @@ from linear_twin import normal
 from tensordict import TensorDict
 from torch.distributions import Categorical
 
-from perturbrl.rl.fisher import FlatGradient, FlatLayout
+from perturbrl.rl.flat import FlatGradient, FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     KL_COEF_BOUNDS,

@@ -14,7 +14,7 @@ breakdown = importlib.import_module("benchmarks.breakdown")
 our_training = importlib.import_module("benchmarks.our_training")
 
 
-@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("horizon", [1, 15])
 def test_both_sides_play_the_same_task(horizon: int) -> None:
     screen = screen_task.make_screen(horizon)
     module = our_training.make_module(screen, 0)

@@ -12,7 +12,8 @@ from toy_policies import ACTORS, collect, flat_parameters, make_actor
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.actor_distributions import distribution_of, kl_divergence
-from perturbrl.rl.fisher import FlatLayout, linearise
+from perturbrl.rl.fisher import linearise
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import bernoulli_actor, independent_normal
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
 

@@ -14,11 +14,9 @@ Both give sums over states, so that ranks with unequal batches add up.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 
 import torch
-from jaxtyping import Float
 from tensordict import NestedKey, TensorDictBase
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
@@ -27,90 +25,12 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
+from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.perceptron import Layers, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 
-Vector = Float[Tensor, " parameters"]
-
 # States handled at a time, so that memory does not grow with the batch.
 BLOCK: Final = 16384
-
-
-class FlatLayout:
-    """Where each parameter lies in one flat vector."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
-        self._sizes = [parameter.numel() for parameter in self.parameters]
-        self._position = {id(parameter): k for k, parameter in enumerate(self.parameters)}
-        self.size = sum(self._sizes)
-
-    def gather(self) -> Vector:
-        """The parameters' values as a new flat vector."""
-        return torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters])
-
-    def views(self, flat: Vector) -> list[Tensor]:
-        """Views of ``flat`` in the parameters' shapes."""
-        pieces = flat.split(self._sizes)
-        return [piece.view(p.shape) for piece, p in zip(pieces, self.parameters, strict=True)]
-
-    def assign(self, flat: Vector) -> None:
-        """Copy ``flat`` into the parameters."""
-        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], self.views(flat))
-
-    def position(self, parameter: Tensor) -> int:
-        """Which of the parameters this one is."""
-        return self._position[id(parameter)]
-
-
-class FlatGradient:
-    """A gradient in one vector, of which the parameters' ``.grad`` are views.
-
-    Processes sum it up as that one vector, and not by DistributedDataParallel, whose hooks fire only in the backward
-    pass of its own forward.
-
-    Args:
-        layout: of the parameters.
-    """
-
-    def __init__(self, layout: FlatLayout) -> None:
-        self._summed = layout.parameters[0].new_zeros(layout.size + 1)
-        self._flat = self._summed[:-1]
-        self._views = layout.views(self._flat)
-        for parameter, view in zip(layout.parameters, self._views, strict=True):
-            parameter.grad = view
-
-    def start(self) -> list[Tensor]:
-        """Set it to 0; views in the parameters' shapes, to add to."""
-        self._summed.zero_()
-        return self._views
-
-    def sum_up(
-        self, number: Float[Tensor, ""], reduce_sum: Callable[[Tensor], Tensor]
-    ) -> tuple[float, float]:
-        """Sum over processes, with a number that belongs to it; that number's sum and the gradient's norm."""
-        self._summed[-1] = number
-        total = reduce_sum(self._summed)
-        if total is not self._summed:
-            self._summed.copy_(total)
-        number_sum, norm = torch.stack((self._summed[-1], self._flat.norm())).tolist()
-        return number_sum, norm
-
-    def clip(self, norm: float, max_grad_norm: float | None, scale: float = 1.0) -> bool:
-        """Multiply by ``scale`` and clip to ``max_grad_norm``; whether it is finite (if not, it is set to 0).
-
-        Args:
-            norm: that it has after scaling.
-            max_grad_norm: largest norm; ``None`` does not clip.
-            scale: factor before clipping.
-        """
-        if not isfinite(norm):
-            self._summed.zero_()
-            return False
-        factor = scale if max_grad_norm is None else scale * (max_grad_norm / max(norm, max_grad_norm))
-        if factor != 1.0:
-            self._flat.mul_(factor)
-        return True
 
 
 @dataclass(frozen=True)

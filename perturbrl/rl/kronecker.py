@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perturbrl.rl.fisher import MLPLinearisation, Vector
+from perturbrl.rl.fisher import MLPLinearisation
+from perturbrl.rl.flat import Vector
 
 OutputMoment = Float[Tensor, "outputs outputs"]
 InputMoment = Float[Tensor, "inputs inputs"]

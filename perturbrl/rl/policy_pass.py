@@ -13,7 +13,8 @@ from torchrl.modules import ProbabilisticActor
 from perturbrl import schema
 from perturbrl.rl.actor_distributions import as_action_distribution, distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
-from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, hand_written
+from perturbrl.rl.fisher import MLPLinearisation, hand_written
+from perturbrl.rl.flat import FlatLayout
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 from perturbrl import schema
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
-from perturbrl.rl.fisher import FlatGradient, FlatLayout
+from perturbrl.rl.flat import FlatGradient, FlatLayout
 from perturbrl.rl.perceptron import layers_of, pull_back
 from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
 

@@ -22,7 +22,8 @@ from perturbrl import schema
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.conjugate_gradient import LinearSolution, conjugate_gradient
-from perturbrl.rl.fisher import FlatLayout, MLPLinearisation, Vector, linearise
+from perturbrl.rl.fisher import MLPLinearisation, linearise
+from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 
 # dᵀHd at or below this multiple of ‖d‖² is no curvature to scale a step by.

@@ -24,7 +24,8 @@ from torchrl.modules import ProbabilisticActor
 
 from benchmarks.peer import PeerTRPO
 from perturbrl.rl.actor_distributions import distribution_of
-from perturbrl.rl.fisher import FlatLayout, ModuleLinearisation, linearise
+from perturbrl.rl.fisher import ModuleLinearisation, linearise
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import gaussian_actor
 from perturbrl.rl.trust_region import TrustRegion
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from benchmarks.screen_task import Screen, ScreenEnv
 from benchmarks.stopwatch import Race
-from benchmarks.train_settings import FRAMES, LOG_STD, MINIBATCH, NETWORK
+from benchmarks.train_settings import MINIBATCH, NETWORK, SETTINGS
 
 N_ENVS: Final = 16
 NO_END: Final = 10**9
@@ -34,30 +34,32 @@ class PeerMethod:
     Attributes:
         trpo_share: share of the time budget that TRPO gets before PPO takes over its weights.
         target_kl: PPO's; in the notebooks it is read from a log key that does not exist, and is 0.
-        ppo: further options of PPO.
+        ppo: further options of PPO, by horizon.
     """
 
     trpo_share: float
     target_kl: float | None = None
-    ppo: Callable[[], dict[str, Any]] = dict
+    ppo: Callable[[int], dict[str, Any]] = lambda horizon: {}
 
 
 OUR_SETTINGS: Final = "PPO, our settings"
 
 
-def _our_settings() -> dict[str, Any]:
+def _our_settings(horizon: int) -> dict[str, Any]:
+    """Rate and epochs are the best of four pairs on a screen of seed 1, at both horizons."""
+    chosen = SETTINGS[horizon]
     return {
-        "n_steps": FRAMES // N_ENVS,
+        "n_steps": chosen.frames // N_ENVS,
         "batch_size": MINIBATCH,
         "n_epochs": 4,
         "learning_rate": 1e-2,
-        "policy_kwargs": {"log_std_init": LOG_STD, "net_arch": list(NETWORK)},
+        "policy_kwargs": {"log_std_init": chosen.log_std, "net_arch": list(NETWORK)},
     }
 
 
 PEERS: Final = {
     "PPO": PeerMethod(0.0),
-    OUR_SETTINGS: PeerMethod(0.0, ppo=lambda: _our_settings()),
+    OUR_SETTINGS: PeerMethod(0.0, ppo=_our_settings),
     "TRPO": PeerMethod(1.0),
     "TRPO then PPO": PeerMethod(0.5),
     "notebook PPO": PeerMethod(0.0, target_kl=0.0),
@@ -101,7 +103,7 @@ def run_peer(name: str, screen: Screen, budget: float, seed: int, device: str) -
     method, environments = PEERS[name], make_environments(screen, seed)
     options: dict[str, Any] = {"seed": seed, "device": device}
     trpo = TRPO("MlpPolicy", environments, **options)
-    ppo = PPO("MlpPolicy", environments, target_kl=method.target_kl, **method.ppo(), **options)
+    ppo = PPO("MlpPolicy", environments, target_kl=method.target_kl, **method.ppo(screen.horizon), **options)
     race = Race(screen, budget)
     judges = []
     if method.trpo_share:

@@ -1,14 +1,18 @@
+import copy
+
 import pytest
 import torch
 from linear_twin import normal
 from tensordict import TensorDict
 from torch.distributions import Categorical
 
+from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.flat import FlatGradient, FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     KL_COEF_BOUNDS,
     Minibatches,
+    Moved,
     PPOKLLoss,
     PPOKLResult,
     adapt_kl_coef,
@@ -205,6 +209,27 @@ def test_the_penalty_keeps_the_policy_nearer():
         actor = gaussian()
         kl[coef] = run(actor, batch_of(actor), kl_coef=coef, rate=0.02, epochs=10).kl
     assert kl[20.0] < 0.5 * kl[0.0]
+
+
+def test_what_stage_one_measured_is_what_stage_two_would_measure():
+    actor = gaussian()
+    batch = batch_of(actor)
+    old = distribution_of(actor, batch).detached()
+    moved(actor, 0.05)
+    new = distribution_of(actor, batch).detached()
+    ratio = (new.log_prob(batch["action"]) - old.log_prob(batch["action"])).exp()
+    rise = float(((ratio - 1) * batch["advantage"][:, 0]).mean())
+    known = Moved(float(old.kl_to(new).mean()), rise)
+
+    def stage_two(since):
+        return run(copy.deepcopy(actor), batch, epochs=1, rate=1e-3, moved=since)
+
+    assert stage_two(known) == stage_two(None)
+    # Steps are taken back where the objective is worse than the one that is said to have been reached.
+    worse = stage_two(Moved(known.kl, rise + 1))
+    assert worse.reverted
+    assert worse.kl == known.kl
+    assert not stage_two(Moved(known.kl, rise - 1)).reverted
 
 
 def test_what_is_not_finite_never_reaches_the_weights():

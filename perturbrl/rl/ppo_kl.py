@@ -120,6 +120,19 @@ class PPOKLLoss:
 
 
 @dataclass(frozen=True)
+class Moved:
+    """How far a policy has come since it collected a batch, as means over the batches of all processes.
+
+    Attributes:
+        kl: KL(old, current) in nats.
+        improvement: rise of the surrogate E[ratio · advantage].
+    """
+
+    kl: float = 0.0
+    improvement: float = 0.0
+
+
+@dataclass(frozen=True)
 class PPOKLResult:
     """What stage 2 did.
 
@@ -151,7 +164,7 @@ def ppo_kl_epochs(
     max_grad_norm: float | None,
     generator: Generator,
     reduce_sum: ReduceSum,
-    on_policy: bool = False,
+    moved: Moved | None = None,
 ) -> PPOKLResult:
     """Run stage 2 on a flat batch; stops before any step on a minibatch whose KL exceeds ``kl_limit``.
 
@@ -172,16 +185,17 @@ def ppo_kl_epochs(
         max_grad_norm: clip the gradient's norm; ``None`` does not.
         generator: order of the rows, equal on all processes.
         reduce_sum: sums a tensor over processes.
-        on_policy: whether the policy is still the one that collected the batch, so that the objective need not be
-            measured before the first step.
+        moved: since the batch was collected, so that the objective need not be measured before the first step;
+            ``None`` measures it, and so do clipping and an entropy bonus.
     """
     layout = FlatLayout([p for p in loss.actor.parameters() if p.requires_grad])
     data = PolicyRows.of(loss.actor, batch)
     passes = policy_passes(loss.actor, layout, data.inputs, reduce_sum)
-    before, (loss_before, kl_before) = layout.gather(), (0.0, 0.0)
-    if on_policy and not loss.entropy_coef:
+    before = layout.gather()
+    if moved is not None and not loss.entropy_coef and (loss.clip_epsilon is None or moved == Moved()):
         total = torch.stack((data.advantage.sum(), data.advantage.new_tensor(len(data)))).double()
-        loss_before = -float(torch.div(*reduce_sum(total)))
+        gain = float(torch.div(*reduce_sum(total))) + moved.improvement
+        loss_before, kl_before = kl_coef * moved.kl - gain, moved.kl
     else:
         loss_before, kl_before = _means(loss, data, passes, kl_coef, reduce_sum)
     steps, stopped, gradient = 0, False, FlatGradient(layout)

@@ -9,6 +9,7 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 from perturbrl import schema
 from perturbrl.rl.ppo_kl import (
     Minibatches,
+    Moved,
     PPOKLLoss,
     PPOKLResult,
     ReduceSum,
@@ -39,7 +40,7 @@ def improve_policy(
     minibatches: Minibatches,
     options: PPOOptions,
     *,
-    kl_first: float,
+    moved: Moved,
     kl_coef: float,
     largest_rate: float,
     generator: Generator,
@@ -53,7 +54,7 @@ def improve_policy(
         flat: ``[rows]`` of the policy that collected them.
         minibatches: how rows are drawn.
         options: of stage 2.
-        kl_first: mean KL that stage 1 spent, in nats.
+        moved: by stage 1.
         kl_coef: weight of the KL penalty now.
         largest_rate: what the step size may be at most in this iteration.
         generator: order of the rows, equal on all processes.
@@ -68,17 +69,17 @@ def improve_policy(
         minibatches,
         epochs=options.epochs,
         kl_coef=kl_coef,
-        kl_limit=kl_first + options.kl_stop * options.target_kl,
+        kl_limit=moved.kl + options.kl_stop * options.target_kl,
         max_grad_norm=options.max_grad_norm,
         generator=generator,
         reduce_sum=reduce_sum,
-        on_policy=kl_first == 0.0,
+        moved=moved,
     )
     factor = options.kl_coef_factor
     group["lr"] = adapt_learning_rate(group["lr"], result, minibatches.per_epoch, largest_rate, factor)
     if result.reverted:
         optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
-    return result, adapt_kl_coef(kl_coef, result.kl, kl_first + options.target_kl, factor)
+    return result, adapt_kl_coef(kl_coef, result.kl, moved.kl + options.target_kl, factor)
 
 
 def improve_critic(

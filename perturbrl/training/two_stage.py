@@ -19,7 +19,7 @@ from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.ppo_kl import Minibatches, PPOKLResult
+from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
@@ -240,11 +240,13 @@ class TwoStageModule(LightningModule):
         rollout = self.rollouts.collect(iteration)
         add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
         mean_return = self._mean_return(rollout)
-        flat = self._normalise_advantages(rollout.reshape(-1))
+        flat = rollout.reshape(-1)
+        if self.rollout.normalise_advantages:
+            normalise_advantages(flat, self._reduce_sum)
         add_entropy_bonus(flat, self.actor, self.rollout.entropy_bonus_at(iteration))
         natural, penalised, adaptive = self._optimizers()
         first = self._stage_one(flat, natural, iteration)
-        second = self._stage_two(flat, penalised, iteration, 0.0 if first is None else first.kl)
+        second = self._stage_two(flat, penalised, iteration, first)
         error = self._improve_critic(flat, adaptive, iteration)
         if self.normaliser is not None:
             self.normaliser.update(flat[schema.OBSERVATION], self._reduce_sum)
@@ -271,11 +273,6 @@ class TwoStageModule(LightningModule):
         total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
         return total / count
 
-    def _normalise_advantages(self, flat: TensorDictBase) -> TensorDictBase:
-        if self.rollout.normalise_advantages:
-            normalise_advantages(flat, self._reduce_sum)
-        return flat
-
     def _stage_one(
         self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int
     ) -> TrustRegionStep | None:
@@ -295,7 +292,11 @@ class TwoStageModule(LightningModule):
         return Generator(device=self.device).manual_seed(stream_seed(self.seed, iteration, stream))
 
     def _stage_two(
-        self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int, kl_first: float
+        self,
+        flat: TensorDictBase,
+        optimizer: LightningOptimizer,
+        iteration: int,
+        first: TrustRegionStep | None,
     ) -> PPOKLResult | None:
         if self.schedule == "trust_region_only":
             return None
@@ -307,7 +308,7 @@ class TwoStageModule(LightningModule):
             flat,
             self._minibatches(len(flat), self.ppo.minibatch_size),
             self.ppo,
-            kl_first=kl_first,
+            moved=Moved() if first is None else Moved(first.kl, first.improvement),
             kl_coef=self.kl_coef,
             largest_rate=self._annealed(self.ppo.learning_rate, self.ppo.learning_rate_annealing),
             generator=self._generator(iteration, 2),

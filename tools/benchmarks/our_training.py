@@ -16,7 +16,7 @@ from benchmarks.screen_task import Screen, ScreenData, our_task, our_twin
 from benchmarks.stopwatch import Race, finish
 from benchmarks.train_settings import MINIBATCH, NETWORK, SETTINGS
 from perturbrl.rl.flat import FlatLayout
-from perturbrl.rl.ppo_kl import Minibatches, PPOKLLoss, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLLoss, critic_epochs, ppo_kl_epochs
 from perturbrl.rl.rollouts import add_advantages
 from perturbrl.training.options import (
     CriticOptions,
@@ -25,6 +25,7 @@ from perturbrl.training.options import (
     RolloutOptions,
     TrustRegionOptions,
 )
+from perturbrl.training.stages import normalise_advantages
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -133,7 +134,7 @@ def our_update(
     module, rollouts = bench.module, bench.rollouts
     assert rollouts is not None
     batch = add_advantages(rollouts.collect(0), module.critic, gamma=1.0, gae_lambda=0.95).reshape(-1)
-    module._normalise_advantages(batch)
+    normalise_advantages(batch, lambda total: total)
     loss = PPOKLLoss(module.actor, 0.0, 0.2)
     actor, critic = (
         torch.optim.Adam(m.parameters(), 3e-4, fused=True) for m in (module.actor, module.critic)
@@ -154,7 +155,7 @@ def our_update(
             kl_coef=1e-3,
             kl_limit=1e9,
             generator=random,
-            on_policy=True,
+            moved=Moved(),
             **common,
         )
         critic_epochs(module.critic, critic.step, batch, minibatches, generator=random, **common)

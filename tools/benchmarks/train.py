@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--patience", type=float, default=1.0, help="times the seconds that a method may train"
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every process")
+    parser.add_argument("--threads", type=int, default=1, help="of every process")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--horizons", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.multiprocessing import spawn
 from toy_policies import collect, flat_parameters, make_actor
 
-from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome
+from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
 
 KINDS = ["gaussian", "categorical", "state_dependent_gaussian"]
 PRECISION = {
@@ -52,7 +52,8 @@ def _one_rank(rank, folder):
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     spawn(_one_rank, args=(str(folder),), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    with torch.serialization.safe_globals([TrustRegionStep, TrustRegionOutcome]):
+        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 @pytest.mark.slow

@@ -106,7 +106,8 @@ class MLPLinearisation:
         if self._gaussian is not None:
             gradients[-1][0].mul_(whiten[:, None])
             gradients[-1][1].mul_(whiten)
-            self._log_std(result).copy_(2 * self._inputs[0].shape[0] * self._log_std(v))
+            views, on_log_std = self._layout.views(result), self._log_std(self._layout.views(v))
+            self._log_std(views).copy_(2 * self._inputs[0].shape[0] * on_log_std)
         return result
 
     def pull_back(self, cotangents: Cotangents) -> Vector:
@@ -117,18 +118,19 @@ class MLPLinearisation:
 
     def pull_back_into(self, views: Sequence[Tensor], cotangents: Cotangents) -> None:
         """The same, added to views of a flat vector in the parameters' shapes."""
-        gradients = [(views[weight], views[bias]) for weight, bias in self._slots]
+        gradients = self._pairs(views)
         output = cotangents[0].reshape(-1, cotangents[0].shape[-1])
         if self._gaussian is not None:
             output = output * self._gaussian.action_scale
-            log_std = views[self._layout.position(self._gaussian.log_std)]
-            log_std.add_(cotangents[1] * self._states.parameters[1])
+            self._log_std(views).add_(cotangents[1] * self._states.parameters[1])
         for rows in self._blocks():
             self._pull_back(rows, self.weights, output[rows], gradients)
 
     def in_order(self, flat: Vector) -> list[tuple[Tensor, Tensor]]:
         """Views of ``flat`` as the weight and bias of each layer."""
-        views = self._layout.views(flat)
+        return self._pairs(self._layout.views(flat))
+
+    def _pairs(self, views: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         return [(views[weight], views[bias]) for weight, bias in self._slots]
 
     def input_moments(self) -> list[Tensor]:
@@ -151,9 +153,9 @@ class MLPLinearisation:
         for start in range(0, self._inputs[0].shape[0], BLOCK):
             yield slice(start, start + BLOCK)
 
-    def _log_std(self, flat: Vector) -> Tensor:
+    def _log_std(self, views: Sequence[Tensor]) -> Tensor:
         assert self._gaussian is not None
-        return self._layout.views(flat)[self._layout.position(self._gaussian.log_std)]
+        return views[self._layout.position(self._gaussian.log_std)]
 
     def _push_forward(
         self, rows: slice, weights: list[Tensor], tangents: list[tuple[Tensor, Tensor]]

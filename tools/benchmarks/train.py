@@ -71,8 +71,8 @@ class Run:
 def in_processes_of_their_own(threads: int) -> ProcessPoolExecutor:
     """One process after another, each for one measurement, from a server that has imported all of it before."""
     # Numerical libraries read the number of threads when they are loaded; the server looks for modules by PYTHONPATH.
-    tools = str(Path(__file__).parents[1])
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "RL_WARNINGS": "0", "PYTHONPATH": tools}
+    path = os.pathsep.join((str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])))
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "RL_WARNINGS": "0", "PYTHONPATH": path}
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1)

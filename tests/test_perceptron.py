@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.perceptron import ELEMENTWISE, layers_of, pull_back
+from perturbrl.rl.perceptron import ELEMENTWISE, affine, layers_of, pull_back, tanh_
 
 
 def network(activation: type[nn.Module], normaliser: ObservationNormaliser | None = None) -> nn.Sequential:
@@ -27,7 +27,9 @@ def test_forward_and_transpose_are_those_of_autograd(activation: type[nn.Module]
     assert layers is not None
     observation, cotangent = torch.randn(7, 3), torch.randn(7, 2)
     with torch.no_grad():
-        inputs, slopes, output = layers.forward(observation)
+        inputs, slopes = layers.features(observation)
+        last = layers.linears[-1]
+        output = affine(inputs[-1], last.weight, last.bias)
         parameters = list(module.parameters())
         gradients = [torch.zeros_like(p) for p in parameters]
         pairs = list(zip(gradients[::2], gradients[1::2], strict=True))
@@ -55,3 +57,13 @@ def test_a_hook_would_be_skipped_so_it_is_not_taken_either() -> None:
     module = network(nn.Tanh)
     module[0].register_forward_hook(lambda *_: None)
     assert layers_of(module) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_fast_tangent_is_the_tangent(dtype: torch.dtype) -> None:
+    x = torch.cat((torch.linspace(-100, 100, 100_001), torch.linspace(-3, 3, 100_001))).to(dtype)
+    assert (tanh_(x.clone()) - x.double().tanh()).abs().max() < 10 * torch.finfo(dtype).eps
+    limits = torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0], dtype=dtype)
+    assert tanh_(limits.clone()).tolist()[:2] == [1.0, -1.0]
+    assert tanh_(limits.clone())[2].isnan()
+    assert tanh_(limits.clone())[3] == 0

@@ -10,6 +10,7 @@ from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.flat import FlatGradient, FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.ppo_kl import (
+    CACHED_ROWS,
     KL_COEF_BOUNDS,
     Minibatches,
     Moved,
@@ -124,6 +125,15 @@ def test_the_mean_kl_of_the_batch_leaves_the_old_distribution_alone():
     assert first == again > 0
     assert torch.equal(batch["loc"], old)
     assert batch_kl(actor, batch, lambda x: 2 * x) == pytest.approx(first)
+
+
+def test_a_batch_longer_than_a_block_has_the_mean_kl_of_all_its_rows():
+    actor = gaussian()
+    batch = batch_of(actor, rows=2 * CACHED_ROWS + 7)
+    old = distribution_of(actor, batch).detached()
+    moved(actor)
+    expected = old.kl_to(distribution_of(actor, batch)).mean().item()
+    assert batch_kl(actor, batch, same) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("total", "size"), [(12, 4), (12, 5), (12, 50)])

@@ -223,23 +223,24 @@ class _SharedScaleComparison(Comparison):
     """For Gaussians whose standard deviation is the same in all states: each difference is formed only once."""
 
     def __init__(self, old: DiagonalGaussian, new: DiagonalGaussian, action: Tensor) -> None:
-        self._precision = new.scale.reciprocal()
-        self._relative = (old.scale * self._precision).square()
-        self._deviation = (new._base_action(action) - new.loc).mul_(self._precision)
-        self._step = (new.loc - old.loc).mul_(self._precision)
+        self._scale, self._precision = new.scale, new.scale.square().reciprocal()
+        self._relative = old.scale.square() * self._precision
+        self._deviation, self._step = new._base_action(action) - new.loc, new.loc - old.loc
         self._deviation_sq, self._step_sq = self._deviation.square(), self._step.square()
-        self.log_prob = self._deviation_sq.sum(-1) / -2 - new.scale.log().sum()
+        self.log_prob = (self._deviation_sq @ self._precision) / -2 - new.scale.log().sum()
         from_scale = (self._relative - 1 - self._relative.log()).sum() / 2
-        self.kl = self._step_sq.sum(-1) / 2 + from_scale
+        self.kl = (self._step_sq @ self._precision) / 2 + from_scale
 
     def gradient(self, weight: Tensor, kl_coef: float) -> Cotangents:
         """Both parts in one pass (see ``Comparison``)."""
-        weight = weight.unsqueeze(-1)
-        on_loc = (self._deviation * weight).add_(self._step, alpha=kl_coef).mul_(self._precision)
-        dims, rows = self._precision.shape[0], weight.numel()
-        of_score = weight.reshape(rows) @ self._deviation_sq.reshape(rows, dims) - weight.sum()
-        of_kl = rows * (1 - self._relative) - self._step_sq.reshape(rows, dims).sum(0)
-        return on_loc, (of_score + kl_coef * of_kl) * self._precision
+        dims, rows, total = self._scale.shape[0], weight.numel(), weight.sum()
+        on_loc = (
+            (self._deviation * weight.unsqueeze(-1)).add_(self._step, alpha=kl_coef).mul_(self._precision)
+        )
+        of_score = weight.reshape(rows) @ self._deviation_sq.reshape(rows, dims)
+        of_kl = self._step_sq.reshape(rows, dims).sum(0)
+        of_squares = (of_score - kl_coef * of_kl) * self._precision
+        return on_loc, (of_squares - total + kl_coef * rows * (1 - self._relative)) / self._scale
 
 
 @dataclass(frozen=True)
@@ -338,12 +339,12 @@ class BernoulliSwitches(ActionDistribution):
     def kl_to(self, new: Self) -> Tensor:
         """Σ_d p (l − l') + softplus(l') − softplus(l), with l the log-odds."""
         p = self.logits.sigmoid()
-        normaliser = torch.nn.functional.softplus(new.logits) - torch.nn.functional.softplus(self.logits)
+        normaliser = _softplus(new.logits) - _softplus(self.logits)
         return (p * (self.logits - new.logits) + normaliser).sum(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """Σ_d a l − softplus(l)."""
-        return (action * self.logits - torch.nn.functional.softplus(self.logits)).sum(-1)
+        return (action * self.logits - _softplus(self.logits)).sum(-1)
 
     def fisher(self, tangents: Tangents) -> Cotangents:
         """p (1 − p) applied to a change of the log-odds."""
@@ -359,7 +360,7 @@ class BernoulliSwitches(ActionDistribution):
 
     def entropy(self) -> Tensor:
         """Σ_d softplus(l) − p l."""
-        return (torch.nn.functional.softplus(self.logits) - self.logits.sigmoid() * self.logits).sum(-1)
+        return (_softplus(self.logits) - self.logits.sigmoid() * self.logits).sum(-1)
 
     def entropy_gradient(self) -> Cotangents:
         """−p (1 − p) l."""
@@ -369,3 +370,8 @@ class BernoulliSwitches(ActionDistribution):
         """Σ over states of diag(p (1 − p))."""
         variance = self.logits.sigmoid() * (-self.logits).sigmoid()
         return variance.reshape(-1, self.n_dims).sum(0).diag()
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + eˣ) to round-off; torch's own leaves e⁻ˣ out above 20, and a KL divergence could be negative there."""
+    return -torch.nn.functional.logsigmoid(-x)

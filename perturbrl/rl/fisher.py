@@ -26,7 +26,7 @@ from torchrl.modules import ProbabilisticActor
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.flat import FlatLayout, Vector
-from perturbrl.rl.perceptron import Layers, layers_of, pull_back
+from perturbrl.rl.perceptron import Layers, affine, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 
 # States handled at a time, so that memory does not grow with the batch.
@@ -82,10 +82,11 @@ class MLPLinearisation:
         self.weights = [linear.weight.detach() for linear in linears]
         self._slots = [(layout.position(m.weight), layout.position(m.bias)) for m in linears]
         observation = batch[structure.in_key]
-        self._inputs, self._slopes, output = structure.layers.forward(
-            observation.reshape(-1, observation.shape[-1])
+        rows = observation.reshape(-1, observation.shape[-1])
+        self._inputs, self._slopes = structure.layers.features(rows)
+        self._states = template.with_parameters(
+            _parameters(structure.gaussian, self._inputs[-1], linears[-1])
         )
-        self._states = template.with_parameters(_parameters_from(structure.gaussian, output))
         first, *rest = self._states.parameters
         self.distribution = template.with_parameters((first.view(*batch.shape, first.shape[-1]), *rest))
 
@@ -181,11 +182,13 @@ def _homogeneous_moment(hidden: Tensor) -> Tensor:
     return torch.cat([torch.cat([hidden.t() @ hidden, total], 1), torch.cat([total.t(), count], 1)])
 
 
-def _parameters_from(gaussian: GaussianMLP | None, output: Tensor) -> tuple[Tensor, ...]:
+def _parameters(gaussian: GaussianMLP | None, hidden: Tensor, last: nn.Linear) -> tuple[Tensor, ...]:
+    """Logits, or mean and standard deviation, whose units are folded into the weights."""
     if gaussian is None:
-        return (output,)
-    loc = torch.addcmul(gaussian.action_loc, gaussian.action_scale, output)
-    return loc, gaussian.action_scale * gaussian.log_std.detach().exp()
+        return (affine(hidden, last.weight, last.bias),)
+    unit = gaussian.action_scale
+    loc = affine(hidden, last.weight * unit[:, None], torch.addcmul(gaussian.action_loc, unit, last.bias))
+    return loc, unit * gaussian.log_std.detach().exp()
 
 
 class _DistributionParameters(nn.Module):

@@ -1,6 +1,6 @@
 """A policy's pass over the rows of a batch: distributions forward, cotangents back to one flat gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +55,18 @@ class PolicyRows:
             self.old.take(rows),
             self.old_log_prob.index_select(0, rows),
         )
+
+    def blocks(self, size: int) -> Iterator["PolicyRows"]:
+        """All of the rows, some at a time."""
+        for start in range(0, len(self), size):
+            some = slice(start, start + size)
+            yield PolicyRows(
+                self.inputs[some],
+                self.action[some],
+                self.advantage[some],
+                self.old[some],
+                self.old_log_prob[some],
+            )
 
 
 class PolicyPass(Protocol):

@@ -16,11 +16,13 @@ from perturbrl import schema
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.flat import FlatGradient, FlatLayout
-from perturbrl.rl.perceptron import layers_of, pull_back
+from perturbrl.rl.perceptron import affine, layers_of, pull_back
 from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
 RIDGE: Final = 1e-6
+# Rows whose actions and means stay in a processor's cache.
+CACHED_ROWS: Final = 1024
 
 ReduceSum = Callable[[Tensor], Tensor]
 
@@ -228,8 +230,10 @@ def _means(
     reduce_sum: ReduceSum,
 ) -> tuple[float, float]:
     """The loss and the mean KL(old, current) in nats over the batches of all processes."""
-    terms = loss.terms_of(rows, passes(rows.inputs).distribution)
-    sums = torch.stack((loss.loss(terms, kl_coef, 1), terms.kl, terms.kl.new_tensor(len(rows)))).double()
+    sums = rows.advantage.new_zeros(3, dtype=torch.float64)
+    for block in rows.blocks(CACHED_ROWS):
+        terms = loss.terms_of(block, passes(block.inputs).distribution)
+        sums += torch.stack((loss.loss(terms, kl_coef, 1), terms.kl, terms.kl.new_tensor(len(block))))
     total, kl, count = reduce_sum(sums).tolist()
     return total / count, kl / count
 
@@ -310,11 +314,11 @@ def _squared_error(
     mixed = torch.is_autocast_enabled(layout.parameters[0].device.type)
     if mixed or layers is None or len(layout.parameters) != 2 * len(layers.linears):
         return recorded
-    weights = [linear.weight.detach() for linear in layers.linears]
+    weights, head = [linear.weight.detach() for linear in layers.linears], layers.linears[-1]
 
     def by_hand(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        inputs, slopes, value = layers.forward(observation)
-        residual = value.sub_(target)
+        inputs, slopes = layers.features(observation)
+        residual = affine(inputs[-1], head.weight, head.bias).sub_(target)
         pull_back(weights, inputs, slopes, 2 * residual, list(zip(views[::2], views[1::2], strict=True)))
         return residual.square_().sum()
 

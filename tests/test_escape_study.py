@@ -99,6 +99,8 @@ def test_the_json_line_holds_what_the_rows_say(table: pd.DataFrame) -> None:
 
 def test_on_ladders_the_json_line_says_who_wins(table: pd.DataFrame) -> None:
     high = table[(table.task == "L4") & (table.step == "")].assign(version="scaling", task="L4m4")
+    # Runs stop once solved: by how much they passed the mark by then says nothing.
+    high.loc[high.method == "ppo_only_helped", "success"] *= 0.95
     lost = high.assign(task="L3m4").replace({"method": {DEFAULT: "ppo_only", "ppo_only": DEFAULT}})
     found = summary({"scaling": Study(pd.concat([high, lost]))})
     assert found["probability_of_improvement_on_ladders_over_ppo"] == [1.0, 1.0, 1.0]

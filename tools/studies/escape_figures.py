@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from perturbrl.evaluation.statistics import interquartile_mean, performance_profile
-from studies.escape_methods import DEFAULT, SWEEPS
+from studies.escape_methods import DEFAULT, METHODS, SWEEPS
 from studies.escape_tables import HEADLINE_TASKS, Study
 
 CURVES: Final = (DEFAULT, "trust_region_only", "ppo_only", "ppo_only_helped")
@@ -22,7 +22,7 @@ COLOURS: Final = {
     "ppo_only_clipped_helped": "#56B4E9",
     "alternate_entropy": "#000000",
 }
-MARKERS: Final = dict(zip(COLOURS, "osv^DPx", strict=True))
+MARKERS: Final = dict(zip(COLOURS, "osv^DP*", strict=True))
 WITHIN: Final = "success, 0 random to 1 optimum"
 
 
@@ -95,11 +95,16 @@ def _scaling(study: Study, path: Path) -> None:
         solved = [(float(x), e.frames_to_90) for x, e in entries.items() if e is not None and e.reached]
         failed = [(x, e.frames_to_90) for x, e in entries.items() if e is not None and not e.reached]
         style: dict[str, Any] = {"color": COLOURS[method], "marker": MARKERS[method]}
-        axis.plot(*np.array(solved).reshape(-1, 2).T, label=method, **style)
+        resets = "with" if METHODS[method].options.get("rollout", {}).get("restart_fraction") else "no"
+        axis.plot(*np.array(solved).reshape(-1, 2).T, label=f"{method}, {resets} resets", **style)
         if failed:
             axis.plot(*np.array(failed).T, linestyle="", fillstyle="none", **style)
     axis.set(
-        yscale="log", xlabel="rungs of the ladder", ylabel="frames to 0.9 of the optimum (hollow: not within)"
+        yscale="log",
+        xlabel="rungs of the ladder",
+        xticks=sorted(lengths.values()),
+        ylabel="frames to 0.9 of the optimum",
+        title="hollow: not within the budget",
     )
     _finish(figure, axis, path, 2)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perturbrl.envs.task_suite import reprogramming_task
-from studies.escape_methods import DEFAULT, HELPED_PPO, TUNED_PPO
+from studies.escape_methods import DEFAULT, HELPED_PPO, TUNED_PPO, VERSIONS
 from studies.escape_tables import (
     HEADLINE_TASKS,
     SOLVED,
@@ -41,7 +41,7 @@ def _improvement_on_ladders(study: Study) -> dict[str, object]:
     """Over generated ladders that exact vanilla policy gradient does not climb."""
     high, found = [task for task in study.tasks if int(task[1 : task.index("m")]) >= 4], dict[str, object]()
     for key, rival in (("ppo", "ppo_only"), ("helped_ppo", "ppo_only_helped")):
-        won = improvement(study, rival, high)
+        won = improvement(study, rival, high, most=SOLVED)
         if won is not None:
             interval = [_rounded(won.low), _rounded(won.high)]
             found[f"probability_of_improvement_on_ladders_over_{key}"] = [_rounded(won.estimate), *interval]
@@ -111,7 +111,8 @@ def print_tables(study: Study, version: str, console: Console) -> None:
         if show is _clamps and study.knows_optimum:
             table.add_row("the least that is certain", *(_least(task) for task in study.tasks))
         console.print(table)
-    console.print(_time_table(study))
+    if not VERSIONS[version].stops_when_solved:
+        console.print(_time_table(study))
     shares = robustness(study)
     if shares:
         table = Table(title=f"Share of step sizes and tasks that reach {SOLVED:g}")

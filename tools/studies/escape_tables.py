@@ -96,7 +96,7 @@ class Study:
             success=interval_of(rows.normalised.to_numpy()),
             frames_to_90=min(median, float(rows.budget.max() if trained else 0)),
             reached=bool(median < inf),
-            interventions=float(rows.interventions.median()),
+            interventions=_median(rows.interventions),
             seconds=float(rows.seconds.median()),
             n_seeds=len(rows),
         )
@@ -129,6 +129,12 @@ class Study:
         return round(float(success), 2), float(speed)
 
 
+def _median(values: pd.Series) -> float:
+    """Of those that exist: cells of exact references that never arrive need no number of clamps."""
+    known = values.dropna()
+    return float(known.median()) if len(known) else nan
+
+
 def interval_of(scores: np.ndarray) -> Interval:
     """Interquartile mean with its interval; a single score has none."""
     if len(scores) < 2:
@@ -157,12 +163,15 @@ def geometric_mean(values: Iterable[float]) -> float:
     return float(np.exp(np.mean(logs))) if logs else nan
 
 
-def improvement(study: Study, rival: str, tasks: Sequence[str]) -> Interval | None:
-    """Probability that a run of the default method beats one of ``rival``; ties count one half."""
+def improvement(study: Study, rival: str, tasks: Sequence[str], most: float = inf) -> Interval | None:
+    """Probability that a run of the default method beats one of ``rival``; ties count one half.
+
+    Scores above ``most`` count as ``most``: where runs stop once a task is solved, they do not differ beyond.
+    """
     tasks = [t for t in tasks if len(study.scores(DEFAULT, t)) > 1 and len(study.scores(rival, t)) > 1]
     if not tasks:
         return None
-    ours, theirs = ([study.scores(m, t).round(3) for t in tasks] for m in (DEFAULT, rival))
+    ours, theirs = ([study.scores(m, t).clip(max=most).round(3) for t in tasks] for m in (DEFAULT, rival))
     return improvement_interval(ours, theirs)
 
 

@@ -176,6 +176,10 @@ def ppo_kl_epochs(
     linear screen with 17 doses: without this, one seed of five drifted off a solution that it had held for 40
     iterations.
 
+    ``torch.compile`` of a minibatch's passes is not used. On one thread, 64-64 units and 200 doses it took 397 instead
+    of 416 microseconds at 64 rows, 1,265 instead of 1,292 at 512 and 12.7 instead of 11.3 milliseconds at 4,096,
+    after 6 to 18 s of compiling.
+
     Args:
         loss: the penalised surrogate.
         take_step: applies the gradients that lie in the actor's ``.grad``.

@@ -80,6 +80,7 @@ def test_success_lies_between_random_and_the_optimum(table: pd.DataFrame) -> Non
     assert entry is not None
     assert entry.success.estimate == pytest.approx(1.0)
     assert (entry.frames_to_90, entry.reached, entry.n_seeds) == (750.0, True, 4)
+    assert entry.seconds_to_90 == pytest.approx(0.75 * 2)
     never = study.entry("ppo_only", "D10")
     assert never is not None
     assert (never.success.estimate, never.frames_to_90, never.reached) == (pytest.approx(0.0), FRAMES, False)
@@ -120,6 +121,17 @@ def test_ratios_are_of_the_fastest_rival_and_their_mean_is_geometric(table: pd.D
     assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
     assert np.isnan(geometric_mean([]))
     assert robustness(study) == {DEFAULT: 0.5}
+
+
+def test_a_rival_with_more_patience_counts_with_what_it_needed(table: pd.DataFrame) -> None:
+    slow = table[(table.task == "D10") & (table.step == "")].assign(budget=16 * FRAMES, frames=16 * FRAMES)
+    patient = Study(slow)
+    rows = {"boolean": Study(table), "patient": patient}
+    assert frames_ratios(rows["boolean"], ("ppo_only",), ["D10"], patient) == {"D10": 16 * FRAMES / 750}
+    assert frames_ratios(rows["boolean"], ("ppo_only",), ["L4"], patient) == {"L4": FRAMES / 750}
+    found = summary(rows)
+    assert found["frames_to_90_ratio_over_tuned_ppo"] == pytest.approx(FRAMES / 750, abs=1e-3)
+    assert found["frames_to_90_ratio_over_patient_ppo"] == pytest.approx(4 * FRAMES / 750, abs=1e-3)
 
 
 def test_where_no_optimum_is_known_the_best_known_is_one(table: pd.DataFrame) -> None:

@@ -7,9 +7,10 @@ exact references know the decision process, and searching ones may simulate as m
 probability of being in the target attractor after the last action, on a scale from uniformly random actions (0) to
 the optimum of dynamic programming (1); that of policies trained here is computed, not sampled.
 
-Suites: core, deceptive (all D and L tasks), easy (the S tasks), steps (sweeps of every method's step size), scaling
-(ladders of 2 to 10 rungs, paid for the end only), ode (continuous doses on stochastic differential equations), full
-(all of them, every ablation and the outside implementations, which need the extra 'bench').
+Suites: core, deceptive (all D and L tasks; what fails without help also gets 16 times the frames), easy (the S tasks),
+steps (sweeps of every method's step size), scaling (ladders of 2 to 10 rungs, paid for the end only), ode (continuous
+doses on stochastic differential equations), full (all of them, every ablation and the outside implementations, which
+need the extra 'bench').
 """
 
 import argparse
@@ -33,6 +34,7 @@ from studies.escape_methods import (
     SWEEP_SEEDS,
     SWEEP_TASKS,
     SWEEPS,
+    TUNED_PPO,
     VERSIONS,
     Method,
     Version,
@@ -45,6 +47,7 @@ from studies.runner import Run, add_common_arguments, run_all
 DECEPTIVE = ("D1", "D2", "D3", "D4", "D5", "D8", "D9", "D10", "D11", "L2", "L4", "L4t")
 EASY = ("S1", "S2", "S3", "S4")
 LADDERS = ("L2m4", "L3m4", "L4m4", "L5m4", "L6m4", "L8m4", "L10m4")
+UNSOLVED = ("L4", "L4t")
 CONTINUOUS = ("D1", "D10", "L4", "L4t", "S1")
 REFERENCES = ("no_op", "random", "greedy", "optimum")
 LOOKAHEAD = ("lookahead_1", "lookahead_2", "lookahead_3")
@@ -62,6 +65,7 @@ ABLATIONS = (
     "alternate_restarts",
     "ppo_only_clipped_helped",
     "ppo_only_entropy",
+    "ppo_only_helped_annealed",
     "ppo_only_restarts",
 )
 BY_LENGTH = ("alternate", "trust_region_only", "ppo_only_helped", "alternate_entropy", "ppo_only")
@@ -91,6 +95,7 @@ _DECEPTIVE = (
     Suite(DECEPTIVE, (*MAIN, *REFERENCES, *LOOKAHEAD)),
     Suite(SWEEP_TASKS, (), sweep=True, most_seeds=SWEEP_SEEDS),
     Suite(SWEEP_TASKS, ABLATIONS, most_seeds=FEW_SEEDS),
+    Suite(UNSOLVED, (*TUNED_PPO, "alternate_unhelped", *REFERENCES), "patient", most_seeds=FEW_SEEDS),
 )
 _EASY = Suite(EASY, (*MAIN, *REFERENCES, *LOOKAHEAD))
 _SCALING = Suite(LADDERS, (*BY_LENGTH, *REFERENCES), "scaling", most_seeds=3)

@@ -56,6 +56,7 @@ class Version:
 VERSIONS: Final[Mapping[str, Version]] = MappingProxyType(
     {
         "boolean": Version("closeness", 122_880, 32_768),
+        "patient": Version("closeness", 2_000_000, 32_768, stops_when_solved=True),
         "scaling": Version("progress", 1_000_000, 200_000, stops_when_solved=True),
         "ode": Version("closeness", 163_840, 81_920, continuous=True),
     }
@@ -125,6 +126,9 @@ _TRAINED: Final = (
     _ppo("ppo_only_entropy", RATE, ppo=_PENALISED, rollout=ENTROPY),
     _ppo("ppo_only_restarts", RATE, ppo=_PENALISED, rollout=RESTARTS),
     _ppo("ppo_only_helped", RATE, ppo=_PENALISED, rollout=HELP),
+    _ppo(
+        "ppo_only_helped_annealed", RATE, ppo=_PENALISED | {"learning_rate_annealing": "linear"}, rollout=HELP
+    ),
     _ppo("ppo_only_clipped_helped", RATE, ppo=CLIPPED | {"learning_rate": 3e-3}, rollout=HELP),
     _two_stage("alternate_unhelped"),
     _two_stage("alternate_entropy", rollout=ENTROPY),

@@ -30,7 +30,7 @@ def summary(studies: Mapping[str, Study]) -> dict[str, object]:
         key = "normalised_success" if version == "boolean" else f"normalised_success_{version}"
         found[key] = {task: _intervals(study, task) for task in study.tasks}
     if "boolean" in studies:
-        found |= _headline(studies["boolean"])
+        found |= _headline(studies["boolean"], studies.get("patient"))
     if "scaling" in studies:
         found["frames_to_90_by_length"] = _by_length(studies["scaling"])
         found |= _improvement_on_ladders(studies["scaling"])
@@ -48,7 +48,7 @@ def _improvement_on_ladders(study: Study) -> dict[str, object]:
     return found
 
 
-def _headline(study: Study) -> dict[str, object]:
+def _headline(study: Study, patient: Study | None) -> dict[str, object]:
     hard = study.hard_tasks
     headline = [task for task in HEADLINE_TASKS if task in study.tasks]
     best, helped = study.best_of(TUNED_PPO, headline or hard), study.best_of(HELPED_PPO, headline or hard)
@@ -62,7 +62,12 @@ def _headline(study: Study) -> dict[str, object]:
         "robustness": {method: _rounded(share) for method, share in robustness(study).items()},
         "tuned_ppo": best,
     }
+    if patient is not None:
+        bounds = frames_ratios(study, TUNED_PPO, hard, patient).values()
+        found["frames_to_90_ratio_over_patient_ppo"] = _rounded(geometric_mean(bounds))
     for key, rival in (("over_ppo", best), ("over_helped_ppo", helped)):
+        everywhere = None if rival is None else improvement(study, rival, hard)
+        found[f"probability_of_improvement_{key}_on_all_tasks"] = everywhere and _rounded(everywhere.estimate)
         won = None if rival is None else improvement(study, rival, headline)
         if won is not None:
             name = f"probability_of_improvement_{key}"
@@ -101,9 +106,15 @@ def _intervals(study: Study, task: str) -> dict[str, list[float | None]]:
 def print_tables(study: Study, version: str, console: Console) -> None:
     """Success, frames and interventions of every method on every task; equal time; robustness."""
     one = "optimum" if study.knows_optimum else "best known"
+    when = (
+        f"when runs end, at {SOLVED:g} if they get there"
+        if VERSIONS[version].stops_when_solved
+        else "at equal frames"
+    )
     shown = (
-        (f"success, 0 random to 1 {one}, at equal frames: IQM over seeds [95 % interval]", _success),
+        (f"success, 0 random to 1 {one}, {when}: IQM over seeds [95 % interval]", _success),
         (f"thousand frames until {SOLVED:g} of that, median (> budget: never)", _frames),
+        (f"processor seconds until {SOLVED:g} of that, median (> budget: never)", _seconds),
         ("expected clamps before a cell first arrives, of those that do, median", _clamps),
     )
     for title, show in shown:
@@ -145,6 +156,12 @@ def _frames(entry: Entry) -> str:
     return f"{'' if entry.reached else '> '}{entry.frames_to_90 / 1000:.0f}"
 
 
+def _seconds(entry: Entry) -> str:
+    if not entry.frames_to_90:
+        return ""
+    return f"{'' if entry.reached else '> '}{entry.seconds_to_90:.1f}"
+
+
 def _clamps(entry: Entry) -> str:
     return f"{entry.interventions:.1f}" if isfinite(entry.interventions) else ""
 
@@ -183,6 +200,7 @@ def write_summary(study: Study, path: Path) -> None:
                         "low": round(entry.success.low, 4),
                         "high": round(entry.success.high, 4),
                         "frames_to_90": entry.frames_to_90,
+                        "seconds_to_90": round(entry.seconds_to_90, 2),
                         "reached": entry.reached,
                         "interventions": round(entry.interventions, 3),
                         "seconds": round(entry.seconds, 2),

@@ -28,6 +28,7 @@ class Entry:
             seeds with its bootstrap interval.
         frames_to_90: median frames until success first reaches 0.9 on that scale; the budget where the median
             run never does (``reached`` is False), a lower bound then.
+        seconds_to_90: processor seconds of training until then, or of the whole budget.
         reached: whether the median run gets there.
         interventions: median expected number of clamps before a cell first arrives.
         seconds: median processor time of training.
@@ -36,6 +37,7 @@ class Entry:
 
     success: Interval
     frames_to_90: float
+    seconds_to_90: float
     reached: bool
     interventions: float
     seconds: float
@@ -92,9 +94,11 @@ class Study:
             return None
         frames, trained = self.frames_to_90(rows), bool(rows.frames.max())
         median = float(np.median(frames))
+        shares = np.minimum(frames / rows.frames.clip(lower=1), 1.0)
         return Entry(
             success=interval_of(rows.normalised.to_numpy()),
             frames_to_90=min(median, float(rows.budget.max() if trained else 0)),
+            seconds_to_90=float((shares * rows.seconds).median()),
             reached=bool(median < inf),
             interventions=_median(rows.interventions),
             seconds=float(rows.seconds.median()),
@@ -136,22 +140,26 @@ def _median(values: pd.Series) -> float:
 
 
 def interval_of(scores: np.ndarray) -> Interval:
-    """Interquartile mean with its interval; a single score has none."""
-    if len(scores) < 2:
-        return Interval(float(scores[0]), nan, nan)
+    """Interquartile mean with its interval; fewer than five scores have none."""
+    if len(scores) < 5:
+        return Interval(float(interquartile_mean(scores)), nan, nan)
     return bootstrap_interval([scores])
 
 
-def frames_ratios(study: Study, rivals: Iterable[str], tasks: Sequence[str]) -> dict[str, float]:
+def frames_ratios(
+    study: Study, rivals: Iterable[str], tasks: Sequence[str], patient: Study | None = None
+) -> dict[str, float]:
     """Per task: the fastest rival's frames to 0.9 over those of the default method.
 
     Who does not get there counts with the budget: the ratio is a lower bound where that is every rival, an upper
-    bound where it is the default method. Tasks that none of them solves are left out.
+    bound where it is the default method. Tasks that none of them solves are left out. What rivals did with more
+    patience counts instead, where they were given it.
     """
-    ratios = {}
+    ratios, rivals = {}, list(rivals)
     for task in tasks:
         ours = study.entry(DEFAULT, task)
-        theirs = [entry for rival in rivals if (entry := study.entry(rival, task)) is not None]
+        theirs = patient and [e for rival in rivals if (e := patient.entry(rival, task)) is not None]
+        theirs = theirs or [e for rival in rivals if (e := study.entry(rival, task)) is not None]
         if ours is not None and theirs and any(entry.reached for entry in (ours, *theirs)):
             ratios[task] = min(entry.frames_to_90 for entry in theirs) / ours.frames_to_90
     return ratios

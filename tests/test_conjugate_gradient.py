@@ -83,3 +83,16 @@ def test_round_off_does_not_grow_after_the_largest_eigenvalue_is_resolved():
         for product in (a.mv, lambda v: a[:, :37] @ v[:37] + a[:, 37:] @ v[37:])
     )
     assert float((one.x - other.x).norm() / one.x.norm()) < 1e-12
+
+
+def test_processes_stop_by_the_numbers_that_they_agreed_on():
+    """Round-off that differs between processors must not let one of them take a step more."""
+    seen = []
+
+    def agreed(value):
+        seen.append(float(value))
+        return 0.0 if len(seen) == 3 else seen[-1]
+
+    a, b = torch.diag(torch.arange(1.0, 9.0)), torch.ones(8)
+    assert conjugate_gradient(a.mv, b, agreed=agreed).steps == 1
+    assert conjugate_gradient(a.mv, b).steps > 1

@@ -59,6 +59,7 @@ def test_no_group_is_forgotten_here():
         (CriticOptions, "max_grad_norm", -1.0),
         (PolicyOptions, "hidden_sizes", (8, 0)),
         (PolicyOptions, "init_log_std", float("inf")),
+        (PolicyOptions, "init_log_std", -45.0),
         (SyntheticOptions, "n_genes", 0),
         (SyntheticOptions, "n_combinations", 29),
         (SyntheticOptions, "effect_size", -1.0),

@@ -27,7 +27,7 @@ def test_forward_and_transpose_are_those_of_autograd(activation: type[nn.Module]
     assert layers is not None
     observation, cotangent = torch.randn(7, 3), torch.randn(7, 2)
     with torch.no_grad():
-        inputs, slopes = layers.features(observation)
+        inputs, slopes = layers.features(layers.normalised(observation))
         last = layers.linears[-1]
         output = affine(inputs[-1], last.weight, last.bias)
         parameters = list(module.parameters())
@@ -47,6 +47,7 @@ def test_forward_and_transpose_are_those_of_autograd(activation: type[nn.Module]
         nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)),
         nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2)),
         nn.Sequential(nn.Linear(3, 4), nn.Tanh()),
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)),
     ],
 )
 def test_other_modules_are_not_taken_for_perceptrons(module: nn.Module) -> None:

@@ -43,3 +43,26 @@ def test_some_rows_are_what_indexing_gives(kind):
     torch.testing.assert_close(found.old_log_prob, expected.old_log_prob)
     for one, other in zip(found.old.parameters, expected.old.parameters, strict=True):
         assert torch.equal(one.expand_as(found.old.parameters[0]), other.expand_as(found.old.parameters[0]))
+
+
+def test_a_fixed_deviation_and_an_unused_weight_have_no_gradient():
+    actor = make_actor("gaussian", 0, torch.float64)
+    network = actor.module[0].module
+    network.log_std.requires_grad_(False)
+    network.spare = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    batch = collect(actor, 12).reshape(-1)
+    loss = PPOKLLoss(actor, 0.0, None)
+    parameters = [p for p in actor.parameters() if p.requires_grad]
+    used = [p for p in parameters if p is not network.spare]
+    layout = FlatLayout(parameters)
+    expected = torch.autograd.grad(loss.loss(loss.terms(batch), 0.7, len(batch)), used)
+    rows = PolicyRows.of(actor, batch)
+    with torch.no_grad():
+        policy = policy_passes(actor, layout, rows.inputs, lambda total: total)(rows.inputs)
+        _, cotangents = loss.kl_and_gradient(rows, policy.distribution, 0.7, len(batch))
+        found = layout.views(torch.zeros(layout.size, dtype=torch.float64))
+        policy.pull_back_into(found, cotangents)
+    by_parameter = {id(p): g for p, g in zip(parameters, found, strict=True)}
+    assert not by_parameter[id(network.spare)].any()
+    for parameter, gradient in zip(used, expected, strict=True):
+        torch.testing.assert_close(by_parameter[id(parameter)], gradient)

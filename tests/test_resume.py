@@ -45,6 +45,16 @@ def test_resuming_changes_nothing(tmp_path: Path) -> None:
     assert Path(parent) == (first / "checkpoints" / "last.ckpt").resolve()
 
 
+@pytest.mark.slow
+def test_a_resumed_run_takes_its_own_options(tmp_path: Path) -> None:
+    fit_in(tmp_path, "--trainer.max_epochs=1", "--model.trust_region.cg_damping=2")
+    resumed = fit_in(
+        tmp_path, "--trainer.max_epochs=2", "--ckpt_path=last", "--model.trust_region.cg_damping=7"
+    )
+    (group,) = _last(resumed)["optimizer_states"][0]["param_groups"]
+    assert group["cg_damping"] == 7
+
+
 def test_resuming_what_does_not_exist_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=r"no run in 'runs.smoke' has checkpoints"):

@@ -8,7 +8,7 @@ from torchrl.modules import ValueOperator
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
-from perturbrl.rl.rollouts import Rollouts, add_advantages, best_action, draw_action, stream_seed
+from perturbrl.rl.rollouts import Rollouts, add_advantages, best_action, draw_action, returns, stream_seed
 
 EFFECTS, SHIFT = normal(3, 2), torch.tensor([1.0, -1.0])
 
@@ -194,3 +194,15 @@ def test_with_a_perfect_critic_nothing_is_an_advantage():
     )
     add_advantages(batch, ValueOperator(Left(), in_keys=["observation"]), gamma=1.0, gae_lambda=0.95)
     assert batch["advantage"].abs().max() < 1e-6
+
+
+def test_rewards_after_the_last_finished_episode_do_not_count():
+    done = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]], dtype=torch.bool)
+    after = TensorDict({"reward": torch.ones(2, 6, 1), "done": done[..., None]}, [2, 6])
+    assert returns(after).tolist() == [5.0 + 6.0, 2.0 + 1.0]
+
+
+def test_the_return_of_whole_episodes_does_not_depend_on_how_cells_are_shared_out():
+    done = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=torch.bool)
+    after = TensorDict({"reward": torch.randn(3, 4, 1), "done": done[..., None]}, [3, 4])
+    torch.testing.assert_close(returns(after[:1]) + returns(after[1:]), returns(after))

@@ -106,7 +106,7 @@ def test_damped_scaling_is_the_papers():
         step = optimizer.step(batch=batch)
         kl[scaling] = step.kl / 0.8 ** (2 * step.backtracks)
     d = torch.cat([optimizer.state[p]["direction"].reshape(-1) for p in layout.parameters])
-    g = policy.pull_back(policy.distribution.score(batch["action"], batch["advantage"]))
+    g = policy.score(batch["action"], batch["advantage"])
     ratio = float(d @ policy.fisher_product(d) / (g @ d))
     assert ratio < 0.9
     assert kl["damped"] == pytest.approx(ratio * kl["undamped"], rel=0.01)
@@ -273,7 +273,7 @@ def test_an_interrupted_trial_restores_the_parameters(monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("perturbrl.rl.trust_region.distribution_of", interrupt)
+    monkeypatch.setattr("perturbrl.rl.fisher.MLPLinearisation.current", interrupt)
     with pytest.raises(KeyboardInterrupt):
         TrustRegion(actor).step(batch=batch)
     assert torch.equal(before, flat_parameters(actor))
@@ -390,3 +390,22 @@ def test_lightning_counts_the_steps_and_runs_its_hooks(tmp_path):
     assert trainer.global_step == 3
     assert module.hooks == 3
     assert [step.outcome for step in module.steps] == [TrustRegionOutcome.ACCEPTED] * 3
+
+
+def test_a_fixed_deviation_has_no_part_in_the_step():
+    actor = make_actor("gaussian")
+    actor.module[0].module.log_std.requires_grad_(False)
+    before = actor.module[0].module.log_std.clone()
+    step = TrustRegion(actor, 0.01).step(batch=collect(actor, 64))
+    assert step.outcome is TrustRegionOutcome.ACCEPTED
+    assert 0 < step.kl <= 0.01
+    assert torch.equal(actor.module[0].module.log_std, before)
+
+
+def test_a_curvature_beyond_the_largest_number_is_an_outcome():
+    actor = make_actor("gaussian")
+    actor.module[0].module.log_std.data.fill_(-45.0)
+    before = flat_parameters(actor)
+    step = TrustRegion(actor).step(batch=collect(actor, 16))
+    assert step.outcome is TrustRegionOutcome.NON_FINITE
+    assert torch.equal(before, flat_parameters(actor))

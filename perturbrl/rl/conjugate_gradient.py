@@ -33,6 +33,7 @@ def conjugate_gradient(
     max_steps: int = 10,
     tolerance: float = 1e-10,
     precondition: Callable[[Vector], Vector] | None = None,
+    agreed: Callable[[Tensor], float] = float,
 ) -> LinearSolution:
     """Solve (A + λI) x = b for symmetric positive semi-definite A, starting at x = 0.
 
@@ -52,19 +53,20 @@ def conjugate_gradient(
         max_steps: largest number of products with A.
         tolerance: share of the total below which a product is not worth the next.
         precondition: v ↦ M⁻¹ v for a symmetric positive definite M near A + λI.
+        agreed: makes a number the same on all processes, so that they stop together whatever their round-off.
 
     Source: Nocedal and Wright 2006, algorithm 5.3; the stopping rule follows Martens 2010, section 4.4;
     the re-orthogonalisation is that of Lanczos 1952.
     """
     x, product, residual = torch.zeros_like(b), torch.zeros_like(b), b.clone()
     z = residual if precondition is None else precondition(residual)
-    direction, rho = z.clone(), float(residual @ z)
+    direction, rho = z.clone(), agreed(residual @ z)
     total, steps, history = 0.0, 0, _History()
     while steps < max_steps and rho > 0:
         history.append(residual, z, rho)
         curved = matrix_product(direction)
         steps += 1
-        curvature = float(direction @ curved) + damping * float(direction @ direction)
+        curvature = agreed(direction @ curved + damping * (direction @ direction))
         if not isfinite(curvature):
             return LinearSolution(x, product, float("nan"), steps)
         if curvature <= 0:
@@ -78,7 +80,7 @@ def conjugate_gradient(
             break
         residual = history.orthogonal(residual)
         z = residual if precondition is None else precondition(residual)
-        previous, rho = rho, float(residual @ z)
+        previous, rho = rho, agreed(residual @ z)
         direction = z + (rho / previous) * direction
     norm = float(b.norm())
     return LinearSolution(x, product, float(residual.norm()) / norm if norm > 0 else 0.0, steps)

@@ -212,7 +212,9 @@ class DiagonalGaussian(ActionDistribution):
 
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(σ⁻²)."""
-        precision = self.scale.square().reciprocal().expand_as(self.loc)
+        precision = self.scale.square().reciprocal()
+        if self._shares_scale:
+            return (self.loc.shape[:-1].numel() * precision).diag()
         return precision.reshape(-1, self.n_dims).sum(0).diag()
 
     def _base_action(self, action: Tensor) -> Tensor:
@@ -224,7 +226,7 @@ class _SharedScaleComparison(Comparison):
 
     def __init__(self, old: DiagonalGaussian, new: DiagonalGaussian, action: Tensor) -> None:
         self._scale, self._precision = new.scale, new.scale.square().reciprocal()
-        self._relative = old.scale.square() * self._precision
+        self._relative = (old.scale / new.scale).square()
         self._deviation, self._step = new._base_action(action) - new.loc, new.loc - old.loc
         self._deviation_sq, self._step_sq = self._deviation.square(), self._step.square()
         self.log_prob = (self._deviation_sq @ self._precision) / -2 - new.scale.log().sum()

@@ -57,9 +57,12 @@ class Layers:
     linears: list[nn.Linear]
     activations: list[nn.Module]
 
-    def features(self, observation: Tensor) -> tuple[list[Tensor], list[Slope]]:
-        """The input of each layer and the slope of each activation, each ``[rows, width]``."""
-        first = observation if self.normaliser is None else self.normaliser(observation)
+    def normalised(self, observation: Tensor) -> Tensor:
+        """What the first linear layer sees."""
+        return observation if self.normaliser is None else self.normaliser(observation)
+
+    def features(self, first: Tensor) -> tuple[list[Tensor], list[Slope]]:
+        """The input of each layer, of which ``first`` is the first, and the slope of each activation."""
         inputs, slopes = [first], list[Slope]()
         for linear, activation in zip(self.linears, self.activations, strict=False):
             hidden, slope = _activate(activation, affine(inputs[-1], linear.weight, linear.bias))
@@ -78,7 +81,7 @@ def layers_of(module: nn.Module) -> Layers | None:
     known = (
         len(linears) == len(activations) + 1
         and all(type(m) is nn.Linear and m.bias is not None for m in linears)
-        and all(type(m) in ELEMENTWISE for m in activations)
+        and all(type(m) in ELEMENTWISE and not getattr(m, "inplace", False) for m in activations)
         and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
     )
     return Layers(normaliser, linears, activations) if known else None

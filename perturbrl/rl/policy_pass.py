@@ -91,7 +91,16 @@ class _Recorded:
 
     def pull_back_into(self, views: Sequence[Tensor], cotangents: Cotangents) -> None:
         """Add the gradient of the weights that belongs to one of the distributions' parameters."""
-        gradients = torch.autograd.grad(self._outputs.parameters, self._layout.parameters, cotangents)
+        pairs = zip(self._outputs.parameters, cotangents, strict=True)
+        # A parameter of the distribution may be fixed, and one of the policy may be unused.
+        live = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
+        gradients = torch.autograd.grad(
+            [output for output, _ in live],
+            self._layout.parameters,
+            [cotangent for _, cotangent in live],
+            allow_unused=True,
+            materialize_grads=True,
+        )
         torch._foreach_add_(list(views), gradients)
 
 

@@ -321,7 +321,7 @@ def _squared_error(
     weights, head = [linear.weight.detach() for linear in layers.linears], layers.linears[-1]
 
     def by_hand(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        inputs, slopes = layers.features(observation)
+        inputs, slopes = layers.features(layers.normalised(observation))
         residual = affine(inputs[-1], head.weight, head.bias).sub_(target)
         pull_back(weights, inputs, slopes, 2 * residual, list(zip(views[::2], views[1::2], strict=True)))
         return residual.square_().sum()

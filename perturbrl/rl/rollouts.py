@@ -180,6 +180,17 @@ def _training_keys(env: EnvBase, actor: ProbabilisticActor) -> list[NestedKey]:
     return [*here, *(unravel_key((schema.NEXT, key)) for key in after)]
 
 
+def returns(after: TensorDictBase) -> Float[Tensor, "2"]:
+    """Sum of rewards and number of episodes in what steps led to, ``[cells, time]``.
+
+    What follows a cell's last finished episode does not count; of a cell that finished none, all counts as one.
+    """
+    done, reward = after[schema.DONE][..., 0], after[schema.REWARD][..., 0]
+    finished = done.flip(1).cumsum(1).flip(1) > 0
+    counts = finished | ~done.any(1, keepdim=True)
+    return torch.stack(((reward * counts).sum(), done.sum(1).clamp_min(1).sum().to(reward.dtype)))
+
+
 @torch.no_grad()
 def add_advantages(
     rollout: TensorDictBase, critic: ValueOperator, *, gamma: float, gae_lambda: float

@@ -20,7 +20,6 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.errors import ConfigurationError
-from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.conjugate_gradient import LinearSolution, conjugate_gradient
 from perturbrl.rl.fisher import MLPLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout, Vector
@@ -173,32 +172,35 @@ class _Step:
         self._options = optimizer.param_groups[0]
         self._actor, self._layout = optimizer.actor, optimizer.layout
         self._reduce_sum = optimizer.reduce_sum
-        self._batch = batch
-        self._action, self._advantage = batch[schema.ACTION], _advantage(batch)
-        size = torch.tensor([batch.shape.numel(), 1.0], dtype=torch.float64, device=self._advantage.device)
+        n_states, self._advantage = batch.shape.numel(), _advantage(batch)
+        self._action = batch[schema.ACTION].flatten(0, batch.ndim - 1)
+        size = torch.tensor([n_states, 1.0], dtype=torch.float64, device=self._advantage.device)
         self._n_states, self._n_ranks = self._reduce_sum(size).tolist()
         self._start = self._layout.gather()
-        self._policy = linearise(self._actor, self._layout, batch, self._reduce_sum)
+        states = batch.select(*self._actor.in_keys).reshape(n_states)
+        self._policy = linearise(self._actor, self._layout, states, self._reduce_sum)
 
     def run(self) -> tuple[TrustRegionStep, Vector | None]:
         """The step's result, and its direction if one was found."""
-        old = self._policy.distribution
-        gradient = self._mean(self._policy.pull_back(old.score(self._action, self._advantage)))
+        gradient = self._mean(self._policy.score(self._action, self._advantage))
         if not bool(gradient.isfinite().all() & self._start.isfinite().all()):
             return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
         if not bool(gradient.any()):
             return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT), None
-        solution = self._solve(gradient)
+        try:
+            solution = self._solve(gradient)
+        except torch.linalg.LinAlgError:  # a factor of the preconditioner has no eigenvalues, on all ranks alike
+            return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
         rejected = TrustRegionStep(
             TrustRegionOutcome.NON_FINITE, cg_residual=solution.residual, cg_steps=solution.steps
         )
-        direction, curvature = solution.x, float(solution.x @ solution.product)
+        direction, curvature = solution.x, float(self._agreed((solution.x @ solution.product).double()))
         if not (isfinite(curvature) and isfinite(solution.residual)):
             return replace(rejected, cg_residual=0.0), None
-        if curvature <= SINGULAR * float(direction @ direction):
+        if curvature <= SINGULAR * float(self._agreed((direction @ direction).double())):
             return replace(rejected, outcome=TrustRegionOutcome.SINGULAR_CURVATURE), None
         if self._options["kl_scaling"] == "damped":
-            curvature = float(gradient @ direction)
+            curvature = float(self._agreed((gradient @ direction).double()))
         scale = (2 * self._options["max_kl"] / curvature) ** 0.5
         return self._line_search(self._agreed(scale * direction), rejected), direction
 
@@ -209,9 +211,9 @@ class _Step:
     def _mean(self, total: Tensor) -> Tensor:
         return self._reduce_sum(total).div_(self._n_states)
 
-    def _agreed(self, step: Vector) -> Vector:
+    def _agreed(self, value: Tensor) -> Tensor:
         """The mean over ranks, so that round-off of unlike processors cannot let them drift apart."""
-        return self._reduce_sum(step).div_(self._n_ranks)
+        return self._reduce_sum(value).div_(self._n_ranks)
 
     def _solve(self, gradient: Vector) -> LinearSolution:
         damping, precondition = self._options["cg_damping"], None
@@ -224,6 +226,7 @@ class _Step:
             max_steps=self._options["cg_max_steps"],
             tolerance=self._options["cg_tolerance"],
             precondition=precondition,
+            agreed=lambda value: float(self._agreed(value.double())),
         )
 
     def _line_search(self, step: Vector, rejected: TrustRegionStep) -> TrustRegionStep:
@@ -245,11 +248,14 @@ class _Step:
 
     def _judge(self, trial: TrustRegionStep) -> TrustRegionStep:
         """The trial with its KL and improvement over all states, and whether they are good enough."""
-        old = self._policy.distribution
-        compared = old.compare(distribution_of(self._actor, self._batch), self._action)
-        log_ratio = compared.log_prob - self._old_log_prob
-        rise = (log_ratio.expm1() * self._advantage).sum(dtype=torch.float64)
-        kl, improvement = self._mean(torch.stack([compared.kl.sum(dtype=torch.float64), rise])).tolist()
+        old, totals = self._policy.distribution, self._advantage.new_zeros(2, dtype=torch.float64)
+        for rows, new in self._policy.current():
+            compared = old[rows].compare(new, self._action[rows])
+            log_ratio = compared.log_prob - self._old_log_prob[rows]
+            totals += torch.stack((compared.kl, log_ratio.expm1() * self._advantage[rows])).sum(
+                1, dtype=torch.float64
+            )
+        kl, improvement = self._mean(totals).tolist()
         measured = replace(trial, kl=kl, kl_per_dimension=kl / old.n_dims, improvement=improvement)
         if not (isfinite(kl) and isfinite(improvement)):
             return replace(measured, outcome=TrustRegionOutcome.NON_FINITE)
@@ -273,7 +279,7 @@ def _advantage(batch: TensorDictBase) -> Tensor:
             f"The advantage has shape {tuple(advantage.shape)} for a batch of shape {tuple(batch.shape)}; "
             "give one number per state, with or without a last dimension of 1."
         )
-    return advantage.reshape(batch.shape)
+    return advantage.reshape(-1)
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -167,7 +167,7 @@ class PerturbationDataModule(LightningDataModule):
         dataset, rows = self._dataset_now(), self._split_now().train
         expression = self.preprocessor.transform(dataset, rows)
         labels = tuple(dataset.labels[rows])
-        return EncodedCells(self.encoder.encode(expression), expression, labels, tuple(self.genes))
+        return EncodedCells(self._encoded(expression).cpu(), expression, labels, tuple(self.genes))
 
     @property
     def genes(self) -> Sequence[str]:
@@ -198,8 +198,11 @@ class PerturbationDataModule(LightningDataModule):
         Raises:
             DataError: there are none.
         """
-        device = next(self.encoder.buffers()).device
-        return self.encoder.encode(self.expression(label, part).to(device))
+        return self._encoded(self.expression(label, part))
+
+    def _encoded(self, expression: Expression) -> CellState:
+        """Cell states on the encoder's device, which follows the twin's."""
+        return self.encoder.encode(expression.to(next(self.encoder.buffers()).device))
 
     def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
         """What may be dosed in ``twin`` under the limits given here."""

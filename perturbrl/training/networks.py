@@ -1,5 +1,7 @@
 """The networks that a run trains, and what trains them."""
 
+from typing import Any
+
 import torch
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
@@ -35,6 +37,11 @@ def build_networks(
         return actor, critic(observation_dim, sizes, normaliser), normaliser
 
 
+def step_options(options: TrustRegionOptions) -> dict[str, Any]:
+    """What ``TrustRegion`` takes of stage 1's options."""
+    return {name: value for name, value in vars(options).items() if name != "max_kl_annealing"}
+
+
 def build_optimizers(
     actor: ProbabilisticActor,
     critic: ValueOperator,
@@ -43,9 +50,7 @@ def build_optimizers(
     critic_options: CriticOptions,
 ) -> list[torch.optim.Optimizer]:
     """Stage 1, stage 2 and the critic's, in this order."""
-    natural = TrustRegion(
-        actor, **{name: value for name, value in vars(trust_region).items() if name != "max_kl_annealing"}
-    )
+    natural = TrustRegion(actor, **step_options(trust_region))
     # Lightning's LearningRateMonitor reads this of every optimiser; stage 1's step size is its radius.
     natural.param_groups[0]["lr"] = trust_region.max_kl
     return [

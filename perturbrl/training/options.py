@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import Literal
+from typing import Final, Literal
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.training.annealing import Annealing
+
+# Squares of a standard deviation and of its reciprocal are numbers in float32 well beyond.
+MOST_LOG_STD: Final = 20.0
 
 Schedule = Literal["alternate", "warm_start", "trust_region_only", "ppo_only"]
 
@@ -65,7 +67,10 @@ class PolicyOptions:
     def __post_init__(self) -> None:
         widths = tuple(self.hidden_sizes)
         _require(min(widths, default=1) >= 1, "policy.hidden_sizes", widths, "widths of at least 1")
-        _require(isfinite(self.init_log_std), "policy.init_log_std", self.init_log_std, "a finite number")
+        log_std = self.init_log_std
+        _require(
+            abs(log_std) <= MOST_LOG_STD, "policy.init_log_std", log_std, f"at most {MOST_LOG_STD:g} in size"
+        )
 
 
 @dataclass(frozen=True)
@@ -124,10 +129,10 @@ class TrustRegionOptions:
         max_kl_annealing: how that limit falls towards 0 over trainer.max_epochs.
         cg_damping: added to the Fisher matrix's diagonal, in the same units.
         cg_max_steps: conjugate-gradient iterations, at most.
-        cg_tolerance: relative residual at which they stop.
+        cg_tolerance: they stop once one brings less than this share of the quadratic model's gain.
         precondition: use the Kronecker-factored Fisher matrix as preconditioner (policies that are perceptrons).
         line_search_max_iter: backtracking steps, at most.
-        line_search_shrinking_factor: what each backtracking step multiplies the step by.
+        line_search_shrinking_factor: what each backtracking step multiplies the step by, or less after a KL far off.
         kl_scaling: length of the full step, by the undamped curvature or as the paper prints it.
     """
 

@@ -12,6 +12,7 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.rollouts import returns
 
 EnvFactory = Callable[[int], EnvBase]
 
@@ -90,5 +91,5 @@ def judge_policy(env: EnvBase, actor: ProbabilisticActor, steps: int, seed: int)
     env.set_seed(seed, static_seed=True)
     with set_exploration_type(ExplorationType.DETERMINISTIC):
         after = env.rollout(steps, actor, break_when_any_done=False)[schema.NEXT]
-    episodes = after[schema.DONE].sum().clamp_min(after.shape[0])
-    return float(after[schema.REWARD].sum() / episodes)
+    total, episodes = returns(after).tolist()
+    return total / episodes

@@ -20,7 +20,7 @@ from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
-from perturbrl.rl.rollouts import Rollouts, add_advantages, stream_seed
+from perturbrl.rl.rollouts import Rollouts, add_advantages, returns, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
 from perturbrl.training.annealing import Annealing, annealed
@@ -28,7 +28,7 @@ from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
-from perturbrl.training.networks import build_networks, build_optimizers
+from perturbrl.training.networks import build_networks, build_optimizers, step_options
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -208,7 +208,7 @@ class TwoStageModule(LightningModule):
     def make_env(self, n_cells: int, **options: Any) -> EnvBase:
         """The user's own environment, or the twin, task and limits on doses as one; ``options`` as ``CellStateEnv``."""
         if self.env is not None:
-            return build_env(self.env, n_cells)
+            return build_env(self.env, n_cells).to(self.device)
         return CellStateEnv(
             self.twin,
             self.task,
@@ -268,9 +268,7 @@ class TwoStageModule(LightningModule):
         assert self.rollouts is not None
         restarts = getattr(self.rollouts.env, "restarts", None)
         after = rollout[schema.NEXT].select(schema.REWARD, schema.DONE)
-        after = after if restarts is None else after[~restarts]
-        episodes = after[schema.DONE].sum().clamp_min(after.shape[0])
-        total, count = self._reduce_sum(torch.stack((after[schema.REWARD].sum(), episodes.float()))).tolist()
+        total, count = self._reduce_sum(returns(after if restarts is None else after[~restarts])).tolist()
         return total / count
 
     def _stage_one(
@@ -281,6 +279,7 @@ class TwoStageModule(LightningModule):
         if self.schedule == "warm_start" and iteration >= self.trust_region_iterations:
             return None
         group, options = optimizer.optimizer.param_groups[0], self.trust_region
+        group.update(step_options(options))  # a resumed run's own, not those of its checkpoint
         group["max_kl"] = group["lr"] = self._annealed(options.max_kl, options.max_kl_annealing)
         return optimizer.step(batch=flat)
 
@@ -344,10 +343,10 @@ class TwoStageModule(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """The return in an environment of the user's; designs are evaluated once, by the report callback."""
         if self.env is not None:
-            env, steps = build_env(self.env, self.rollout.n_cells), self.rollout.steps or self.rollout.horizon
-            self.log(
-                "return", judge_policy(env, self.actor, steps, stream_seed(self.seed, 0, 5)), batch_size=1
-            )
+            env, steps = self.make_env(self.rollout.n_cells), self.rollout.steps or self.rollout.horizon
+            with torch.autocast(self.device.type, enabled=False):
+                mean = judge_policy(env, self.actor, steps, stream_seed(self.seed, 0, 5))
+            self.log("return", mean, batch_size=1)
 
     def predict_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing per batch: the design is applied once, by the report callback."""

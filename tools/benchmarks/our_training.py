@@ -110,13 +110,14 @@ class Bench:
         assert self.rollouts is not None
 
     def collection(self, seconds: float) -> float:
-        """Frames per second through TorchRL's collector."""
+        """Frames per second through TorchRL's collector, values and advantages included, as the peer's are."""
         assert self.rollouts is not None
         started = perf_counter()
         rates: list[float] = []
         while perf_counter() - started < seconds:
             begin = perf_counter()
-            frames = self.rollouts.collect(len(rates)).numel()
+            batch = self.rollouts.collect(len(rates))
+            frames = add_advantages(batch, self.module.critic, gamma=1.0, gae_lambda=0.95).numel()
             finish()
             rates.append(frames / (perf_counter() - begin))
         return float(np.median(rates))

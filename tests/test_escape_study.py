@@ -14,7 +14,7 @@ import torch
 from studies.escape import SUITES, fingerprint, settings
 from studies.escape_figures import write_figures
 from studies.escape_methods import DEFAULT, FIRST_SEED, METHODS, SWEEPS, VERSIONS
-from studies.escape_report import summary
+from studies.escape_report import summary, write_summary, write_sweep
 from studies.escape_runs import (
     ExactCurve,
     horizon_of,
@@ -269,3 +269,13 @@ def test_the_command_ends_with_its_json_line(tmp_path: Path) -> None:
     assert found["normalised_success"]["L2"]["optimum"][0] == 1.0
     assert (tmp_path / "escape.png").is_file()
     assert len(pd.read_csv(tmp_path / "rows_boolean.csv")) == len(SUITES["core"][0].methods)
+
+
+def test_what_is_kept_of_the_rows_is_small(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_summary(Study(table), tmp_path / "kept.csv")
+    kept = pd.read_csv(tmp_path / "kept.csv").set_index(["task", "method"])
+    assert kept.loc[("D10", DEFAULT), "frames_to_90"] == 750
+    assert kept.loc[("D10", DEFAULT), "seconds_to_90"] == pytest.approx(1.5)
+    write_sweep(Study(table), tmp_path / "steps.csv")
+    steps = pd.read_csv(tmp_path / "steps.csv").set_index(["method", "step"]).normalised_success_iqm
+    assert steps.to_dict() == {(DEFAULT, 0.01): 1.0, (DEFAULT, 0.1): pytest.approx(0.88)}

@@ -49,6 +49,12 @@ def test_finished_runs_are_not_run_again(tmp_path: Path) -> None:
     assert list(run_all(fail, [{"x": 2}], out, jobs=1)["square"]) == [4]
 
 
+def test_a_row_that_was_written_twice_counts_once(tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    out.write_text("x,square\n1,1\n2,4\n1,1\n")
+    assert list(run_all(fail, [{"x": 1}, {"x": 2}], out, jobs=1)["square"]) == [1, 4]
+
+
 def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     """None, 007 and True are other values once a table reader has guessed their types."""
     out = tmp_path / "rows.csv"
@@ -257,7 +263,7 @@ def test_recover_combinations_ends_with_its_keys(tmp_path: Path) -> None:
     summary = json.loads(done.stdout.strip().splitlines()[-1])
     assert {"recall_at_2", "recall_at_2_nnls", "regret"} <= set(summary)
     assert len(pd.read_csv(tmp_path / "rows.csv")) == 1
-    assert "1 of 1 runs: target = " in done.stderr
+    assert "1 of 1 runs: data = screen.h5ad" in done.stderr
 
 
 def test_a_screen_without_recoverable_doubles_is_said(tmp_path: Path) -> None:

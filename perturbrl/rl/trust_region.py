@@ -189,7 +189,8 @@ class _Step:
             return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT), None
         try:
             solution = self._solve(gradient)
-        except torch.linalg.LinAlgError:  # a factor of the preconditioner has no eigenvalues, on all ranks alike
+        except torch.linalg.LinAlgError:
+            # A factor of the preconditioner has no eigenvalues, on all ranks alike.
             return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
         rejected = TrustRegionStep(
             TrustRegionOutcome.NON_FINITE, cg_residual=solution.residual, cg_steps=solution.steps

@@ -39,7 +39,7 @@ from studies.escape_methods import (
     Method,
     Version,
 )
-from studies.escape_report import print_tables, summary, write_summary
+from studies.escape_report import print_tables, summary, write_summary, write_sweep
 from studies.escape_runs import one_run
 from studies.escape_tables import Study
 from studies.runner import Run, add_common_arguments, run_all
@@ -159,6 +159,8 @@ def run(arguments: argparse.Namespace) -> None:
     for version, study in studies.items():
         print_tables(study, version, Console(width=170))
         write_summary(study, out.with_name(f"{out.stem}_{version}.csv"))
+        if not study.sweep.empty:
+            write_sweep(study, out.with_name(f"{out.stem}_{version}_steps.csv"))
     write_figures(studies, arguments.figures or out.parent)
     print(f"rows: {out}")
     print(json.dumps(summary(studies) | {"suite": arguments.suite, "seeds": arguments.seeds}))

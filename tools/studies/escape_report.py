@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perturbrl.envs.task_suite import reprogramming_task
+from perturbrl.evaluation.statistics import interquartile_mean
 from studies.escape_methods import DEFAULT, HELPED_PPO, TUNED_PPO, VERSIONS
 from studies.escape_tables import (
     HEADLINE_TASKS,
@@ -206,4 +207,19 @@ def write_summary(study: Study, path: Path) -> None:
                         "seconds": round(entry.seconds, 2),
                     }
                 )
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_sweep(study: Study, path: Path) -> None:
+    """One row per task, method and step size."""
+    rows = [
+        {
+            "task": task,
+            "method": method,
+            "step": step,
+            "seeds": len(runs),
+            "normalised_success_iqm": round(float(interquartile_mean(runs.normalised.to_numpy())), 4),
+        }
+        for (task, method, step), runs in study.sweep.groupby(["task", "method", "step"])
+    ]
     pd.DataFrame(rows).to_csv(path, index=False)

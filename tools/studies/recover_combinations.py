@@ -6,6 +6,7 @@ the dosed control cells' mean from the target cells' mean with its minimum over 
 """
 
 import argparse
+import hashlib
 import json
 import logging
 import tempfile
@@ -37,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     doubles = recoverable_doubles(arguments.data)
-    runs: list[Run] = [{"target": t, "seed": s} for t in doubles for s in range(arguments.seeds)]
+    # Rows of another file, budget or configuration are never taken for these.
+    common = {
+        "data": arguments.data.name,
+        "frames": arguments.frames or "",
+        "configuration": hashlib.sha256(CONFIG.read_bytes()).hexdigest()[:8],
+    }
+    runs: list[Run] = [common | {"target": t, "seed": s} for t in doubles for s in range(arguments.seeds)]
     out = arguments.out or Path(tempfile.mkdtemp()) / "recover_combinations.csv"
     table = run_all(partial(one_run, arguments.data.resolve(), arguments.frames), runs, out, arguments.jobs)
     _print_table(table, len(doubles))

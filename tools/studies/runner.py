@@ -81,8 +81,10 @@ def run_all(work: Callable[[Run], Row], runs: Sequence[Run], out: Path, jobs: in
         _work_off(work, missing, out, min(jobs, len(missing)))
         write_provenance(out, runs, n_missing=0)
     asked = {_key(run) for run in runs}
-    table = pd.read_csv(out)
-    return table[[key in asked for key in _keys(out, tuple(runs[0]))]]
+    keys = _keys(out, tuple(runs[0]))
+    # Two commands on one file at the same time leave two rows of a run, which is one run all the same.
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    return pd.read_csv(out).iloc[sorted(row for key, row in first.items() if key in asked)]
 
 
 def _key(run: Run) -> Key:

@@ -195,13 +195,13 @@ class _Step:
         rejected = TrustRegionStep(
             TrustRegionOutcome.NON_FINITE, cg_residual=solution.residual, cg_steps=solution.steps
         )
-        direction, curvature = solution.x, float(self._agreed((solution.x @ solution.product).double()))
+        direction, curvature = solution.x, self._agreed_number(solution.x @ solution.product)
         if not (isfinite(curvature) and isfinite(solution.residual)):
             return replace(rejected, cg_residual=0.0), None
-        if curvature <= SINGULAR * float(self._agreed((direction @ direction).double())):
+        if curvature <= SINGULAR * self._agreed_number(direction @ direction):
             return replace(rejected, outcome=TrustRegionOutcome.SINGULAR_CURVATURE), None
         if self._options["kl_scaling"] == "damped":
-            curvature = float(self._agreed((gradient @ direction).double()))
+            curvature = self._agreed_number(gradient @ direction)
         scale = (2 * self._options["max_kl"] / curvature) ** 0.5
         return self._line_search(self._agreed(scale * direction), rejected), direction
 
@@ -216,6 +216,9 @@ class _Step:
         """The mean over ranks, so that round-off of unlike processors cannot let them drift apart."""
         return self._reduce_sum(value).div_(self._n_ranks)
 
+    def _agreed_number(self, value: Tensor) -> float:
+        return float(self._agreed(value.double()))
+
     def _solve(self, gradient: Vector) -> LinearSolution:
         damping, precondition = self._options["cg_damping"], None
         if isinstance(self._policy, MLPLinearisation) and self._options["precondition"]:
@@ -227,7 +230,7 @@ class _Step:
             max_steps=self._options["cg_max_steps"],
             tolerance=self._options["cg_tolerance"],
             precondition=precondition,
-            agreed=lambda value: float(self._agreed(value.double())),
+            agreed=self._agreed_number,
         )
 
     def _line_search(self, step: Vector, rejected: TrustRegionStep) -> TrustRegionStep:

@@ -147,7 +147,7 @@ def interval_of(scores: np.ndarray) -> Interval:
 
 
 def frames_ratios(
-    study: Study, rivals: Iterable[str], tasks: Sequence[str], patient: Study | None = None
+    study: Study, rivals: Sequence[str], tasks: Sequence[str], patient: Study | None = None
 ) -> dict[str, float]:
     """Per task: the fastest rival's frames to 0.9 over those of the default method.
 
@@ -155,14 +155,18 @@ def frames_ratios(
     bound where it is the default method. Tasks that none of them solves are left out. What rivals did with more
     patience counts instead, where they were given it.
     """
-    ratios, rivals = {}, list(rivals)
+    ratios = {}
     for task in tasks:
         ours = study.entry(DEFAULT, task)
-        theirs = patient and [e for rival in rivals if (e := patient.entry(rival, task)) is not None]
-        theirs = theirs or [e for rival in rivals if (e := study.entry(rival, task)) is not None]
+        theirs = [] if patient is None else _entries(patient, rivals, task)
+        theirs = theirs or _entries(study, rivals, task)
         if ours is not None and theirs and any(entry.reached for entry in (ours, *theirs)):
             ratios[task] = min(entry.frames_to_90 for entry in theirs) / ours.frames_to_90
     return ratios
+
+
+def _entries(study: Study, methods: Sequence[str], task: str) -> list[Entry]:
+    return [entry for method in methods if (entry := study.entry(method, task)) is not None]
 
 
 def geometric_mean(values: Iterable[float]) -> float:

@@ -83,8 +83,8 @@ def run_all(work: Callable[[Run], Row], runs: Sequence[Run], out: Path, jobs: in
     asked = {_key(run) for run in runs}
     keys = _keys(out, tuple(runs[0]))
     # Two commands on one file at the same time leave two rows of a run, which is one run all the same.
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
-    return pd.read_csv(out).iloc[sorted(row for key, row in first.items() if key in asked)]
+    repeated = pd.Series(keys, dtype=object).duplicated()
+    return pd.read_csv(out)[[key in asked and not again for key, again in zip(keys, repeated, strict=True)]]
 
 
 def _key(run: Run) -> Key:

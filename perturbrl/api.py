@@ -7,8 +7,9 @@ from anndata import AnnData
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from perturbrl.evaluation.report import Report
-from perturbrl.training.callbacks import IterationProgress, ReportCallback, StageWarnings
+from perturbrl.reporting.callback import ReportCallback
+from perturbrl.reporting.report import Report
+from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
     CriticOptions,

@@ -28,12 +28,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from perturbrl.data.inspection import inspect_dataset
-from perturbrl.envs import boolean_twin, regulatory_network  # noqa: F401  so that --help lists them
 from perturbrl.errors import ConfigurationError, PerturbRLError
-from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, ReportCallback, StageWarnings
-from perturbrl.training.checkpoint_io import AtomicCheckpointIO, find_checkpoint, read_checkpoint
+from perturbrl.reporting.callback import ReportCallback
+from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, StageWarnings
+from perturbrl.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins import boolean, regulatory_network  # noqa: F401  so that --help lists them
 
 USER_ERROR: Final = 2
 UNWRITABLE: Final = (

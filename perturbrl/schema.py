@@ -47,6 +47,9 @@ PSEUDOTIME_OBS: Final = ("pseudotime", "dpt_pseudotime")
 CONTROL_LABEL: Final = "control"
 COMBINATION_SEPARATOR: Final = "+"
 
+# Counts per cell that expression is normalised to before its logarithm is taken.
+TARGET_SUM: Final = 1e4
+
 CellState = Float[Tensor, "cells latent"]
 Population = Float[Tensor, "_ latent"]
 Dose = Float[Tensor, "cells perturbations"]

@@ -4,13 +4,13 @@ import torch
 from linear_twin import linear_twin
 from tensordict import TensorDict
 
-from perturbrl.envs.base import DigitalTwin
-from perturbrl.envs.gene_effect import GeneEffectTwin
-from perturbrl.envs.perturbations import PerturbationSpace
-from perturbrl.envs.task_suite import reprogramming_task
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.evaluation.design import simulate
-from perturbrl.evaluation.planners import DesignProblem
+from perturbrl.planning.design_problem import DesignProblem
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
+from perturbrl.twins.task_suite import reprogramming_task
 
 START = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.1, 0.0])
 

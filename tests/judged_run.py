@@ -8,8 +8,8 @@ from smoke_run import build, quiet_trainer
 
 from perturbrl.cli import Built
 from perturbrl.data.synthetic import simulate_screen
+from perturbrl.reporting.judge import Finished, judge
 from perturbrl.training.datamodule import PerturbationDataModule
-from perturbrl.training.reporting import Finished, judge
 
 PAIR = "GENE0000+GENE0001"
 SCREEN = ("--data.synthetic.n_combinations=15", "--data.synthetic.cells_per_perturbation=40")

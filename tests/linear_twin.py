@@ -2,10 +2,10 @@
 
 import torch
 
-from perturbrl.envs.base import CellStateEnv
-from perturbrl.envs.gene_effect import GeneEffectTwin
-from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
+from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 
 def normal(*shape, seed=0):

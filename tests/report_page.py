@@ -3,13 +3,14 @@
 from functools import cache
 
 import pandas as pd
-from test_design import PAIR, Fixed, evaluate
+from judged_designs import PAIR, Fixed, evaluate
 
-from perturbrl.evaluation.design_plots import plot_designs, plot_hits
-from perturbrl.evaluation.planners import default_planners
-from perturbrl.evaluation.report import Report
-from perturbrl.evaluation.report_tables import designs_frame, hits_frame
-from perturbrl.evaluation.report_text import answer_sentence, caution
+from perturbrl.pl.designs import plot_designs
+from perturbrl.pl.doses import plot_hits
+from perturbrl.planning.planners import default_planners
+from perturbrl.reporting.report import Report
+from perturbrl.reporting.report_tables import designs_frame, hits_frame
+from perturbrl.reporting.report_text import answer_sentence, caution
 
 
 @cache

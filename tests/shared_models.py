@@ -1,13 +1,11 @@
 """The published networks' facts, where the folder that holds them is there."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
+from places import MODELS
 
-MODELS = Path(os.environ.get("PERTURBRL_MODELS", Path(__file__).parents[1] / ".." / "shared" / "models"))
 NAMES = (
     "arabidopsis_flower_chaos2006",
     "bcell_macrophage_collombet2017",

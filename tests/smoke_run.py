@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from lightning import Trainer
+from places import CONFIGS
 
 from perturbrl.cli import Built, parse_config, run
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 SMOKE = str(CONFIGS / "smoke.yaml")
 
 

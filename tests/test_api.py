@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from smoke_run import CONFIGS
+from places import CONFIGS
 
 import perturbrl
 from perturbrl.api import screen_model

@@ -11,7 +11,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from smoke_run import CONFIGS, SMOKE, fit_in
+from places import CONFIGS
+from smoke_run import SMOKE, fit_in
 
 from perturbrl import cli
 from perturbrl.cli import run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from smoke_run import CONFIGS
+from places import CONFIGS
 
 from perturbrl.cli import parse_config
 

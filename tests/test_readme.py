@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 from studies import escape
 
 from perturbrl.cli import parse_config
-from perturbrl.envs.checks import check_twin
+from perturbrl.twins.checks import check_twin
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

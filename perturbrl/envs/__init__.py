@@ -1,5 +1,1 @@
-"""Twins, tasks and the environment that joins them."""
-
-from perturbrl.envs.checks import check_twin
-
-__all__ = ["check_twin"]
+"""Tasks, and the environment that joins a task with a twin."""

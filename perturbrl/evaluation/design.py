@@ -14,9 +14,8 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.data.presets import components
-from perturbrl.envs.base import CellStateEnv, relax
+from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.planners import DesignProblem, Planner
 from perturbrl.evaluation.populations import (
     Detectability,
     detectability,
@@ -26,8 +25,10 @@ from perturbrl.evaluation.populations import (
     replicate_distance,
 )
 from perturbrl.evaluation.statistics import Interval, wilson_interval
+from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.rl.rollouts import best_action
 from perturbrl.schema import CellState, Population
+from perturbrl.twins.base import relax
 
 N_BOOTSTRAP: Final = 1000
 _CHUNK: Final = 1 << 22

@@ -2,7 +2,7 @@
 
 Means are ``[perturbations, genes]`` arrays of log-normalised expression, one row per perturbation, and every
 metric of means returns one value per row. Average over perturbations, with an interval from
-`perturbrl.evaluation.statistics`, and put the baselines of `perturbrl.evaluation.baselines` beside it.
+`perturbrl.evaluation.statistics`, and put the baselines of `perturbrl.responses.baselines` beside it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -268,7 +268,7 @@ def excess_perturbations(used: Collection[str], minimal: Collection[Mapping[str,
 
     Args:
         used: names of the perturbations given to a cell, or to any cell.
-        minimal: smallest sets of clamped genes, from ``perturbrl.envs.interventions``.
+        minimal: smallest sets of clamped genes, from ``perturbrl.networks.interventions``.
 
     Source: the minimal intervention sets of ``ReprogrammingTask.minimal_interventions``.
     """

@@ -10,12 +10,11 @@ from jaxtyping import Float, Shaped
 from scipy.sparse import issparse
 
 from perturbrl.errors import DataError
-from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, TARGET_SUM
 
 Scale = Literal["counts", "log1p"]
 Side = Literal["real", "predicted"]
 
-TARGET_SUM: Final = 1e4
 # log1p of ten thousand counts is 9.2 and of a million 13.8; counts pass this soon.
 _LARGEST_LOG: Final = 20.0
 

@@ -15,10 +15,10 @@ from jaxtyping import Float
 
 from perturbrl.errors import DataError
 from perturbrl.evaluation import de_metrics, metrics
-from perturbrl.evaluation.baselines import SplitHalfReplicate, competitors
 from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.evaluation.training_cells import GeneVector, TrainingCells, parts_of
+from perturbrl.responses.baselines import SplitHalfReplicate, competitors
+from perturbrl.responses.training_cells import GeneVector, TrainingCells, parts_of
 
 TOP_GENES: Final = 20
 FEWEST_GENES: Final = 8

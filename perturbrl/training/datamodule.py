@@ -16,12 +16,12 @@ from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.envs.base import DigitalTwin
-from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 Part = Literal["train", "goal", "test", "all"]
 

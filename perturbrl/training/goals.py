@@ -3,10 +3,10 @@
 import torch
 from torch import Generator
 
-from perturbrl.envs.base import DigitalTwin, relax
 from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState, Population
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.twins.base import DigitalTwin, relax
 
 ATTRACTOR_CELLS = 256
 

@@ -12,9 +12,8 @@ from torch import Generator, Tensor
 from torchrl.envs import EnvBase
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv, DigitalTwin, Task
-from perturbrl.envs.gene_effect import GeneEffectTwin
-from perturbrl.envs.perturbations import PerturbationSpace
+from perturbrl.envs.base import Task
+from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
@@ -23,12 +22,12 @@ from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, returns, stream_seed
 from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
 from perturbrl.schema import CellState
+from perturbrl.training.actor_critic import build_networks, build_optimizers, step_options
 from perturbrl.training.annealing import Annealing, annealed
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
-from perturbrl.training.networks import build_networks, build_optimizers, step_options
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -47,6 +46,9 @@ from perturbrl.training.plain_env import (
 )
 from perturbrl.training.stages import improve_critic, improve_policy, normalise_advantages
 from perturbrl.training.trainer_flags import refuse_flags
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 CHECKPOINT_KEY = "perturbrl"
 NOT_TRAINED = (

@@ -15,12 +15,12 @@ from jaxtyping import Float
 
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.envs.base import Task
-from perturbrl.envs.gene_effect import GeneEffectTwin
-from perturbrl.envs.perturbations import PerturbationSpace
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.evaluation.optimum import optimal_dose
+from perturbrl.planning.optimum import optimal_dose
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
 from perturbrl.training.datamodule import Part, PerturbationDataModule
+from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 LATENT, PERTURBATIONS, START_CELLS, EVALUATED = 58, 200, 512, 256
 TARGET: Final = "TARGET"

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from perturbrl.envs.bnet import parse_bnet
-from perturbrl.envs.boolean_network import BooleanNetwork, load_network
-from perturbrl.envs.hill_cubes import HillCubes
-from perturbrl.envs.hill_dynamics import HillDynamics
+from perturbrl.networks.bnet import parse_bnet
+from perturbrl.networks.boolean_network import BooleanNetwork, load_network
+from perturbrl.networks.hill_cubes import HillCubes
+from perturbrl.networks.hill_dynamics import HillDynamics
 
 NETWORK = "krumsiek11"
 ROUNDS = 5

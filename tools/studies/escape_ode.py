@@ -16,15 +16,16 @@ from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl import schema
-from perturbrl.envs.regulatory_network import RegulatoryNetworkTwin
-from perturbrl.envs.task_suite import ReprogrammingTask
 from perturbrl.evaluation.design import PolicyDesign, simulate
-from perturbrl.evaluation.exact import ExactResult
-from perturbrl.evaluation.planners import DesignProblem, NoOp, Planner
-from perturbrl.evaluation.search_planners import CrossEntropySearch
+from perturbrl.planning.cross_entropy import CrossEntropySearch
+from perturbrl.planning.design_problem import DesignProblem, Planner
+from perturbrl.planning.exact import ExactResult
+from perturbrl.planning.planners import NoOp
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
+from perturbrl.twins.task_suite import ReprogrammingTask
 from studies.escape_methods import N_CELLS, Method, Version
 from studies.escape_runs import horizon_of, iterations_for, module_of, reach, row_of, task_start, train
 from studies.runner import Row

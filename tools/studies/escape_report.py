@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from perturbrl.envs.task_suite import reprogramming_task
 from perturbrl.evaluation.statistics import interquartile_mean
+from perturbrl.twins.task_suite import reprogramming_task
 from studies.escape_methods import DEFAULT, HELPED_PPO, TUNED_PPO, VERSIONS
 from studies.escape_tables import (
     HEADLINE_TASKS,

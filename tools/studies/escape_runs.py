@@ -11,14 +11,11 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from perturbrl.envs.macro_twin import MacroTwin
-from perturbrl.envs.network_twin import NetworkTwin
-from perturbrl.envs.task_suite import ReprogrammingTask, reprogramming_task
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.evaluation.design import simulate
-from perturbrl.evaluation.exact import ExactResult, PolicyChain
-from perturbrl.evaluation.planners import DesignProblem
-from perturbrl.evaluation.search_planners import CrossEntropySearch, ModelPredictiveControl
+from perturbrl.planning.cross_entropy import CrossEntropySearch, ModelPredictiveControl
+from perturbrl.planning.design_problem import DesignProblem
+from perturbrl.planning.exact import ExactResult, PolicyChain
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
     CriticOptions,
@@ -28,6 +25,9 @@ from perturbrl.training.options import (
     TrustRegionOptions,
 )
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.macro import MacroTwin
+from perturbrl.twins.network_twin import NetworkTwin
+from perturbrl.twins.task_suite import ReprogrammingTask, reprogramming_task
 from studies.escape_methods import BASE, HORIZON, METHODS, N_CELLS, VERSIONS, Method, Version
 from studies.escape_tables import SOLVED
 from studies.runner import Row, Run

@@ -17,9 +17,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from perturbrl import schema
-from perturbrl.envs.base import CellStateEnv
-from perturbrl.envs.task_suite import ReprogrammingTask
-from perturbrl.evaluation.exact import ExactResult, PolicyChain
+from perturbrl.envs.cell_state_env import CellStateEnv
+from perturbrl.planning.exact import ExactResult, PolicyChain
+from perturbrl.twins.task_suite import ReprogrammingTask
 from studies.escape_methods import N_CELLS
 from studies.escape_runs import horizon_of, reach, task_start, twin_of
 

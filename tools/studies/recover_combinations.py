@@ -24,8 +24,8 @@ from perturbrl.data.dataset import load_dataset
 from perturbrl.data.presets import components
 from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, PolicyDesign, evaluate_designs
-from perturbrl.evaluation.planners import default_planners
-from perturbrl.training.reporting import design_problem
+from perturbrl.planning.planners import default_planners
+from perturbrl.reporting.judge import design_problem
 from studies.runner import Row, Run, add_common_arguments, run_all
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"

@@ -1,0 +1,166 @@
+"""The environment that TorchRL sees: twin, task and horizon joined."""
+
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torch import Generator, Tensor
+from torchrl.data import Bounded, Categorical, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from perturbrl import schema
+from perturbrl.envs.base import Task
+from perturbrl.errors import ConfigurationError
+from perturbrl.schema import CellState, Dose, UsedMask
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.perturbations import PerturbationSpace
+
+
+class CellStateEnv(EnvBase):
+    """TorchRL environment of ``n_cells`` cells side by side: twin x task x horizon.
+
+    The end of the horizon terminates an episode, it does not truncate it: dosing has a last step, and the
+    observation says how much time is left. Bootstrapping beyond it would rest on states never visited.
+
+    Args:
+        twin: the dynamics.
+        task: the goal.
+        space: what may be dosed, a restriction of ``twin.perturbations``; all of it by default.
+        horizon: steps of an episode.
+        n_cells: cells simulated by this process.
+        first_cell: index of this process's first cell among all processes' cells.
+        total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
+            not depend on how cells are spread over processes.
+        restart_states: ``[states, latent]`` other states to start from, one drawn anew for every episode.
+        restart_fraction: share of cells that start there instead of in a start cell of the twin.
+
+    Attributes:
+        restarts: ``[cells]``, which cells start in ``restart_states``.
+
+    Raises:
+        ConfigurationError: no step, no cell, or cells beyond ``total_cells``.
+    """
+
+    # EnvBase declares __new__ as a classmethod, which hides the signature of __init__ from inspection.
+    def __new__(cls, *args: Any, **kwargs: Any) -> "CellStateEnv":
+        """Create the instance; see the class for the arguments."""
+        return super().__new__()
+
+    def __init__(
+        self,
+        twin: DigitalTwin,
+        task: Task,
+        *,
+        space: PerturbationSpace | None = None,
+        horizon: int = 1,
+        n_cells: int = 1024,
+        first_cell: int = 0,
+        total_cells: int | None = None,
+        restart_states: CellState | None = None,
+        restart_fraction: float = 0.0,
+    ) -> None:
+        super().__init__(device=twin.start_cells.device, batch_size=(n_cells,))
+        self.space = twin.perturbations if space is None else space
+        self.twin, self.task, self.horizon = twin, task, horizon
+        self.n_cells, self.first_cell = n_cells, first_cell
+        self.total_cells = n_cells if total_cells is None else total_cells
+        if min(horizon, n_cells) < 1 or not 0 <= first_cell <= self.total_cells - n_cells:
+            raise ConfigurationError(
+                f"an environment of horizon {horizon} with cells {first_cell} to {first_cell + n_cells} of "
+                f"{self.total_cells} cannot be; give at least one step and one cell, and cells among all cells"
+            )
+        self.restart_states = None if restart_fraction == 0 else restart_states
+        # Spread evenly over cells, so that every process has its share.
+        number = torch.arange(self.total_cells + 1, device=twin.start_cells.device) * restart_fraction
+        self._restarts = number.floor().diff() > 0
+        self.restarts = self._mine(self._restarts)
+        if restart_fraction > 0 and (restart_states is None or len(restart_states) == 0):
+            raise ConfigurationError(
+                f"restart_fraction is {restart_fraction:g} but there is no state to restart from; give "
+                "restart_states, or 0"
+            )
+        self.generator = Generator(device=twin.start_cells.device)
+        self._make_specs()
+
+    def _make_specs(self) -> None:
+        n, latent, device = self.n_cells, self.twin.latent_dim, self.device
+        p = self.space.n_perturbations
+        self.observation_spec = Composite(
+            {
+                schema.OBSERVATION: Unbounded((n, self.task.observation_dim + 1), device=device),
+                schema.CELL_STATE: Unbounded((n, latent), device=device),
+                schema.GOAL_STATE: Unbounded((n, latent), device=device),
+                schema.DOSE: Unbounded((n, p), device=device),
+                schema.USED: Categorical(2, shape=(n, p), dtype=torch.bool, device=device),
+                schema.STEP_COUNT: Bounded(0, self.horizon, (n, 1), dtype=torch.int64, device=device),
+            },
+            shape=(n,),
+        )
+        self.action_spec = self.space.action_spec(n).to(device)
+        self.reward_spec = Unbounded((n, 1), device=device)
+        flag = Categorical(2, shape=(n, 1), dtype=torch.bool, device=device)
+        self.full_done_spec = Composite(
+            {schema.DONE: flag, schema.TERMINATED: flag.clone(), schema.TRUNCATED: flag.clone()}, shape=(n,)
+        )
+
+    def _set_seed(self, seed: int | None) -> None:
+        self.generator.manual_seed(torch.seed() if seed is None else seed)
+
+    def _mine(self, drawn: Tensor) -> Tensor:
+        return drawn[self.first_cell : self.first_cell + self.n_cells]
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
+        given = None
+        if tensordict is not None and tensordict.get("_reset", None) is None:
+            given = tensordict.get(schema.CELL_STATE, None)
+        state = self._mine(self._initial_state()) if given is None else given
+        count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
+        dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
+        return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)
+
+    def _initial_state(self) -> CellState:
+        """States of the cells of all processes."""
+        state = self.twin.initial_state(self.total_cells, self.generator)
+        others = self.restart_states
+        if others is None:
+            return state
+        drawn = torch.randint(
+            len(others), (self.total_cells,), generator=self.generator, device=others.device
+        )
+        return torch.where(self._restarts[:, None], others[drawn], state)
+
+    def _pack(
+        self, state: CellState, goal: CellState, dose: Dose, used: UsedMask, count: Tensor, **more: Tensor
+    ) -> TensorDict:
+        time_left = 1.0 - count / self.horizon
+        observation = torch.cat((self.task.observation(state, goal), time_left), dim=-1)
+        values = {
+            schema.OBSERVATION: observation,
+            schema.CELL_STATE: state,
+            schema.GOAL_STATE: goal,
+            schema.DOSE: dose,
+            schema.USED: used,
+            schema.STEP_COUNT: count,
+            **more,
+        }
+        return TensorDict(values, batch_size=self.batch_size, device=self.device)
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        state, goal, before = (tensordict[k] for k in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
+        dose, used = self.space.project(tensordict[schema.ACTION], before)
+        noise = self._mine(self.twin.draw_noise(self.total_cells, self.generator))
+        following = self.twin.transition(state, self.space.expand(dose), noise)
+        reward = self.task.reward(state, dose, following, goal, used & ~before)
+        count = tensordict[schema.STEP_COUNT] + 1
+        over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
+        return self._pack(
+            following,
+            goal,
+            dose,
+            used,
+            count,
+            reward=reward[:, None],
+            done=over,
+            terminated=over,
+            truncated=torch.zeros_like(over),
+        )

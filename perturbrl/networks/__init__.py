@@ -1,0 +1,1 @@
+"""Boolean networks: rules, attractors, interventions and their differential equations; no environment."""

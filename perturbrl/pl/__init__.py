@@ -1,0 +1,1 @@
+"""Figures, each usable on its own."""

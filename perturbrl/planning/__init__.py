@@ -1,0 +1,1 @@
+"""Designs without learning: searches on the twin and closed forms."""

@@ -1,0 +1,141 @@
+"""What a planner may know, and what it answers: the ground that policies and planners share."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from perturbrl.envs.base import Task
+from perturbrl.planning.optimum import optimal_dose
+from perturbrl.schema import CellState
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
+
+Schedule = Float[Tensor, "time perturbations"] | Int[Tensor, " time"]
+"""One action per step: doses, or the integers of discrete actions."""
+
+
+@dataclass(frozen=True)
+class DesignProblem:
+    """What a planner may know: the twin, the task aimed at the goal, the limits on doses. No held-out cell.
+
+    Args:
+        twin: the dynamics, with the training start cells.
+        task: aimed at the goal.
+        space: what may be dosed.
+        horizon: steps of an episode.
+        goal_cells: ``[cells, latent]`` target cells that define the goal.
+        seed: of planners that draw at random.
+    """
+
+    twin: DigitalTwin
+    task: Task
+    space: PerturbationSpace
+    horizon: int
+    goal_cells: CellState
+    seed: int = 0
+
+    @property
+    def shift(self) -> Float[Tensor, " latent"]:
+        """Difference between the means of the goal and the start population."""
+        return self.goal_cells.mean(0) - self.twin.start_cells.mean(0)
+
+    @property
+    def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
+        """Shift per unit dose of each allowed perturbation, where the twin is linear."""
+        if not isinstance(self.twin, GeneEffectTwin):
+            return None
+        return self.twin.scale * self.twin.effects[self.space.columns]
+
+    def no_dose(self) -> Schedule:
+        """The schedule that does nothing."""
+        return torch.stack([self.space.no_action()] * self.horizon)
+
+    def schedule(self, total: Float[np.ndarray, " perturbations"]) -> Schedule:
+        """The schedule that gives ``total`` doses from the first step on, in as few equal parts as will do.
+
+        Few parts, because a small one may fall below ``min_dose``. Where perturbations are limited in number
+        the largest totals are given; totals that the limits do not allow are cut by the environment.
+        """
+        wanted = torch.as_tensor(total, dtype=torch.float32, device=self.space.low.device)
+        limit = self.space.max_perturbations
+        if limit is not None and limit < len(wanted):
+            largest = (wanted.abs() / (self.space.high - self.space.low)).topk(limit).indices
+            wanted = torch.zeros_like(wanted).index_copy(0, largest, wanted[largest])
+        bound = torch.where(wanted < 0, self.space.low, self.space.high)
+        # A total that rounding lifts just above a whole number of full doses needs no further part.
+        parts = torch.where(wanted == 0, 1.0, (wanted / bound - 1e-6).ceil()).clamp(1, self.horizon)
+        given = torch.arange(self.horizon, device=wanted.device)[:, None] < parts
+        return given * (wanted / parts)
+
+    @cached_property
+    def optimal_dose(self) -> Float[np.ndarray, " perturbations"] | None:
+        """Best total doses where the twin is linear (see ``optimum``); ``None`` where they are not known."""
+        effects = self.linear_effects
+        if effects is None or self.space.discrete:
+            return None
+        return optimal_dose(effects, self.shift, self.space, self.horizon)
+
+    @property
+    def optimal_distance(self) -> float:
+        """Distance between the means of dosed start and goal cells that is left at best; nan if not known."""
+        effects, total = self.linear_effects, self.optimal_dose
+        if effects is None or total is None:
+            return float("nan")
+        left = self.shift.double().cpu().numpy() - total @ effects.double().cpu().numpy()
+        return float(np.linalg.norm(left))
+
+
+class Planner(ABC):
+    """Decides doses. ``plan`` prepares; ``action`` is asked at every step, like a policy.
+
+    Attributes:
+        name: the row's name in every table.
+    """
+
+    name: str
+
+    @abstractmethod
+    def plan(self, problem: DesignProblem) -> bool:
+        """Prepare for a problem; ``False`` if this planner cannot treat it (say, needs a linear twin)."""
+
+    @abstractmethod
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The action of every cell at ``step``."""
+
+
+class OpenLoop(Planner):
+    """A schedule fixed in advance, the same for all cells.
+
+    Attributes:
+        plans_discrete: whether schedules of discrete actions can be made, too.
+    """
+
+    schedule: Schedule
+    plans_discrete: ClassVar[bool] = False
+
+    def plan(self, problem: DesignProblem) -> bool:
+        """Fix the schedule."""
+        if problem.space.discrete and not self.plans_discrete:
+            return False
+        schedule = self.schedule_for(problem)
+        if schedule is None:
+            return False
+        self.schedule = schedule
+        return True
+
+    @abstractmethod
+    def schedule_for(self, problem: DesignProblem) -> Schedule | None:
+        """The action per step, or ``None`` where this planner cannot treat the problem."""
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The schedule's action at ``step`` for every cell."""
+        now = self.schedule[step]
+        return now.expand(observed.batch_size[0], *now.shape)

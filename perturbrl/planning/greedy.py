@@ -1,0 +1,141 @@
+"""Greedy one-step designs: at every step, what brings cells nearest to their goal at once."""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from tensordict import TensorDictBase
+from torch import Generator, Tensor
+
+from perturbrl import schema
+from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
+from perturbrl.schema import CellState, UsedMask
+
+GREEDY_LEVELS: Final = 8
+GREEDY_CELLS: Final = 32
+GREEDY_DRAWS: Final = 256
+GREEDY_GAIN: Final = 1e-3
+_ROWS: Final = 1 << 19
+
+
+class GreedyDesign(OpenLoop):
+    """Step by step, add the one perturbation and dose that lowers the mean distance most.
+
+    Works on any twin, by simulating every candidate from the same start cells. Within a step it goes on
+    adding until none lowers the distance by a thousandth of what the step began with, so it may use as many
+    perturbations as the limits allow.
+    """
+
+    name = "greedy"
+
+    def schedule_for(self, problem: DesignProblem) -> Schedule:
+        """Grow the schedule one perturbation at a time."""
+        generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
+        state = problem.twin.initial_state(GREEDY_CELLS, generator)
+        goal = problem.task.goal_state(state)
+        schedule = problem.no_dose()
+        for step in range(problem.horizon):
+            noise = problem.twin.draw_noise(GREEDY_CELLS, generator)
+            used = (schedule != 0).any(0)
+            reach = _one_step(problem, state, noise)
+            schedule[step] = _add_while_it_helps(problem, schedule[step], used, goal, reach)
+            state = reach(schedule[step][None])[0]
+        return schedule
+
+
+class GreedyActions(Planner):
+    """At every step and from where each cell is now, the discrete action of least expected distance.
+
+    Outcomes are drawn on the twin, the same noise for every action, up to ``GREEDY_DRAWS`` per state and
+    action. Nothing is done where no action lowers the distance by a thousandth of what it is. Costs are not
+    looked at, nor what comes after the next step. ``MacroMDP.greedy_policy`` is the same rule on the Hamming
+    distance, solved exactly.
+    """
+
+    name = "greedy"
+
+    def plan(self, problem: DesignProblem) -> bool:
+        """Remember the problem; actions are chosen when the cells are seen."""
+        self.problem, self._generator = problem, Generator(device=problem.space.low.device)
+        return problem.space.discrete
+
+    @torch.no_grad()
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        """The greedy action of each cell; cells in equal states get equal ones."""
+        seen = [observed[key] for key in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED)]
+        distinct, place = torch.cat(seen, dim=1).unique(dim=0, return_inverse=True)
+        first = torch.empty(len(distinct), dtype=torch.long, device=place.device)
+        first[place] = torch.arange(len(place), device=place.device)
+        state, goal, used = (values[first] for values in seen)
+        if step == 0:
+            self._generator.manual_seed(self.problem.seed)
+        expected = expected_distances(self.problem, state, goal, used, self._generator)
+        enough = (1 - GREEDY_GAIN) * (state - goal).norm(dim=-1)
+        least, best = expected.min(dim=1)
+        return torch.where(least < enough, best, 0)[place]
+
+
+def expected_distances(
+    problem: DesignProblem, state: CellState, goal: CellState, used: UsedMask, generator: Generator
+) -> Float[Tensor, "cells actions"]:
+    """Mean distance to the goal one step after each discrete action, by simulation."""
+    n_actions = problem.space.n_actions
+    n_draws = max(8, min(GREEDY_DRAWS, _ROWS // (n_actions * len(state))))
+    noise = problem.twin.draw_noise(n_draws, generator)
+    actions = torch.arange(n_actions, device=state.device).repeat_interleave(n_draws)
+
+    def one(state: Tensor, goal: Tensor, used: Tensor) -> Tensor:
+        dose, _ = problem.space.project(actions, used.expand(len(actions), -1))
+        following = problem.twin.transition(
+            state.expand(len(actions), -1),
+            problem.space.expand(dose),
+            noise.repeat(n_actions, *(1 for _ in noise.shape[1:])),
+        )
+        return (following - goal).norm(dim=-1).view(n_actions, n_draws).mean(dim=1)
+
+    return torch.stack([one(*cell) for cell in zip(state, goal, used, strict=True)])
+
+
+def _one_step(
+    problem: DesignProblem, state: CellState, noise: Tensor
+) -> Callable[[Float[Tensor, "candidates perturbations"]], Float[Tensor, "candidates cells latent"]]:
+    def reach(doses: Tensor) -> Tensor:
+        n, cells = doses.shape[0], state.shape[0]
+        every = problem.space.expand(doses).repeat_interleave(cells, 0)
+        repeats = (n, *(1 for _ in noise.shape[1:]))
+        return problem.twin.transition(state.repeat(n, 1), every, noise.repeat(repeats)).view(n, cells, -1)
+
+    return reach
+
+
+def _add_while_it_helps(
+    problem: DesignProblem,
+    dose: Float[Tensor, " perturbations"],
+    used: Tensor,
+    goal: CellState,
+    reach: Callable[[Tensor], Tensor],
+) -> Float[Tensor, " perturbations"]:
+    best = float((reach(dose[None])[0] - goal).norm(dim=-1).mean())
+    least_gain = GREEDY_GAIN * best
+    while True:
+        candidates = _candidates(problem, dose, used | (dose != 0))
+        if len(candidates) == 0:
+            return dose
+        distance = torch.cat([(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)])
+        if not float(distance.min()) < best - least_gain:
+            return dose
+        best, dose = float(distance.min()), candidates[distance.argmin()]
+
+
+def _candidates(
+    problem: DesignProblem, dose: Float[Tensor, " perturbations"], used: Tensor
+) -> Float[Tensor, "candidates perturbations"]:
+    space = problem.space
+    levels = torch.arange(1, GREEDY_LEVELS + 1, device=dose.device)[:, None] / GREEDY_LEVELS
+    values = torch.cat((levels * space.high, levels * space.low))
+    allowed = (values.abs() > space.min_dose * (space.high - space.low)) & (dose == 0)
+    if space.max_perturbations is not None and int(used.sum()) >= space.max_perturbations:
+        allowed &= used
+    column = allowed.nonzero()[:, 1:]
+    return dose.repeat(len(column), 1).scatter(1, column, values[allowed][:, None])

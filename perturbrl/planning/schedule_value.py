@@ -1,0 +1,109 @@
+"""What a schedule of actions is worth on the twin: the value that every searching planner maximises.
+
+Planners see the twin, the task and the training start cells, never a held-out cell, and every schedule is
+judged on the same cells under the same noise.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sklearn.cluster import KMeans
+from tensordict import TensorDictBase
+from torch import Generator, Tensor
+
+from perturbrl import schema
+from perturbrl.planning.design_problem import DesignProblem
+from perturbrl.schema import CellState
+
+Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedules time"]
+"""Doses, or the integers of discrete actions."""
+
+SEARCH_CELLS: Final = 32
+GROUP_CELLS: Final = 8
+_ROWS: Final = 1 << 16
+
+
+class ScheduleValue:
+    """The mean return of dose schedules on a twin, from given cells, the relaxation after dosing included.
+
+    Args:
+        problem: twin, task and limits.
+        state: ``[cells, latent]`` where every schedule starts.
+        goal: ``[cells, latent]`` the cells' goals.
+        used: ``[cells, perturbations]`` what they received before.
+        seed: of the noise, which is the same for every schedule.
+    """
+
+    def __init__(
+        self,
+        problem: DesignProblem,
+        state: CellState,
+        goal: CellState,
+        used: Bool[Tensor, "cells perturbations"],
+        seed: int = 0,
+    ) -> None:
+        self.problem, self.state, self.goal, self.used, self.seed = problem, state, goal, used, seed
+
+    @classmethod
+    def from_start(cls, problem: DesignProblem) -> "ScheduleValue":
+        """From training start cells that have received nothing yet."""
+        generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
+        state = problem.twin.initial_state(SEARCH_CELLS, generator)
+        used = torch.zeros(SEARCH_CELLS, problem.space.n_perturbations, dtype=torch.bool, device=state.device)
+        return cls(problem, state, problem.task.goal_state(state), used, problem.seed)
+
+    @torch.no_grad()
+    def __call__(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
+        """Mean return over cells of each schedule."""
+        together = max(1, _ROWS // len(self.state))
+        return torch.cat([self._returns(part) for part in schedules.split(together)])
+
+    def _returns(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
+        n, cells = len(schedules), len(self.state)
+        twin, task, space = self.problem.twin, self.problem.task, self.problem.space
+        generator = Generator(device=self.state.device).manual_seed(self.seed)
+        state, goal, used = (x.repeat(n, 1) for x in (self.state, self.goal, self.used))
+        total = state.new_zeros(n * cells)
+        still = torch.zeros_like(schedules[:, 0])
+        doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
+        for wanted in doses:
+            dose, now_used = space.project(wanted.repeat_interleave(cells, 0), used)
+            noise = twin.draw_noise(cells, generator)
+            noise = noise.repeat(n, *(1 for _ in noise.shape[1:]))
+            following = twin.transition(state, space.expand(dose), noise)
+            total += task.reward(state, dose, following, goal, now_used & ~used)
+            state, used = following, now_used
+        return total.view(n, cells).mean(1)
+
+
+def groups_of_cells(
+    problem: DesignProblem, observed: TensorDictBase, n_groups: int, step: int
+) -> Iterator[tuple[Int[Tensor, " members"], ScheduleValue]]:
+    """Cells in like states, and the value of schedules from a sample of each group.
+
+    Args:
+        problem: twin, task and limits.
+        observed: what a policy would see.
+        n_groups: at most so many groups, by their state and what they have received; one per state where
+            there are so few.
+        step: of the episode; every step has noise of its own.
+    """
+    state, goal, used = (observed[key] for key in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
+    seed = problem.seed + step
+    order = torch.randperm(len(state), generator=Generator().manual_seed(seed)).to(state.device)
+    groups = _groups(torch.cat((state, used), dim=1), n_groups, problem.seed)[order]
+    found = int(groups.max()) + 1
+    for group in range(found):
+        members = order[groups == group]
+        seen = members[: max(GROUP_CELLS, SEARCH_CELLS // found)]
+        yield members, ScheduleValue(problem, state[seen], goal[seen], used[seen], seed)
+
+
+def _groups(features: Float[Tensor, "cells features"], n_groups: int, seed: int) -> Int[Tensor, " cells"]:
+    distinct, labels = features.unique(dim=0, return_inverse=True)
+    if len(distinct) <= n_groups:
+        return labels
+    found = KMeans(n_groups, n_init=1, random_state=seed).fit_predict(features.cpu().numpy())
+    return torch.as_tensor(found, dtype=torch.long, device=features.device)

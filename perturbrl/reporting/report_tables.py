@@ -1,0 +1,248 @@
+"""The report's tables as text, every column explained, and the same numbers as data frames for the CSV files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import pandas as pd
+
+from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
+from perturbrl.evaluation.statistics import Interval
+from perturbrl.pl.names import plain_name
+from perturbrl.reporting.report_text import number, percent
+
+MAX_HITS_SHOWN: Final = 25
+
+DESIGN_COLUMNS: Final[Mapping[str, str]] = {
+    "distance to target": "Between the means of dosed and of target cells in latent units, sampling noise removed, "
+    "with its 95 % interval. 0 is as near as so many cells can tell.",
+    "energy distance": "Between the two populations of cells, in units of the distance between two halves of the "
+    "target cells: 1 is as close as a replicate.",
+    "cells in target": "Share of dosed cells that the task counts as arrived, with a 95 % Wilson interval.",
+    "regret": "Distance to the goal on training cells relative to the closed-form optimum's, less 1: 0 is optimal. "
+    "Known for linear twins only; slightly below 0 is noise.",
+    "parts found": "Share of the target's own perturbations among as many strongest doses; a dash where they cannot "
+    "be dosed.",
+    "total dose": "Mean over cells of the absolute doses summed over perturbations and steps.",
+    "perturbations": "Mean number of different perturbations that a cell receives.",
+    "displacement from start": "R² of the final against the START state of the same cells. It is 1 for doing "
+    "nothing and says only how little cells moved; it is here because other work reports it as success.",
+}
+
+
+@dataclass(frozen=True)
+class CellText:
+    """What stands in one cell of a table, the interval apart."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a table; ``marked`` lines stand out, and so do the cells in the columns ``best``."""
+
+    cells: tuple[str | CellText, ...]
+    marked: bool = False
+    best: frozenset[int] = frozenset()
+
+    def texts(self) -> tuple[CellText, ...]:
+        """All cells in the one form."""
+        return tuple(CellText(cell) if isinstance(cell, str) else cell for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report, as text.
+
+    Attributes:
+        key: says where in the report it belongs.
+        title: heading.
+        columns: heads of the columns.
+        rows: lines.
+        note: what to know when reading it.
+        meaning: what each column is.
+    """
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    note: str = ""
+    meaning: Mapping[str, str] = field(default_factory=dict)
+
+
+def interval_cell(value: Interval) -> CellText:
+    """Estimate and ends of an interval."""
+    return CellText(number(value.estimate), f"[{number(value.low)}, {number(value.high)}]")
+
+
+def _percent_cell(value: Interval) -> CellText:
+    return CellText(percent(value.estimate), f"[{100 * value.low:.0f}, {100 * value.high:.0f}]")
+
+
+def design_table(evaluation: DesignEvaluation) -> Table:
+    """Every design with its intervals, nearest first, the winner and what equals it marked."""
+    ordered = sorted(evaluation.rows, key=lambda row: row.observed_distance)
+    nearest = (evaluation.winner.name, *evaluation.ties)
+    rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)
+    note = (
+        f"Nearest first, judged by the cells named above. Nearest: {plain_name(evaluation.winner.name)}. The marked "
+        "rows cannot be told apart from it in distance (paired test, 5 %). Brackets: 95 % intervals over cells; they "
+        "do not cover another training seed."
+    )
+    return Table("designs", "Designs compared", ("design", *DESIGN_COLUMNS), rows, note, DESIGN_COLUMNS)
+
+
+def _design_cells(row: DesignRow) -> tuple[str | CellText, ...]:
+    return (
+        plain_name(row.name),
+        interval_cell(row.distance),
+        number(row.relative_energy_distance),
+        _percent_cell(row.success),
+        number(row.regret),
+        percent(row.recall),
+        number(row.dose),
+        number(row.n_perturbations),
+        number(row.displacement_from_start),
+    )
+
+
+def hit_table(hits: Sequence[Hit]) -> Table:
+    """The design's perturbations that any cell receives, strongest first."""
+    shown = [hit for hit in hits if hit.share_of_cells > 0][:MAX_HITS_SHOWN]
+    rows = tuple(
+        TableRow(
+            (str(rank), hit.perturbation, interval_cell(hit.dose), hit.direction, percent(hit.share_of_cells))
+        )
+        for rank, hit in enumerate(shown, start=1)
+    )
+    note = (
+        "Total dose over all steps, mean over cells with a 95 % bootstrap interval; 1 is the perturbation as measured, "
+        "or full expression in a network."
+    )
+    if len(hits) > len(shown):
+        note += f" The other {len(hits) - len(shown)} that may be dosed are in hits.csv."
+    columns = ("rank", "perturbation", "dose", "direction", "share of cells")
+    return Table("hits", "Ranked perturbations", columns, rows, note)
+
+
+def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
+    """Hits as a table, strongest first."""
+    rows = [
+        (
+            rank,
+            hit.perturbation,
+            hit.dose.estimate,
+            hit.dose.low,
+            hit.dose.high,
+            hit.direction,
+            hit.share_of_cells,
+        )
+        for rank, hit in enumerate(hits, start=1)
+    ]
+    return pd.DataFrame(
+        rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"]
+    )
+
+
+def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
+    """Distances of all designs as a table for the figure."""
+    rows = [(row.name, row.distance.estimate, row.distance.low, row.distance.high) for row in evaluation.rows]
+    return pd.DataFrame(rows, columns=["name", "distance", "low", "high"])
+
+
+RESPONSE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
+    "pearson_delta": (
+        "Pearson Δ",
+        "Correlation over genes of predicted and measured change from control, −1 to 1; rewards what all perturbations "
+        "have in common.",
+    ),
+    "pearson_centred": (
+        "Pearson centred",
+        "The same after the mean of the training perturbations is taken off: what is special to this one. The training "
+        "mean itself scores 0.",
+    ),
+    "l2": ("L2", "Euclidean distance of predicted and measured mean expression (log1p); 0 is perfect."),
+    "rmse_top": (
+        "RMSE, top genes",
+        "Root mean squared error on the 20 genes that change most surely in real cells.",
+    ),
+    "discrimination": (
+        "discrimination",
+        "Share of the other measured perturbations that are less like the prediction than the true one is; 0.5 is "
+        "guessing.",
+    ),
+    "energy_relative": (
+        "energy distance",
+        "Between predicted and measured populations of cells in units of two halves of the measured ones; 1 is a "
+        "replicate.",
+    ),
+    "de_overlap": (
+        "DE overlap",
+        "Share of the really changed genes among as many predicted ones, by fold change.",
+    ),
+    "de_recall": (
+        "DE recall",
+        "Share of the really changed genes (FDR < 5 %) that change in predicted cells, too.",
+    ),
+    "de_precision": (
+        "DE precision",
+        "Share of the predicted changed genes that are among as many really changed ones.",
+    ),
+    "call_f1": ("up/down F1", "Agreement of the significant up and down calls, mean over both directions."),
+}
+_LARGER_IS_BETTER: Final = {
+    *("pearson_delta", "pearson_centred", "discrimination"),
+    *("de_overlap", "de_recall", "de_precision", "call_f1"),
+}
+
+
+def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]) -> Table:
+    """Predicted against measured response, the best of every column marked.
+
+    Args:
+        frame: see ``predicted_response.judge_responses``.
+        label: the perturbation.
+        informed: predictors that saw cells of the target, and so are no competitors.
+    """
+    shown = [name for name in RESPONSE_COLUMNS if name in frame and frame[name].notna().any()]
+    best = {name: _best_rows(frame, name, informed) for name in shown}
+    rows = tuple(
+        TableRow(
+            (_predictor(str(record["predictor"]), informed), *(_metric_cell(record, name) for name in shown)),
+            best=frozenset(i for i, name in enumerate(shown, start=1) if row in best[name]),
+        )
+        for row, (_, record) in enumerate(frame.iterrows())
+    )
+    columns = ("predictor", *(RESPONSE_COLUMNS[name][0] for name in shown))
+    note = (
+        f"Each row predicts how control cells change under {label}. All are compared with held-out cells really "
+        "measured under it, never with their own input. Rows with † saw half of the target's cells (not those that "
+        "judge): the policy chose its doses by them, and the split-half replicate is these cells, the ceiling. Marked: "
+        "the best of a column among the rows that never saw the target. Brackets: 95 % jackknife intervals over "
+        "held-out cells."
+    )
+    meaning = {RESPONSE_COLUMNS[name][0]: RESPONSE_COLUMNS[name][1] for name in shown}
+    return Table("response", "Predicted response", columns, rows, note, meaning)
+
+
+def _predictor(name: str, informed: Sequence[str]) -> str:
+    words = {"policy": "cells dosed by the policy", "random": "random perturbation"}.get(
+        name, plain_name(name)
+    )
+    return f"{words} †" if name in informed else words
+
+
+def _best_rows(frame: pd.DataFrame, name: str, informed: Sequence[str]) -> set[int]:
+    values = frame[name].where(~frame["predictor"].isin(informed))
+    if values.min() == values.max():
+        return set()
+    values = -values if name in _LARGER_IS_BETTER else values
+    return set((values <= values.min() + 1e-12).to_numpy().nonzero()[0].tolist())
+
+
+def _metric_cell(record: pd.Series, name: str) -> str | CellText:
+    if f"{name}_low" not in record:
+        return number(float(record[name]))
+    return interval_cell(Interval(*(float(record[f"{name}{end}"]) for end in ("", "_low", "_high"))))

@@ -1,0 +1,105 @@
+"""The report's sentences: the answer, and what should make a reader careful."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
+from perturbrl.pl.names import plain_name
+
+MAX_HITS_NAMED: Final = 3
+FAR: Final = 0.5
+SMALL: Final = 1e-4
+AS_MEASURED: Final = "as measured"
+REVERSED: Final = "reversed"
+
+
+def number(value: float) -> str:
+    """A number as a person reads it; a dash where there is none."""
+    if math.isnan(value):
+        return "–"
+    return "≈ 0" if 0 < abs(value) < SMALL else f"{value:.{2 if abs(value) < 0.1 else 3}g}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A share as a percentage."""
+    if math.isnan(value):
+        return "–"
+    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def dosed(hits: Sequence[Hit]) -> list[str]:
+    """The perturbations that at least half of the cells receive, strongest first, with what happens to the gene."""
+    used = [
+        hit.perturbation if hit.direction == AS_MEASURED else f"{hit.perturbation} {hit.direction}"
+        for hit in hits
+        if hit.share_of_cells >= 0.5
+    ]
+    return used[:MAX_HITS_NAMED] + [f"{len(used) - MAX_HITS_NAMED} more"] * (len(used) > MAX_HITS_NAMED)
+
+
+def answer_sentence(evaluation: DesignEvaluation, hits: Sequence[Hit]) -> str:
+    """The result in one sentence: what the policy does, and which design ends nearest, even where another does."""
+    found = evaluation.detectability
+    if found is not None and not found.detectable:
+        return (
+            f"No effect is detectable, so doing nothing is the right design: the cells of {evaluation.target} do not "
+            f"differ from those at the start (permutation test of the energy distance, p = {found.p_value:.2g})."
+        )
+    policy = evaluation.row("policy")
+    rivals = [_rival(evaluation), evaluation.row("no_op")]
+    others = "".join(
+        f"; {plain_name(row.name)}: {percent(row.success.estimate)}" for row in rivals if row is not None
+    )
+    share = percent(policy.success.estimate)
+    return f"{_what_is_dosed(hits)} {share} of cells into {evaluation.target}{others}; {_comparison(evaluation)}."
+
+
+def _rival(evaluation: DesignEvaluation) -> DesignRow | None:
+    """The baseline that ends nearest, doing nothing aside."""
+    rivals = [row for row in evaluation.rows if row.name not in ("policy", "no_op")]
+    return min(rivals, key=lambda row: row.observed_distance, default=None)
+
+
+def _what_is_dosed(hits: Sequence[Hit]) -> str:
+    used = dosed(hits)
+    if not used:
+        return "The policy doses nothing in most cells and brings"
+    return f"{listed(used)} {'bring' if len(used) > 1 else 'brings'}"
+
+
+def _comparison(evaluation: DesignEvaluation) -> str:
+    policy, winner = evaluation.row("policy"), evaluation.winner
+    nearest = (winner.name, *evaluation.ties)
+    if "no_op" in nearest:
+        return "as far as these cells can tell no design ends nearer to the target than doing nothing"
+    if "policy" not in nearest:
+        numbers = f"{number(winner.distance.estimate)} against {number(policy.distance.estimate)}"
+        return f"{plain_name(winner.name)} ends nearer to the target than the policy (distance {numbers})"
+    others = [plain_name(name) for name in nearest if name != "policy"]
+    if not others:
+        return "no other design ends as near to the target"
+    return f"in distance to the target the policy cannot be told apart from {listed(others)}"
+
+
+def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:
+    """What should make a reader careful."""
+    found, winner = evaluation.detectability, evaluation.winner
+    if found is None:
+        return (
+            "Fewer than 4 cells at the start or of the target: whether they differ at all cannot be tested.",
+        )
+    if not found.detectable:
+        return ()
+    left = winner.observed_distance / max(evaluation.row("no_op").observed_distance, 1e-12)
+    if left > FAR:
+        return (
+            f"Even the nearest design ({plain_name(winner.name)}) leaves {percent(left)} of the distance: what may be "
+            f"dosed does not lead to {evaluation.target}.",
+        )
+    return ()

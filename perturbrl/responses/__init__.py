@@ -1,0 +1,1 @@
+"""What a perturbation does to the mean and the spread of expression."""

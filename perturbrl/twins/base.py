@@ -1,0 +1,135 @@
+"""The contract of a digital twin: how cells move under perturbation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor
+
+from perturbrl.data.fitted import FittedModule
+from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.schema import CellState, Dose, Expression
+from perturbrl.twins.perturbations import PerturbationSpace
+
+
+class DigitalTwin(FittedModule, ABC):
+    """How cells move: a batched, stateless simulator of cell states under perturbation.
+
+    A subclass sets ``latent_dim`` and ``perturbations`` (in its constructor or in ``fit``) and implements
+    ``transition``. All randomness comes in as ``noise``, so equal arguments give equal results.
+
+    Attributes:
+        perturbations: what may be dosed, in the order of the dose's columns.
+        latent_dim: dimensions of a cell state.
+        needs_data: whether ``fit`` must see measured cells before the twin can be used.
+        relaxation_steps: transitions without dose after which a cell counts as settled.
+        gene_names: names of the columns of ``expression``, where the twin itself knows them.
+        start_cells: ``[cells, latent]`` states from which episodes start.
+    """
+
+    perturbations: PerturbationSpace
+    latent_dim: int
+    needs_data: bool = False
+    relaxation_steps: int = 0
+    gene_names: Sequence[str] = ()
+    start_cells: CellState
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("start_cells", torch.empty(0, 0))
+
+    @abstractmethod
+    def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
+        """The cells' next state under ``dose``.
+
+        Args:
+            state: ``[cells, latent]``.
+            dose: ``[cells, perturbations]``, already inside the dose range.
+            noise: what ``draw_noise`` returned for these cells.
+        """
+
+    def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
+        """Learn from training cells; a twin that brings its own dynamics has nothing to learn."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint must say, beside the tensors, to rebuild this twin; plain values only."""
+        return {
+            "latent_dim": self.latent_dim,
+            "names": list(self.perturbations.names),
+            "low": self.perturbations.low.tolist(),
+            "high": self.perturbations.high.tolist(),
+        }
+
+    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+        """Take over what ``describe`` said; the tensors follow with the state dict.
+
+        Raises:
+            CheckpointError: a twin that brings its own dynamics is not the one of the checkpoint.
+        """
+        if not self.needs_data and description["names"] != list(self.perturbations.names):
+            raise CheckpointError(
+                f"the checkpoint's twin doses {description['names'][:6]}, this one "
+                f"{list(self.perturbations.names)[:6]}; use the configuration the checkpoint was made with"
+            )
+        self.latent_dim = description["latent_dim"]
+        if self.needs_data:
+            self.perturbations = PerturbationSpace(
+                description["names"], description["low"], description["high"]
+            )
+
+    def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
+        """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
+        return torch.randn(n_cells, self.latent_dim, generator=generator, device=self.start_cells.device)
+
+    def start_from(self, cells: CellState) -> None:
+        """Let episodes start from ``cells``, drawn with replacement.
+
+        Raises:
+            ConfigurationError: there is no cell, or the states are not those of this twin, or not finite.
+        """
+        width = getattr(self, "latent_dim", cells.shape[-1])
+        if cells.ndim != 2 or cells.shape[0] == 0 or cells.shape[1] != width:
+            raise ConfigurationError(
+                f"cannot start from cells of shape {tuple(cells.shape)}; give at least one row of {width} latent "
+                "dimensions"
+            )
+        if not bool(cells.isfinite().all()):
+            raise ConfigurationError(
+                f"{int((~cells.isfinite()).any(1).sum())} of {len(cells)} start cells have values that are not "
+                "finite; mend or remove them"
+            )
+        self.set_buffers(start_cells=cells)
+
+    def initial_state(self, n_cells: int, generator: Generator | None = None) -> CellState:
+        """States of ``n_cells`` drawn from ``start_cells``.
+
+        Raises:
+            ConfigurationError: nobody has said where cells start.
+        """
+        if self.start_cells.shape[0] == 0:
+            raise ConfigurationError(
+                f"{type(self).__name__} has no start cells; call start_from with at least one latent state"
+            )
+        rows = torch.randint(
+            self.start_cells.shape[0], (n_cells,), generator=generator, device=self.start_cells.device
+        )
+        return self.start_cells[rows]
+
+    def expression(self, state: CellState) -> Expression:
+        """Expression of the genes in ``state``; the state itself where states are expression levels."""
+        return state
+
+    def attractors(self) -> dict[str, CellState]:
+        """Named stable states, each ``[1, latent]``; none unless the twin knows its landscape."""
+        return {}
+
+
+def relax(twin: DigitalTwin, state: CellState, generator: Generator) -> CellState:
+    """The cells' state after they were left alone until they count as settled."""
+    no_dose = state.new_zeros(len(state), twin.perturbations.n_perturbations)
+    for _ in range(twin.relaxation_steps):
+        state = twin.transition(state, no_dose, twin.draw_noise(len(state), generator))
+    return state

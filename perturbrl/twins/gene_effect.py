@@ -1,0 +1,124 @@
+"""The linear twin: each perturbation shifts every cell by its own vector."""
+
+from typing import Any, Literal, Self
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, CellState, Dose, Expression
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.perturbations import PerturbationSpace
+
+EffectSource = Literal["experimental", "in_silico", "joint"]
+
+
+class GeneEffectTwin(DigitalTwin):
+    """z' = z + scale * (dose @ E) + noise_scale * noise (paper, section on the gene-effect environment).
+
+    Rows of E come from
+
+    - ``experimental``: mean latent shift of each training perturbation against training controls;
+    - ``in_silico``: from control cells alone, the latent change that goes with one standard deviation more of
+      a gene, cov(gene, latent) / sd(gene);
+    - ``joint``: experimental where a perturbation was measured, in silico for all other genes.
+
+    Args:
+        effects: where the rows of E come from.
+        combinations: whether measured combinations (``A+B``) are perturbations of their own, too.
+        scale: factor on every effect.
+        normalise: scale every row to length 1; otherwise each keeps its measured length.
+        noise_scale: standard deviation of the noise per step and latent dimension.
+        min_dose_value: lowest dose; -1 lets a measured effect be run backwards, 0 does not.
+        max_dose_value: highest dose; 1 is the perturbation as measured.
+    """
+
+    needs_data = True
+    effects: Float[Tensor, "perturbations latent"]
+
+    def __init__(
+        self,
+        effects: EffectSource = "experimental",
+        combinations: bool = False,
+        scale: float = 1.0,
+        normalise: bool = False,
+        noise_scale: float = 0.0,
+        min_dose_value: float = 0.0,
+        max_dose_value: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not noise_scale >= 0:
+            raise ConfigurationError(f"the twin's noise_scale is {noise_scale:g}; give 0 or more")
+        self.source, self.combinations = effects, combinations
+        self.scale, self.normalise, self.noise_scale = scale, normalise, noise_scale
+        self.dose_range = (min_dose_value, max_dose_value)
+        self.encoder: Encoder | None = None
+        self.register_buffer("effects", torch.empty(0, 0))
+
+    def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
+        """Estimate E from training cells.
+
+        Raises:
+            DataError: no training cell is a control, or no perturbation is left to estimate.
+        """
+        rows: dict[str, Tensor] = {} if self.source == "experimental" else _in_silico_effects(cells)
+        if self.source != "in_silico":
+            rows |= self._experimental_effects(cells)
+        effects = torch.stack(list(rows.values()))
+        if self.normalise:
+            effects = effects / effects.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        self.encoder, self.latent_dim = encoder, encoder.latent_dim
+        self.set_buffers(effects=effects)
+        self.perturbations = PerturbationSpace(tuple(rows), *self.dose_range).to(self.effects.device)
+        return self
+
+    def _experimental_effects(self, cells: EncodedCells) -> dict[str, Tensor]:
+        control = cells.mean_of(CONTROL_LABEL)
+        labels = [p for p in cells.perturbations if self.combinations or COMBINATION_SEPARATOR not in p]
+        if not labels:
+            raise DataError(
+                f"no single perturbation is left among the training labels {list(cells.perturbations)[:8]}; "
+                "set combinations to true to use measured combinations as they are"
+            )
+        return {label: cells.mean_of(label) - control for label in labels}
+
+    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+        """Take over a checkpoint's description and the encoder that decodes states (see ``DigitalTwin``)."""
+        super().restore(description, encoder)
+        self.encoder = encoder
+
+    def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
+        """One linear step (see ``DigitalTwin``)."""
+        following = state + self.scale * (dose @ self.effects)
+        return following + self.noise_scale * noise if self.noise_scale else following
+
+    def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
+        """Standard normal noise, or none at all where ``noise_scale`` is 0."""
+        if self.noise_scale:
+            return super().draw_noise(n_cells, generator)
+        return self.start_cells.new_empty(n_cells, 0)
+
+    def expression(self, state: CellState) -> Expression:
+        """Decoded, log-normalised expression."""
+        return state if self.encoder is None else self.encoder.decode(state)
+
+
+def _in_silico_effects(cells: EncodedCells) -> dict[str, Tensor]:
+    rows = cells.rows_of(CONTROL_LABEL)
+    if len(rows) < 2:
+        raise DataError(
+            f"in-silico effects need at least 2 training control cells, found {len(rows)}; add more"
+        )
+    genes, latent = cells.expression[rows], cells.latent[rows]
+    genes, latent = genes - genes.mean(0), latent - latent.mean(0)
+    spread = genes.std(0)
+    effects = genes.T @ latent / (len(rows) - 1) / spread.clamp_min(1e-12)[:, None]
+    varies = (spread > 0).tolist()
+    if not any(varies):
+        raise DataError(
+            f"none of the {len(cells.genes)} genes varies among {len(rows)} training control cells, so there is no "
+            "in-silico effect; use measured effects (experimental) or other cells"
+        )
+    return {name: effects[i] for i, name in enumerate(cells.genes) if varies[i]}

@@ -1,0 +1,158 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from anndata import AnnData
+from places import DATA
+from rich.console import Console
+
+from perturbrl.data.inspection import Inspection, inspect_dataset
+from perturbrl.data.synthetic import simulate_screen
+from perturbrl.errors import DataError
+
+
+@pytest.fixture
+def screen() -> AnnData:
+    return simulate_screen(3, 20, 40, 25, 1)
+
+
+def inspect(adata: AnnData, folder: Path, **options: str) -> Inspection:
+    adata.write_h5ad(folder / "my screen.h5ad")
+    return inspect_dataset(folder / "my screen.h5ad", **options)
+
+
+def text(inspection: Inspection) -> str:
+    return "\n".join(inspection.lines())
+
+
+def rendered(inspection: Inspection) -> str:
+    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(inspection)
+    return console.export_text()
+
+
+def test_a_good_file_has_no_problems_and_says_what_to_run(screen: AnnData, tmp_path: Path) -> None:
+    found = inspect(screen, tmp_path)
+    assert (found.n_cells, found.n_genes, found.control_cells) == (140, 20, 40)
+    assert found.value_kind == "counts"
+    assert found.problems == ()
+    pair = screen.uns["true_effect_labels"][3]
+    assert found.perturbations == dict.fromkeys(sorted(screen.uns["true_effect_labels"]), 25)
+    command = f"--data.path '{tmp_path / 'my screen.h5ad'}' --data.target \"{pair}\""
+    assert command in found.uses[-1]
+    for shown in (text(found), rendered(found)):
+        for fact in (
+            "my screen.h5ad, 140 cells x 20 genes",
+            "raw counts",
+            "preset scperturb",
+            "'control', 40 cells",
+        ):
+            assert fact in shown
+        assert "3 single, 1 combinations" in shown
+        assert "3 of 3 perturbed names are genes of the file" in shown
+
+
+def test_problems_are_said(screen: AnnData, tmp_path: Path) -> None:
+    screen.var_names = [f"OTHER{i}" for i in range(20)]
+    counts = screen.X.toarray()
+    counts[:, :2] = 0
+    screen.X = counts
+    controls = np.flatnonzero(screen.obs["perturbation"] == "control")
+    few = np.flatnonzero(screen.obs["perturbation"] == "GENE0001")
+    small = screen[np.setdiff1d(np.arange(140), np.concatenate([controls[5:], few[3:]]))].copy()
+    problems = "\n".join(inspect(small, tmp_path).problems)
+    assert "1 perturbations have fewer than 20 cells: GENE0001" in problems
+    assert "only 5 control cells" in problems
+    assert "2 of 20 genes are 0 in every cell" in problems
+    assert "no perturbed name is a gene of the file" in problems
+
+
+def test_a_covariate_that_goes_with_the_perturbation_is_said(screen: AnnData, tmp_path: Path) -> None:
+    control = screen.obs["perturbation"] == "control"
+    screen.obs["batch"] = np.where(control, "day1", "day2")
+    found = inspect(screen, tmp_path)
+    assert (
+        "no control cells at batch day2: what batch does cannot be told from what the perturbation does"
+        in found.problems
+    )
+    assert "only control cells at batch day1: no response was measured there" in found.problems
+    assert found.covariates == {"batch": {"day2": 100, "day1": 40}}
+    screen.obs["batch"] = ["day1", "day2"] * 70
+    assert not inspect(screen, tmp_path).problems
+
+
+def test_labels_that_nobody_recognises_are_a_problem_unless_they_were_asked_for(
+    screen: AnnData, tmp_path: Path
+) -> None:
+    screen.obs = screen.obs.rename(columns={"perturbation": "guide"})
+    found = inspect(screen, tmp_path)
+    assert found.fields is None
+    assert "no perturbation labels recognised" in found.problems[0]
+    assert "none recognised" in text(found)
+    assert "none recognised" in rendered(found)
+    with pytest.raises(DataError, match="expected gears"):
+        inspect(screen, tmp_path, preset="gears")
+    assert inspect(screen, tmp_path, perturbation_key="guide").control_cells == 40
+
+
+def test_only_control_cells(screen: AnnData, tmp_path: Path) -> None:
+    found = inspect(screen[screen.obs["perturbation"] == "control"].copy(), tmp_path)
+    assert found.problems[0].startswith("there are only control cells")
+    assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == ["yes", "no"]
+
+
+def test_other_measurements_are_listed_and_embeddings_are_not(screen: AnnData, tmp_path: Path) -> None:
+    screen.obsm["ATAC"] = np.ones((140, 7))
+    screen.obsm["X_umap"] = np.ones((140, 2))
+    assert inspect(screen, tmp_path).modalities == ("obsm['ATAC'], 7 columns",)
+
+
+def test_a_counts_layer_is_named_as_the_source(screen: AnnData, tmp_path: Path) -> None:
+    screen.layers["counts"] = screen.X.copy()
+    screen.X = np.log1p(screen.X)
+    found = inspect(screen, tmp_path)
+    assert (found.value_kind, found.value_source) == ("counts", "layers['counts']")
+
+
+def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no file"):
+        inspect_dataset(tmp_path / "nowhere.h5ad")
+
+
+def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: Path) -> None:
+    screen = simulate_screen(70, 70, 20, 3, 0)
+    first = np.flatnonzero(screen.obs["perturbation"] == "GENE0035")
+    found = inspect(screen[np.setdiff1d(np.arange(230), first[1:])].copy(), tmp_path)
+    shown = [line.split() for line in found.lines() if line.endswith(" cells") and line.startswith("  ")]
+    assert len(found.perturbations) == 70
+    assert len(shown) == 61
+    assert shown[-1][:2] == ["GENE0035", "1"]
+    assert shown[30] == ["...", "10", "more", "between,", "in", "all", "208", "cells"]
+    assert "GENE0035" in rendered(found)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("file", "facts"),
+    [
+        (
+            "norman2019_k562_crispra",
+            ["17 single, 11 combinations", '--data.target "KLF1+MAP2K6"', "258 of 500 genes"],
+        ),
+        ("papalexi2021_thp1_eccite", ["22 single", "replicate", "obs['n_umis_full']", "JAK2", "none"]),
+        ("kang2018_pbmc_ifnb", ["only control cells at cell_type NK", "CD4T (634)", "there are 1"]),
+        ("cao2018_a549_dex_rna_atac", ["no control cells at time_h 1, 3", "obsm['ATAC'], 5,000 columns"]),
+        (
+            "mimitou2019_pbmc_citeseq",
+            ["none recognised", "healthy PBMC", "obsm['protein_counts'], 49 columns"],
+        ),
+        ("paul2015_myeloid_trajectory", ["only control cells", "SB19 (1,981)", "sum over the genes"]),
+    ],
+)
+def test_published_files(file: str, facts: list[str]) -> None:
+    path = DATA / f"{file}.h5ad"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not in {DATA}")
+    shown = text(inspect_dataset(path))
+    assert all(fact in shown for fact in facts)

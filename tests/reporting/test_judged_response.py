@@ -1,0 +1,83 @@
+"""Predicted responses of a trained module, and the files that other tools score."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from judged_run import PAIR, judged, trained, trained_on_logs
+
+from perturbrl.errors import DataError
+from perturbrl.evaluation.pairs import ResponsePair
+from perturbrl.reporting.judge import judge
+from perturbrl.reporting.judged_response import judge_response
+
+
+@pytest.fixture(scope="module")
+def response():
+    return judged().response
+
+
+def test_the_design_the_twin_and_every_baseline_are_compared(response):
+    table = response.table.set_index("predictor")
+    assert list(table.index) == [
+        *("policy", "twin", "no_op", "random", "training_mean", "additive", "matching_mean"),
+        *("bilinear_ridge", "nearest_perturbation", "split_half_replicate"),
+    ]
+    assert table.loc["no_op", "pearson_delta"] == 0.0
+    assert {"l2", "energy_relative", "de_recall", "discrimination"} <= set(table.columns)
+    # A linear twin of measured effects is the additive model inside its latent space.
+    assert table.loc["twin", "l2"] == pytest.approx(table.loc["additive", "l2"], rel=0.3)
+    assert table.loc["twin", "pearson_delta"] > 0.5
+
+
+def test_files_for_other_tools_are_counts_of_the_same_genes_labels_and_controls(response):
+    real, predicted = response.real, response.predicted
+    pair = ResponsePair(real, predicted, "counts")
+    assert PAIR in pair.perturbations
+    assert len(pair.perturbations) > 5
+    for label in pair.perturbations:
+        assert len(pair.cells("real", label)) == len(pair.cells("predicted", label))
+    np.testing.assert_array_equal(pair.cells("real", "control"), pair.cells("predicted", "control"))
+    assert pair.cells("predicted", PAIR).std(axis=0).max() > 0.1
+    assert predicted.obs_names.is_unique
+
+
+def test_only_held_out_cells_judge(response):
+    data = trained().data
+    kept = set(data.split.test)
+    rows = data.dataset.adata[sorted(kept)]
+    counts = pd.Series(rows.obs["perturbation"].astype(str)).value_counts()
+    assert (response.real.obs["perturbation"] == PAIR).sum() == counts[PAIR]
+    assert (response.real.obs["perturbation"] == "control").sum() == counts["control"]
+
+
+@pytest.mark.slow
+def test_cell_eval_takes_the_files(response, tmp_path):
+    cell_eval = pytest.importorskip("cell_eval", reason="needs the extra eval")
+    results, _ = cell_eval.MetricsEvaluator(
+        adata_pred=response.predicted.copy(),
+        adata_real=response.real.copy(),
+        control_pert="control",
+        pert_col="perturbation",
+        num_threads=1,
+        outdir=str(tmp_path),
+    ).compute(profile="anndata", write_csv=False)
+    scores = dict(zip(results["perturbation"], results["pearson_delta"], strict=True))
+    assert set(scores) == set(response.real.obs["perturbation"]) - {"control"}
+    assert np.isfinite(list(scores.values())).all()
+
+
+def test_log_values_allow_no_cells_but_all_metrics_of_means():
+    finished = judge(trained_on_logs().model, None)
+    assert finished.response.real is None
+    assert "l2" in finished.report.response
+    assert "energy_relative" not in finished.report.response
+    assert "twin" not in set(finished.report.response["predictor"])
+    assert any("no raw counts" in reason for reason in finished.report.left_out)
+
+
+def test_cells_that_do_not_start_as_controls_are_not_judged(monkeypatch):
+    module = trained().model
+    simulation = judged().report.evaluation.simulations["policy"]
+    monkeypatch.setattr(module.data, "source", "GENE0003")
+    with pytest.raises(DataError, match="cells start from GENE0003"):
+        judge_response(module, simulation)

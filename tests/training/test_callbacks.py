@@ -1,0 +1,79 @@
+"""Lines, warnings and folders around the iterations."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from smoke_run import build, quiet_trainer
+
+from perturbrl.reporting.callback import learning_curves, run_folder, unused
+from perturbrl.training.callbacks import IterationProgress, StageWarnings
+
+METRICS = {
+    "return": 0.5,
+    "trust_region/kl": 0.01,
+    "trust_region/outcome": 1.0,
+    "ppo/kl": 0.02,
+    "ppo/steps": 0.0,
+    "ppo/kl_coef": 1.0,
+    "frames_per_second": 12345.0,
+}
+
+
+def test_a_stage_that_does_nothing_is_said_once() -> None:
+    warnings = StageWarnings(patience=2)
+    warnings.count(METRICS)
+    with pytest.warns(UserWarning, match="natural step was rejected"):
+        warnings.count(METRICS)
+    busy = METRICS | {"trust_region/outcome": 0.0, "ppo/steps": 3.0}
+    warnings.count(busy)
+    assert warnings._idle == {"natural": 0, "ppo": 0}
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    assert unused(tmp_path, "report").name == "report"
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report_2").mkdir()
+    assert unused(tmp_path, "report").name == "report_3"
+    (tmp_path / "predictions.h5ad").touch()
+    assert unused(tmp_path, "predictions", ".h5ad").name == "predictions_2.h5ad"
+
+
+def test_a_checkpoint_belongs_to_the_run_above_its_folder(tmp_path: Path) -> None:
+    assert run_folder(tmp_path / "version_3" / "checkpoints" / "last.ckpt") == tmp_path / "version_3"
+    assert run_folder(tmp_path / "elsewhere" / "a.ckpt") == tmp_path / "elsewhere"
+
+
+def test_a_resumed_run_remembers_the_iterations_before_it(tmp_path: Path) -> None:
+    for number, epochs, parent in ((0, (0, 1, 2), None), (1, (2, 3), 0), (2, (3,), 1)):
+        run = tmp_path / f"version_{number}"
+        run.mkdir()
+        rows = [f"{epoch},{epoch + 10 * number}.0" for epoch in epochs]
+        (run / "metrics.csv").write_text("\n".join(["epoch,return", *rows]))
+        before = None if parent is None else f"{tmp_path}/version_{parent}/checkpoints/last.ckpt"
+        (run / "config.yaml").write_text(f"ckpt_path: {before or 'null'}")
+    curves = learning_curves(tmp_path / "version_2")
+    assert curves["epoch"].tolist() == [0, 1, 2, 3]
+    assert curves["return"].tolist() == [0.0, 1.0, 12.0, 23.0]
+    assert learning_curves(tmp_path) is None
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    built = build()
+    trainer = quiet_trainer(2, enable_progress_bar=True, callbacks=[IterationProgress()])
+    trainer.fit(built.model, built.data)
+    shown = " ".join(terminal.getvalue().split())
+    assert "2/2" in shown
+    for part in ("return", "KL", "accepted", "β", "frames/s"):
+        assert part in shown
+    assert "…" not in shown

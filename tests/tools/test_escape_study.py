@@ -16,18 +16,10 @@ from studies.escape import SUITES, fingerprint, settings
 from studies.escape_figures import write_figures
 from studies.escape_methods import DEFAULT, FIRST_SEED, METHODS, SWEEPS, VERSIONS
 from studies.escape_report import summary, write_summary, write_sweep
-from studies.escape_runs import (
-    ExactCurve,
-    horizon_of,
-    iterations_for,
-    module_of,
-    one_run,
-    reach,
-    task_start,
-    train,
-    twin_of,
-)
+from studies.escape_runs import ExactCurve, one_run
 from studies.escape_tables import Study, at_equal_time, frames_ratios, geometric_mean, robustness
+from studies.escape_tasks import horizon_of, iterations_for, reach, task_start, twin_of
+from studies.escape_training import module_of, train
 
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.rl.rollouts import draw_action

@@ -1,0 +1,1 @@
+"""One file per study; ``tools/study.py`` runs them."""

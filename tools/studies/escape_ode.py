@@ -11,7 +11,7 @@ from math import nan
 from typing import Any, Final
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
@@ -27,7 +27,8 @@ from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
 from perturbrl.twins.task_suite import ReprogrammingTask
 from studies.escape_methods import N_CELLS, Method, Version
-from studies.escape_runs import horizon_of, iterations_for, module_of, reach, row_of, task_start, train
+from studies.escape_tasks import horizon_of, iterations_for, reach, row_of, task_start
+from studies.escape_training import TrainingClock, module_of, train
 from studies.runner import Row
 
 NOISE: Final = 0.05
@@ -81,7 +82,7 @@ class ReplayedOptimum(Planner):
         return clamps[choice]
 
 
-class SampledCurve(Callback):
+class SampledCurve(TrainingClock):
     """Share of simulated cells that arrive, every few iterations, by the policy's mean doses.
 
     Args:
@@ -90,16 +91,13 @@ class SampledCurve(Callback):
     """
 
     def __init__(self, problem: DesignProblem, target: str) -> None:
+        super().__init__()
         self.problem, self.target = problem, target
         self.curve: list[float] = []
-        self.seconds = self._started = 0.0
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._started = time.process_time()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        super().on_train_batch_end(trainer, pl_module, *args)
         assert isinstance(pl_module, TwoStageModule)
-        self.seconds += time.process_time() - self._started
         if (trainer.current_epoch + 1) % JUDGE_EVERY == 0:
             self.curve.append(share_arrived(self.problem, PolicyDesign(pl_module.actor), self.target))
 

@@ -21,7 +21,7 @@ from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.planning.exact import ExactResult, PolicyChain
 from perturbrl.twins.task_suite import ReprogrammingTask
 from studies.escape_methods import N_CELLS
-from studies.escape_runs import horizon_of, reach, task_start, twin_of
+from studies.escape_tasks import horizon_of, reach, task_start, twin_of
 
 
 class TaskVecEnv(VecEnv):

@@ -242,15 +242,23 @@ def _means(
     return total / count, kl / count
 
 
-def adapt_kl_coef(kl_coef: float, kl: float, threshold: float, factor: float) -> float:
-    """The next iteration's penalty weight: up if the KL is above 1.5 x ``threshold``, down if below / 1.5.
+def adapt_kl_coef(kl_coef: float, added: float, target_kl: float, factor: float) -> float:
+    """The next iteration's penalty weight: up where stage 2 added over 1.5 ``target_kl``, down below a 1.5th of it.
 
-    Called once per iteration with the full batch's KL; the result stays within ``KL_COEF_BOUNDS``, because a
-    weight of 0 or infinity never comes back (Schulman 2017, section 4, gives the rule).
+    Called once per iteration. The result stays within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never
+    comes back.
+
+    Args:
+        kl_coef: the weight of this iteration.
+        added: the whole batch's mean KL after stage 2 less that after stage 1, in nats.
+        target_kl: what stage 2 should add, in nats.
+        factor: what the weight is multiplied or divided by.
+
+    Source: Schulman 2017, section 4.
     """
-    if kl > 1.5 * threshold:
+    if added > 1.5 * target_kl:
         kl_coef *= factor
-    elif kl < threshold / 1.5:
+    elif added < target_kl / 1.5:
         kl_coef /= factor
     low, high = KL_COEF_BOUNDS
     return min(max(kl_coef, low), high)

@@ -79,7 +79,7 @@ def improve_policy(
     group["lr"] = adapt_learning_rate(group["lr"], result, minibatches.per_epoch, largest_rate, factor)
     if result.reverted:
         optimizer.optimizer.state.clear()  # its momentum points where the steps were taken back from
-    return result, adapt_kl_coef(kl_coef, result.kl, moved.kl + options.target_kl, factor)
+    return result, adapt_kl_coef(kl_coef, result.kl - moved.kl, options.target_kl, factor)
 
 
 def improve_critic(

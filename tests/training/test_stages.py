@@ -63,3 +63,23 @@ def test_mixed_precision_leaves_the_policy_in_float32_and_still_trains_the_criti
     assert all(torch.equal(a, b) for a, b in zip(*ends.values(), strict=True))
     assert errors["32-true"] != errors["bf16-mixed"]
     assert errors["bf16-mixed"] == pytest.approx(errors["32-true"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "far_enough"),
+    [
+        ("3e-3", lambda added, target: added > 1.5 * target),
+        ("1e-5", lambda added, target: added < target / 1.5),
+    ],
+    ids=["up", "down"],
+)
+def test_the_penaltys_weight_follows_what_stage_two_itself_added(learning_rate: str, far_enough) -> None:
+    """Stage 2 stops near 2 target_kl, long before the KL of both stages is 1.5 times as large as it should be."""
+    options = ("--model.ppo.minibatch_size=16", "--model.ppo.kl_coef=0.1")
+    built = build(*options, f"--model.ppo.learning_rate={learning_rate}")
+    quiet_trainer(1).fit(built.model, built.data)
+    done, ppo = built.model.last_iteration, built.model.ppo
+    assert done.natural_step.kl > 3 * ppo.target_kl
+    assert far_enough(done.ppo.kl - done.natural_step.kl, ppo.target_kl)
+    factor = ppo.kl_coef_factor if learning_rate == "3e-3" else 1 / ppo.kl_coef_factor
+    assert built.model.kl_coef == done.kl_coef == pytest.approx(ppo.kl_coef * factor)

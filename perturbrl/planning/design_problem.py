@@ -15,7 +15,6 @@ from perturbrl.envs.base import Task
 from perturbrl.planning.optimum import optimal_dose
 from perturbrl.schema import CellState
 from perturbrl.twins.base import DigitalTwin
-from perturbrl.twins.gene_effect import GeneEffectTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
 Schedule = Float[Tensor, "time perturbations"] | Int[Tensor, " time"]
@@ -50,9 +49,8 @@ class DesignProblem:
     @property
     def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
         """Shift per unit dose of each allowed perturbation, where the twin is linear."""
-        if not isinstance(self.twin, GeneEffectTwin):
-            return None
-        return self.twin.scale * self.twin.effects[self.space.columns]
+        effects = self.twin.linear_effects()
+        return None if effects is None else effects[self.space.columns]
 
     def no_dose(self) -> Schedule:
         """The schedule that does nothing."""

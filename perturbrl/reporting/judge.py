@@ -30,7 +30,6 @@ from perturbrl.schema import (
 from perturbrl.training.datamodule import Part
 from perturbrl.training.progress import counted, working
 from perturbrl.training.two_stage import TwoStageModule
-from perturbrl.twins.gene_effect import GeneEffectTwin
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool |
     problem, target = design_problem(module), module.data.target
     assert target is not None
     start, judged = _cells(module, "test")
-    search = isinstance(module.twin, GeneEffectTwin) if search is None else search
+    search = problem.linear_effects is not None if search is None else search
     planners = (PolicyDesign(module.actor), *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, start, judged, target, shown)

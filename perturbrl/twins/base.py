@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from perturbrl.data.fitted import FittedModule
@@ -121,6 +122,14 @@ class DigitalTwin(FittedModule, ABC):
     def expression(self, state: CellState) -> Expression:
         """Expression of the genes in ``state``; the state itself where states are expression levels."""
         return state
+
+    def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
+        """Shift of every cell per unit of dose, one row per perturbation; ``None`` where a step is not linear.
+
+        A twin whose step is z' = z + dose @ rows (+ noise of mean 0) returns the rows: the best dose in a box is
+        then known in closed form, and designs are measured against it.
+        """
+        return None
 
     def attractors(self) -> dict[str, CellState]:
         """Named stable states, each ``[1, latent]``; none unless the twin knows its landscape."""

@@ -94,6 +94,10 @@ class GeneEffectTwin(DigitalTwin):
         following = state + self.scale * (dose @ self.effects)
         return following + self.noise_scale * noise if self.noise_scale else following
 
+    def linear_effects(self) -> Float[Tensor, "perturbations latent"]:
+        """The rows of E, scaled (see ``DigitalTwin``)."""
+        return self.scale * self.effects
+
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Standard normal noise, or none at all where ``noise_scale`` is 0."""
         if self.noise_scale:

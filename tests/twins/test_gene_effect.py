@@ -29,6 +29,14 @@ def test_measured_effects_are_differences_of_means():
     assert torch.allclose(twin.effects, expected, atol=1e-5)
 
 
+def test_effects_are_told_as_a_step_applies_them():
+    twin = linear_twin(normal(3, 4))
+    twin.scale = 0.5
+    state, dose = normal(6, 4, seed=1), normal(6, 3, seed=2)
+    stepped = twin.transition(state, dose, twin.draw_noise(6))
+    assert torch.allclose(stepped - state, dose @ twin.linear_effects(), atol=1e-6)
+
+
 def test_held_out_cells_cannot_change_an_effect():
     # The twin sees only the cells it is given: a label that is not among them is not learned.
     cells, encoder = cells_and_encoder(LABELS[:60])

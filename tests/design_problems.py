@@ -5,7 +5,7 @@ from linear_twin import linear_twin
 from tensordict import TensorDict
 
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.evaluation.design import simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin

@@ -1,21 +1,12 @@
-"""Judging designs: simulate each from held-out cells and measure how near the target population they end."""
+"""The table of designs: each simulated from held-out cells, and how near the target population it ends."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from tensordict import TensorDict, TensorDictBase
-from torch import Tensor
-from torchrl.envs.utils import step_mdp
-from torchrl.modules import ProbabilisticActor
 
-from perturbrl import schema
-from perturbrl.data.presets import components
-from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.errors import ConfigurationError
+from perturbrl.evaluation.hits import Hit, rank_hits, recall_of_components
 from perturbrl.evaluation.populations import (
     Detectability,
     detectability,
@@ -24,76 +15,10 @@ from perturbrl.evaluation.populations import (
     mean_distance_interval,
     replicate_distance,
 )
+from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.planning.design_problem import DesignProblem, Planner
-from perturbrl.rl.rollouts import best_action
 from perturbrl.schema import CellState, Population
-from perturbrl.twins.base import relax
-
-N_BOOTSTRAP: Final = 1000
-_CHUNK: Final = 1 << 22
-
-
-class PolicyDesign(Planner):
-    """A trained policy, acting by its mean (or its most probable action).
-
-    Args:
-        actor: TorchRL actor over ``observation``.
-        name: the row's name.
-    """
-
-    def __init__(self, actor: ProbabilisticActor, name: str = "policy") -> None:
-        self.actor, self.name = actor, name
-
-    def plan(self, problem: DesignProblem) -> bool:
-        """Nothing to prepare: training did."""
-        return True
-
-    def action(self, observed: TensorDictBase, step: int) -> Tensor:
-        """The policy's mean action in each cell's state."""
-        return best_action(self.actor, observed)
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """What a design did to cells.
-
-    Attributes:
-        start: ``[cells, latent]`` where cells were.
-        final: ``[cells, latent]`` where they are after dosing has ended and they have relaxed.
-        path: ``[cells, time + 1, latent]`` states between, the start first.
-        doses: ``[cells, time, perturbations]`` doses given, after projection onto the limits.
-        success: ``[cells]`` whether each has arrived.
-    """
-
-    start: CellState
-    final: CellState
-    path: Float[Tensor, "cells steps latent"]
-    doses: Float[Tensor, "cells time perturbations"]
-    success: Tensor
-
-
-@torch.no_grad()
-def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simulation:
-    """Run one episode per row of ``start`` under a planned design, then let the cells relax without dose."""
-    env = CellStateEnv(
-        problem.twin, problem.task, space=problem.space, horizon=problem.horizon, n_cells=len(start)
-    )
-    env.set_seed(problem.seed)
-    state = env.reset(TensorDict({schema.CELL_STATE: start}, batch_size=env.batch_size, device=start.device))
-    goal, path, doses = state[schema.GOAL_STATE], [start], []
-    over = torch.zeros(len(start), 1, dtype=torch.bool, device=start.device)
-    for step in range(problem.horizon):
-        state[schema.ACTION] = planner.action(state, step)
-        state = step_mdp(env.step(state))
-        # A cell whose episode has ended early is left alone from then on.
-        state[schema.CELL_STATE] = torch.where(over, path[-1], state[schema.CELL_STATE])
-        path.append(state[schema.CELL_STATE])
-        doses.append(state[schema.DOSE] * ~over)
-        over = over | state[schema.DONE]
-    final = relax(problem.twin, state[schema.CELL_STATE], env.generator)
-    success = problem.task.is_success(final, goal)
-    return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
 
 
 @dataclass(frozen=True)
@@ -129,24 +54,6 @@ class DesignRow:
     training_distance: float
     regret: float
     recall: float
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One perturbation of the policy's design.
-
-    Attributes:
-        perturbation: its name.
-        dose: mean over cells of its summed dose, with a bootstrap interval over cells.
-        direction: sign of the dose in words: ``up``, ``down``, or ``none`` where no cell receives it; a report
-            may say what the dose means in a screen instead.
-        share_of_cells: fraction of cells that receive it.
-    """
-
-    perturbation: str
-    dose: Interval
-    direction: str
-    share_of_cells: float
 
 
 @dataclass(frozen=True)
@@ -274,51 +181,3 @@ def _regret(problem: DesignProblem, distance: float) -> float:
 def _r_squared(x: CellState, reference: CellState) -> float:
     total = (reference - reference.mean()).square().sum()
     return float(1 - (x - reference).square().sum() / total) if float(total) > 0 else float("nan")
-
-
-def recall_of_components(
-    names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
-) -> float:
-    """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
-    wanted = components(target)
-    if not set(wanted) <= set(names):
-        return float("nan")
-    strength = doses.sum(1).mean(0).abs()
-    strongest = strength.topk(len(wanted))
-    chosen = {
-        names[i]
-        for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True)
-        if size
-    }
-    return len(chosen & set(wanted)) / len(wanted)
-
-
-def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:
-    """The design's perturbations by the size of their mean dose, with bootstrap intervals over cells."""
-    total = simulation.doses.sum(1).double().cpu().numpy()
-    share = (simulation.doses != 0).any(1).double().mean(0).cpu().numpy()
-    low, high = _bootstrap_means(total, problem.seed)
-    mean = total.mean(0)
-    order = np.argsort(-np.abs(mean), kind="stable")
-    directions = {1.0: "up", -1.0: "down", 0.0: "none"}
-    return tuple(
-        Hit(
-            problem.space.names[i],
-            Interval(float(mean[i]), float(low[i]), float(high[i])),
-            directions[float(np.sign(mean[i]))],
-            float(share[i]),
-        )
-        for i in order
-    )
-
-
-def _bootstrap_means(values: Float[np.ndarray, "cells columns"], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    n = len(values)
-    rows = max(1, _CHUNK // n)
-    means = [
-        rng.multinomial(n, np.full(n, 1 / n), size=min(rows, N_BOOTSTRAP - done)) @ values / n
-        for done in range(0, N_BOOTSTRAP, rows)
-    ]
-    low, high = np.quantile(np.concatenate(means), (0.025, 0.975), axis=0)
-    return low, high

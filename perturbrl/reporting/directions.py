@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from perturbrl.evaluation.design import Hit
+from perturbrl.evaluation.hits import Hit
 from perturbrl.reporting.report_text import AS_MEASURED, REVERSED
 from perturbrl.schema import PERTURBATION_TYPE_OBS
 from perturbrl.training.datamodule import PerturbationDataModule

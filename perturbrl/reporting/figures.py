@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from perturbrl.evaluation.design import DesignEvaluation, Simulation
+from perturbrl.evaluation.design import DesignEvaluation
+from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.trajectories import pseudotime_path
 from perturbrl.pl.cells import (
     plot_latent_map,

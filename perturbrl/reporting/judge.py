@@ -9,8 +9,10 @@ import torch
 from anndata import AnnData
 
 from perturbrl.errors import DataError
-from perturbrl.evaluation.design import PolicyDesign, Simulation, evaluate_designs, rank_hits, simulate
+from perturbrl.evaluation.design import evaluate_designs
+from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.populations import detectability
+from perturbrl.evaluation.simulation import PolicyDesign, Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.planners import default_planners, search_planners

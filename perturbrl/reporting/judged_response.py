@@ -15,7 +15,6 @@ from perturbrl.data.presets import components
 from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.errors import DataError
-from perturbrl.evaluation.design import Simulation
 from perturbrl.evaluation.predicted_response import (
     CEILING,
     HeldOutResponse,
@@ -23,6 +22,7 @@ from perturbrl.evaluation.predicted_response import (
     judge_responses,
     top_gene_table,
 )
+from perturbrl.evaluation.simulation import Simulation
 from perturbrl.reporting.figures import to_numpy
 from perturbrl.responses.emission import emit_counts
 from perturbrl.responses.training_cells import GeneVector, TrainingCells

@@ -13,7 +13,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.design import DesignEvaluation, Hit
+from perturbrl.evaluation.design import DesignEvaluation
+from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.predicted_response import INFORMED
 from perturbrl.pl.style import DPI, Plot
 from perturbrl.reporting.report_tables import Table, design_table, hit_table, hits_frame, response_text_table

@@ -6,7 +6,8 @@ from typing import Final
 
 import pandas as pd
 
-from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
+from perturbrl.evaluation.design import DesignEvaluation, DesignRow
+from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.names import plain_name
 from perturbrl.reporting.report_text import number, percent

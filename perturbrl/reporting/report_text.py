@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from perturbrl.evaluation.design import DesignEvaluation, DesignRow, Hit
+from perturbrl.evaluation.design import DesignEvaluation, DesignRow
+from perturbrl.evaluation.hits import Hit
 from perturbrl.pl.names import plain_name
 
 MAX_HITS_NAMED: Final = 3

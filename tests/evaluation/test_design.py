@@ -9,65 +9,11 @@ from linear_twin import linear_twin, normal
 
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.design import (
-    PolicyDesign,
-    evaluate_designs,
-    rank_hits,
-    recall_of_components,
-    simulate,
-)
+from perturbrl.evaluation.design import evaluate_designs
+from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.planners import default_planners
 from perturbrl.rl.policies import categorical_actor, gaussian_actor
-
-
-def test_a_simulated_design_moves_cells_by_its_doses():
-    start, _ = held_out()
-    result = simulate(problem_of(horizon=2), Fixed("pair", PAIR), start)
-    assert result.path.shape == (50, 3, 4)
-    assert torch.allclose(result.final, start + EFFECTS[0] + EFFECTS[1], atol=1e-5)
-    assert torch.allclose(result.path[:, 1], result.final)
-    assert torch.equal(result.doses[:, 0], torch.tensor(PAIR).expand(50, -1))
-    assert not result.doses[:, 1].any()
-    assert result.success.float().mean() > 0.9
-
-
-def test_cells_relax_before_they_are_judged():
-    class Decaying(type(linear_twin(EFFECTS))):
-        relaxation_steps = 3
-
-        def transition(self, state, dose, noise):
-            return 0.5 * super().transition(state, dose, noise)
-
-    problem = problem_of()
-    problem.twin.__class__ = Decaying
-    result = simulate(problem, Fixed("none", NOTHING), torch.ones(3, 4))
-    assert torch.allclose(result.path[:, -1], torch.full((3, 4), 0.5))
-    assert torch.allclose(result.final, torch.full((3, 4), 0.5**4))
-
-
-def test_a_cell_whose_episode_ended_early_is_left_alone():
-    class UntilFar(ReachCellState):
-        def is_terminal(self, state, goal):
-            return state[:, 0] > 100
-
-    class Always(Fixed):
-        def action(self, observed, step):
-            return self.dose.expand(observed.batch_size[0], -1)
-
-    start = torch.zeros(2, 4)
-    start[1, 0] = 200.0
-    result = simulate(problem_of(horizon=3, task=UntilFar()), Always("pair", PAIR), start)
-    assert (result.doses[0] != 0).any(1).sum() == 3
-    assert (result.doses[1] != 0).any(1).sum() == 1
-    assert torch.equal(result.path[1, 1], result.path[1, 3])
-    assert torch.allclose(result.final[0], 3 * (EFFECTS[0] + EFFECTS[1]), atol=1e-4)
-
-
-def test_simulating_twice_gives_the_same():
-    problem, (start, _) = problem_of(noise_scale=0.3), held_out()
-    first, again = (simulate(problem, Fixed("pair", PAIR), start) for _ in range(2))
-    assert torch.equal(first.final, again.final)
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -130,46 +76,6 @@ def test_there_is_no_regret_where_the_optimum_arrives():
     problem = DesignProblem(twin, task, twin.perturbations, 1, goal)
     evaluation = evaluate_designs(problem, default_planners(), twin.start_cells, goal, "other")
     assert all(np.isnan(row.regret) for row in evaluation.rows)
-
-
-def test_recall_of_the_targets_components():
-    names = ("A", "B", "C", "D")
-    doses = torch.tensor([[0.9, 0.1, -0.95, 0.0]]).expand(6, 1, 4)
-    assert recall_of_components(names, doses, "A+C") == 1.0
-    assert recall_of_components(names, doses, "A+B") == 0.5
-    assert recall_of_components(names, doses, "C") == 1.0
-    assert recall_of_components(names, doses, "B+D") == 0.0
-    assert np.isnan(recall_of_components(names, doses, "A+X"))
-    assert recall_of_components(names, torch.zeros(6, 1, 4), "A+B") == 0.0
-    over_time = torch.tensor([[0.3, 0.0, 0.0, 0.0], [0.3, 0.4, 0.0, 0.0]]).expand(2, 2, 4)
-    assert recall_of_components(names, over_time, "A") == 1.0
-
-
-def test_hits_are_ranked_by_the_size_of_their_mean_dose():
-    problem, (start, _) = problem_of(low=-1.0), held_out()
-    hits = rank_hits(problem, simulate(problem, Fixed("policy", [0.3, -0.8, 0.0, 0.5, 0.0]), start))
-    assert [(hit.perturbation, hit.direction) for hit in hits[:3]] == [
-        ("G1", "down"),
-        ("G3", "up"),
-        ("G0", "up"),
-    ]
-    assert {hit.direction for hit in hits[3:]} == {"none"}
-    assert hits[0].dose.estimate == pytest.approx(-0.8)
-    assert [hit.share_of_cells for hit in hits] == [1.0, 1.0, 1.0, 0.0, 0.0]
-
-
-def test_hit_intervals_are_those_of_the_mean():
-    class Half(Fixed):
-        def action(self, observed, step):
-            dose = super().action(observed, step).clone()
-            dose[::2] = 0.0
-            return dose
-
-    problem = problem_of()
-    hits = rank_hits(problem, simulate(problem, Half("policy", PAIR), normal(400, 4)))
-    assert hits[0].dose.estimate == 0.5
-    assert hits[0].share_of_cells == 0.5
-    assert (hits[0].dose.high - hits[0].dose.low) / 2 == pytest.approx(1.96 * 0.5 / 20, rel=0.1)
 
 
 def test_a_baseline_that_wins_is_the_winner():

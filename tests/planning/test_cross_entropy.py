@@ -14,7 +14,7 @@ from design_problems import (
 from tensordict import TensorDict
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.design import simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch, ModelPredictiveControl
 from perturbrl.planning.planners import BoundedLeastSquares
 from perturbrl.planning.schedule_value import ScheduleValue

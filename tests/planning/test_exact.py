@@ -7,7 +7,7 @@ from torch import Generator
 
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.evaluation.design import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.exact import PolicyChain
 from perturbrl.rl.policies import categorical_actor

@@ -4,7 +4,7 @@ import torch
 from design_problems import boolean_problem, planned, shift_problem, success_of
 from linear_twin import normal
 
-from perturbrl.evaluation.design import simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.greedy import GreedyActions, GreedyDesign, expected_distances
 
 

@@ -13,7 +13,7 @@ from design_problems import (
 )
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.design import simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.planning.greedy import GreedyDesign
 from perturbrl.planning.lookahead import Lookahead, single_doses

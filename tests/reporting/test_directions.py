@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from perturbrl.evaluation.design import Hit
+from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.reporting.directions import in_words, sense_of
 from perturbrl.training.datamodule import PerturbationDataModule

@@ -4,7 +4,7 @@ import pytest
 from judged_designs import NOTHING, PAIR, Fixed, evaluate
 from report_page import good_design
 
-from perturbrl.evaluation.design import Hit
+from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.names import plain_name
 from perturbrl.reporting.report_tables import (

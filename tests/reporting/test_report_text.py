@@ -6,7 +6,7 @@ import torch
 from judged_designs import NOTHING, PAIR, Fixed, evaluate, problem_of
 from report_page import good_design
 
-from perturbrl.evaluation.design import Hit
+from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.planners import default_planners
 from perturbrl.reporting.report_text import (

@@ -11,7 +11,7 @@ from smoke_run import build, quiet_trainer, weights
 
 from perturbrl.cli import parse_config
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.evaluation.design import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.planners import BoundedLeastSquares
 from perturbrl.reporting.judge import design_problem
 

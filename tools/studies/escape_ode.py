@@ -16,7 +16,7 @@ from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl import schema
-from perturbrl.evaluation.design import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.exact import ExactResult

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 
-from perturbrl.evaluation.design import simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch, ModelPredictiveControl
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.exact import ExactResult, PolicyChain

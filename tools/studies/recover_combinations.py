@@ -23,7 +23,8 @@ from perturbrl.cli import parse_config
 from perturbrl.data.dataset import load_dataset
 from perturbrl.data.presets import components
 from perturbrl.errors import DataError
-from perturbrl.evaluation.design import DesignRow, PolicyDesign, evaluate_designs
+from perturbrl.evaluation.design import DesignRow, evaluate_designs
+from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.planners import default_planners
 from perturbrl.reporting.judge import design_problem
 from studies.runner import Row, Run, add_common_arguments, run_all

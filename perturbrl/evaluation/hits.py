@@ -1,0 +1,83 @@
+"""Which perturbations a design doses, how strongly, and whether they are the target's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from perturbrl.data.presets import components
+from perturbrl.evaluation.simulation import Simulation
+from perturbrl.evaluation.statistics import Interval
+from perturbrl.planning.design_problem import DesignProblem
+
+N_BOOTSTRAP: Final = 1000
+_CHUNK: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One perturbation of the policy's design.
+
+    Attributes:
+        perturbation: its name.
+        dose: mean over cells of its summed dose, with a bootstrap interval over cells.
+        direction: sign of the dose in words: ``up``, ``down``, or ``none`` where no cell receives it; a report
+            may say what the dose means in a screen instead.
+        share_of_cells: fraction of cells that receive it.
+    """
+
+    perturbation: str
+    dose: Interval
+    direction: str
+    share_of_cells: float
+
+
+def recall_of_components(
+    names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
+) -> float:
+    """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
+    wanted = components(target)
+    if not set(wanted) <= set(names):
+        return float("nan")
+    strength = doses.sum(1).mean(0).abs()
+    strongest = strength.topk(len(wanted))
+    chosen = {
+        names[i]
+        for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True)
+        if size
+    }
+    return len(chosen & set(wanted)) / len(wanted)
+
+
+def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:
+    """The design's perturbations by the size of their mean dose, with bootstrap intervals over cells."""
+    total = simulation.doses.sum(1).double().cpu().numpy()
+    share = (simulation.doses != 0).any(1).double().mean(0).cpu().numpy()
+    low, high = _bootstrap_means(total, problem.seed)
+    mean = total.mean(0)
+    order = np.argsort(-np.abs(mean), kind="stable")
+    directions = {1.0: "up", -1.0: "down", 0.0: "none"}
+    return tuple(
+        Hit(
+            problem.space.names[i],
+            Interval(float(mean[i]), float(low[i]), float(high[i])),
+            directions[float(np.sign(mean[i]))],
+            float(share[i]),
+        )
+        for i in order
+    )
+
+
+def _bootstrap_means(values: Float[np.ndarray, "cells columns"], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    rows = max(1, _CHUNK // n)
+    means = [
+        rng.multinomial(n, np.full(n, 1 / n), size=min(rows, N_BOOTSTRAP - done)) @ values / n
+        for done in range(0, N_BOOTSTRAP, rows)
+    ]
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975), axis=0)
+    return low, high

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from pydoc import locate
 from typing import Any, Final
 
 os.environ.setdefault("RL_WARNINGS", "0")  # TorchRL says at import that a replay-buffer extension is missing
@@ -19,9 +20,9 @@ warnings.filterwarnings("ignore", message=".*predict returned None.*")
 warnings.filterwarnings("ignore", message=".*Using `DistributedSampler` with the dataloaders.*")
 
 from jsonargparse import ArgumentParser
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -33,6 +34,7 @@ from perturbrl.reporting.callback import ReportCallback
 from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, StageWarnings
 from perturbrl.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins import boolean, regulatory_network  # noqa: F401  so that --help lists them
 
@@ -75,8 +77,13 @@ class SaveConfigOfFit(SaveConfigCallback):
 class PerturbRLCLI(LightningCLI):
     """LightningCLI with one seed for everything and run folders that are never overwritten."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._parsers_seen: list[LightningArgumentParser] = []
+        super().__init__(*args, **kwargs)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks' options and link shared values."""
+        self._parsers_seen.append(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         # At the end of every iteration, also where check_val_every_n_epoch or val_check_interval are set.
@@ -115,12 +122,13 @@ class PerturbRLCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Make paths absolute; for test and predict, write into the checkpoint's run and log nothing."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
+        config = self._own(self.config)
         if config.data.path is not None:
             config.data.path = str(Path(config.data.path).expanduser().resolve())
         if self.subcommand not in (None, "fit"):
             config.trainer.logger = False
         _require_tensorboard(config.trainer.logger)
+        self._leave_out_callbacks(config.trainer)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with checkpoints that a kill cannot halve.
@@ -129,41 +137,56 @@ class PerturbRLCLI(LightningCLI):
             ConfigurationError: the trainer refuses an option.
         """
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(logger=self._loggers_in_one_folder(), **kwargs)
         except (MisconfigurationException, ValueError) as error:
             raise ConfigurationError(f"trainer: {error}") from error
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-        _share_folder(trainer)
         return trainer
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        # Lightning takes a callback of ours that a flag of the user's switches off for a contradiction.
-        given = config.get("callbacks") or []
-        bare = config.get("barebones", False)
-        off: tuple[type, ...] = ()
-        if bare or config.get("enable_checkpointing") is False:
-            off += (Checkpoint,)
+    def _own(self, config: Any) -> Any:
+        """What belongs to the subcommand that is run."""
+        return config[self.subcommand] if self.subcommand else config
+
+    def _leave_out_callbacks(self, trainer: Any) -> None:
+        """Lightning takes a callback of ours that a flag of the user's switches off for a contradiction."""
+        off: set[str] = set()
+        if trainer.barebones or trainer.enable_checkpointing is False:
+            off |= {"checkpoint", "last_checkpoint", "kept_checkpoints"}
         if (
-            bare
-            or config.get("enable_progress_bar") is False
-            or any(isinstance(c, ProgressBar) for c in given)
+            trainer.barebones
+            or trainer.enable_progress_bar is False
+            or _names_a_progress_bar(trainer.callbacks)
         ):
-            off += (ProgressBar,)
-        return super()._instantiate_trainer(config, [c for c in callbacks if not isinstance(c, off)])
+            off |= {"progress"}
+        for parser in self._parsers_seen:
+            parser.callback_keys = [key for key in parser.callback_keys if key not in off]
+
+    def _loggers_in_one_folder(self) -> Any:
+        """Loggers of one name write into the first one's run folder, not each into a version after it."""
+        loggers, configured = (self._own(config).trainer.logger for config in (self.config_init, self.config))
+        if not isinstance(loggers, list) or not loggers:
+            return loggers
+        first = loggers[0]
+        for i, (other, asked) in enumerate(zip(loggers, configured, strict=True)):
+            if i and _shares_folder(first, other) and asked.init_args.get("version") is None:
+                loggers[i] = type(other)(**(asked.init_args.as_dict() | {"version": first.version}))
+        return loggers
 
 
-def _share_folder(trainer: Trainer) -> None:
-    """Let further loggers of one name write into the first one's run folder, not into a version after it."""
-    for other in trainer.loggers[1:]:
-        first = trainer.loggers[0]
-        if (
-            isinstance(first, CSVLogger | TensorBoardLogger)
-            and isinstance(other, CSVLogger | TensorBoardLogger)
-            and other._version is None
-            and Path(other.root_dir) == Path(first.root_dir)
-        ):
-            other._version = first.version
+def _shares_folder(first: Any, other: Any) -> bool:
+    numbered = CSVLogger | TensorBoardLogger
+    return (
+        isinstance(first, numbered)
+        and isinstance(other, numbered)
+        and Path(other.root_dir) == Path(first.root_dir)
+    )
+
+
+def _names_a_progress_bar(callbacks: Any) -> bool:
+    named = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+    classes = [locate(str(callback.class_path)) for callback in named]
+    return any(isinstance(found, type) and issubclass(found, ProgressBar) for found in classes)
 
 
 def _require_tensorboard(logger: Any) -> None:
@@ -242,6 +265,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of ``perturbrl``: a user's error is one sentence and exit code 2."""
+    keep_freed_memory()
     try:
         run(sys.argv[1:])
     except Exception as error:

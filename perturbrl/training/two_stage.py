@@ -25,7 +25,6 @@ from perturbrl.schema import CellState
 from perturbrl.training.actor_critic import build_networks, build_optimizers, step_options
 from perturbrl.training.annealing import Annealing, annealed
 from perturbrl.training.datamodule import PerturbationDataModule
-from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
 from perturbrl.training.options import (
@@ -175,7 +174,6 @@ class TwoStageModule(LightningModule):
     def on_fit_start(self) -> None:
         """Make the environment, now that the twin is on its device."""
         self._trained = True
-        keep_freed_memory()
         ranks = self.trainer.world_size
         if self.rollout.n_cells % ranks:
             raise ConfigurationError(

@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from smoke_run import build, quiet_trainer
+
+from perturbrl import cli
+from perturbrl.training import freed_memory
 
 PROGRAM = """
 import sys
@@ -35,7 +39,18 @@ def test_large_arrays_are_kept_after_they_are_freed() -> None:
 
 
 def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    from perturbrl.training.freed_memory import keep_freed_memory
-
     monkeypatch.setattr(sys, "platform", "win32")
-    assert not keep_freed_memory()
+    assert not freed_memory.keep_freed_memory()
+
+
+def test_only_the_command_tells_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python calls run in a process that belongs to somebody else: a notebook."""
+    told: list[str] = []
+    monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: told.append("told"))
+    built = build()
+    quiet_trainer(1).fit(built.model, built.data)
+    assert told == []
+    monkeypatch.setattr(sys, "argv", ["perturbrl", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert told == ["told"]

@@ -18,6 +18,7 @@ from benchmarks.train_settings import MINIBATCH, NETWORK, SETTINGS
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLLoss, critic_epochs, ppo_kl_epochs
 from perturbrl.rl.rollouts import add_advantages
+from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.options import (
     CriticOptions,
     PolicyOptions,
@@ -73,6 +74,7 @@ class _Judge(Callback):
 
 def quiet_trainer(device: str, max_epochs: int, *callbacks: Callback) -> Trainer:
     """Without files and output; metrics are still logged to the trainer in every iteration."""
+    keep_freed_memory()  # as the command does
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -32,6 +32,7 @@ from rich.progress import (
 from rich.text import Text
 
 from perturbrl.errors import ConfigurationError, DataError, PerturbRLError
+from perturbrl.training.freed_memory import keep_freed_memory
 from studies.provenance import write_provenance
 
 Run = Mapping[str, Hashable]
@@ -125,7 +126,7 @@ def _drop_half_a_row(out: Path) -> None:
 
 def _work_off(work: Callable[[Run], Row], runs: Sequence[Run], out: Path, jobs: int) -> None:
     # Forked children would inherit torch's thread pool in an undefined state.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_live_and_die_with_parent)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
     failures: list[str] = []
     with _one_thread_each(), _bar() as bar:
         task = bar.add_task("runs", total=len(runs))
@@ -201,6 +202,11 @@ def _check_header(out: Path, columns: list[str]) -> None:
             f"'{out}' has the columns {', '.join(header[:6])}, ... and this study makes "
             f"{', '.join(columns[:6])}, ...; give another --out"
         )
+
+
+def _start_worker() -> None:
+    keep_freed_memory()  # as the command does
+    _live_and_die_with_parent()
 
 
 def _live_and_die_with_parent() -> None:

@@ -13,8 +13,7 @@ from scipy.stats import false_discovery_control, mannwhitneyu, norm
 from sklearn.metrics import average_precision_score
 
 from perturbrl.errors import DataError
-
-LogExpression = Float[np.ndarray, "_ genes"]
+from perturbrl.schema import LogExpression
 
 # What scanpy and pdex add, so that a gene seen on one side only has a finite fold change.
 _PSEUDOCOUNT: Final = 1e-9

@@ -15,10 +15,9 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support, r2_
 from sklearn.metrics.pairwise import cosine_distances
 
 from perturbrl.errors import DataError
-from perturbrl.schema import COMBINATION_SEPARATOR
+from perturbrl.schema import COMBINATION_SEPARATOR, GeneVector
 
 Means = Float[np.ndarray, "perturbations genes"]
-GeneVector = Float[np.ndarray, " genes"]
 PerPerturbation = Float[np.ndarray, " perturbations"]
 
 

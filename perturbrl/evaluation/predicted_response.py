@@ -18,7 +18,8 @@ from perturbrl.evaluation import de_metrics, metrics
 from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 from perturbrl.responses.baselines import SplitHalfReplicate, competitors
-from perturbrl.responses.training_cells import GeneVector, TrainingCells, parts_of
+from perturbrl.responses.training_cells import TrainingCells, parts_of
+from perturbrl.schema import GeneVector
 
 TOP_GENES: Final = 20
 FEWEST_GENES: Final = 8

@@ -11,6 +11,7 @@ from perturbrl.evaluation import de_metrics, metrics
 from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 from perturbrl.evaluation.pairs import ResponsePair
+from perturbrl.schema import GeneVector
 
 TOP_GENES: Final = 20
 
@@ -57,8 +58,8 @@ def _both_de(pair: ResponsePair, label: str) -> tuple[DifferentialExpression, Di
 def _errors(
     predicted: metrics.Means,
     real: metrics.Means,
-    control: metrics.GeneVector,
-    training_mean: metrics.GeneVector,
+    control: GeneVector,
+    training_mean: GeneVector,
 ) -> dict[str, metrics.PerPerturbation]:
     return {
         "pearson_delta": metrics.pearson_delta(predicted, real, control),

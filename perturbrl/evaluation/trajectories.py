@@ -6,8 +6,6 @@ from scipy.stats import wasserstein_distance
 
 from perturbrl.errors import DataError
 
-Path = Float[np.ndarray, "time latent"]
-
 
 def dtw_distance(
     simulated: Float[np.ndarray, "*cells time latent"], reference: Float[np.ndarray, "steps latent"]
@@ -39,7 +37,7 @@ def dtw_distance(
 
 def pseudotime_path(
     cells: Float[np.ndarray, "cells latent"], pseudotime: Float[np.ndarray, " cells"], n_steps: int
-) -> Path:
+) -> Float[np.ndarray, "{n_steps} latent"]:
     """Mean state of the cells in ``n_steps`` bins of equal numbers of cells along pseudotime.
 
     Bins of equal counts make every step equally certain; the path is that of the population, not of a cell.

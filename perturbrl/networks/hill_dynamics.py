@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from perturbrl.networks.hill_cubes import GeneRows, HillCubes, Workspace, hill_
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, GeneDose
 
-GeneDose = Float[Tensor, "cells genes"]
 MemberParameter = Float[Tensor, "members genes"]
 Jacobians = Float[Tensor, "members states genes genes"]
 NoiseSource = Callable[[slice, int], GeneRows]

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from perturbrl.evaluation.trajectories import dtw_distance, wasserstein_per_dimension
 from perturbrl.pl.names import plain_name
 from perturbrl.pl.style import BLUE, GREY, ORANGE, SEQUENTIAL, Plot, legend_beside, new_figure
+from perturbrl.schema import Points
 
 MAX_PATHS: Final = 40
 MAX_DOTS: Final = 1500
 MAX_DIMENSIONS: Final = 25
 N_NUMBERED: Final = 12
 
-Points = Float[np.ndarray, "_ latent"]
 Paths = Float[np.ndarray, "cells time latent"]
 
 

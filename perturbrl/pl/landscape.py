@@ -14,6 +14,7 @@ from torch import Generator
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.pl.style import VERMILION, Plot, new_figure
+from perturbrl.schema import Points
 from perturbrl.twins.base import DigitalTwin
 
 GRID: Final = 90
@@ -22,8 +23,6 @@ MAX_DENSITY_CELLS: Final = 6000
 MAX_PATHS: Final = 40
 BANDWIDTH: Final = 0.4  # of Scott's rule, which is made for one hump and would merge neighbouring wells
 LABEL_GAP: Final = 0.07
-
-Points = Float[np.ndarray, "_ latent"]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from perturbrl.planning.lookahead import Lookahead
 from perturbrl.planning.optimum import givable_dose
 
 
-class NoOp(Planner):
+class NoOpDesign(Planner):
     """Do nothing."""
 
     name = "no_op"
@@ -66,7 +66,7 @@ class RandomDesign(OpenLoop):
         return schedule
 
 
-class NearestPerturbation(OpenLoop):
+class NearestPerturbationDesign(OpenLoop):
     """The one perturbation, as measured, whose effect comes nearest to the wanted shift."""
 
     name = "nearest_perturbation"
@@ -113,10 +113,10 @@ class BoundedLeastSquares(OpenLoop):
 def default_planners() -> tuple[Planner, ...]:
     """The baselines of every design table, weakest first; those for doses and those for discrete actions."""
     return (
-        NoOp(),
+        NoOpDesign(),
         RandomDesign(),
         RandomActions(),
-        NearestPerturbation(),
+        NearestPerturbationDesign(),
         GreedyDesign(),
         GreedyActions(),
         NonNegativeLeastSquares(),

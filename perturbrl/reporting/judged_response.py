@@ -25,8 +25,8 @@ from perturbrl.evaluation.predicted_response import (
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.reporting.figures import to_numpy
 from perturbrl.responses.emission import emit_counts
-from perturbrl.responses.training_cells import GeneVector, TrainingCells
-from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, TARGET_SUM
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, TARGET_SUM, GeneVector
 from perturbrl.training.datamodule import Part, PerturbationDataModule
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.base import relax

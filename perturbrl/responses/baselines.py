@@ -6,64 +6,19 @@ of another cell type it carries the effect over to that type. A combination is a
 order of its parts does not matter.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
-from sklearn.decomposition import PCA
+from jaxtyping import Bool
 
-from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.responses.training_cells import GeneVector, Parts, TrainingCells, parts_of
-from perturbrl.schema import CONTROL_LABEL
-
-
-class ResponseBaseline(ABC):
-    """A predictor of mean responses: ``fit`` once, then ``predict`` any perturbation.
-
-    Attributes:
-        name: row of the tables.
-        control: mean expression of the training control cells, known after ``fit``.
-        centroids: mean expression of each training perturbation, known after ``fit``.
-        training_mean: m, the mean of these centroids.
-    """
-
-    name: ClassVar[str]
-    control: GeneVector
-    centroids: dict[Parts, GeneVector]
-    training_mean: GeneVector
-
-    def fit(self, cells: TrainingCells) -> "ResponseBaseline":
-        """Learn from training cells."""
-        self._take(cells.centroids())
-        return self
-
-    def _take(self, centroids: dict[Parts, GeneVector]) -> None:
-        self.control = centroids[parts_of(CONTROL_LABEL)]
-        self.centroids = {
-            parts: mean for parts, mean in centroids.items() if parts != parts_of(CONTROL_LABEL)
-        }
-        self.training_mean = np.mean(list(self.centroids.values()), axis=0)
-
-    @abstractmethod
-    def delta(self, perturbation: str) -> GeneVector:
-        """Predicted shift of the mean from control."""
-
-    def predict(
-        self, perturbations: Sequence[str], control: GeneVector | None = None
-    ) -> Float[np.ndarray, "perturbations genes"]:
-        """Predicted mean expression of each perturbation.
-
-        Args:
-            perturbations: labels.
-            control: mean of the control cells in question; the training control by default.
-        """
-        start = self.control if control is None else control
-        return np.stack([start + self.delta(perturbation) for perturbation in perturbations])
+from perturbrl.errors import DataError
+from perturbrl.responses.base import ResponseBaseline
+from perturbrl.responses.bilinear_ridge import BilinearRidge
+from perturbrl.responses.training_cells import TrainingCells, parts_of
+from perturbrl.schema import CONTROL_LABEL, GeneVector
 
 
-class NoOp(ResponseBaseline):
+class NoOpResponse(ResponseBaseline):
     """Nothing happens: the control mean."""
 
     name = "no_op"
@@ -164,7 +119,7 @@ class MatchingMean(ResponseBaseline):
         return np.mean(single, axis=0) - self.control
 
 
-class NearestPerturbation(ResponseBaseline):
+class NearestPerturbationResponse(ResponseBaseline):
     """The mean centroid of the training perturbations that share the largest part of the query's genes.
 
     Nearness is the Jaccard index of the sets of parts; m where nothing is shared.
@@ -180,86 +135,6 @@ class NearestPerturbation(ResponseBaseline):
             return self.training_mean - self.control
         nearest = np.stack(list(self.centroids.values()))[shared == shared.max()]
         return nearest.mean(axis=0) - self.control
-
-
-class BilinearRidge(ResponseBaseline):
-    """The linear model of Ahlmann-Eltze 2025: Ŷ = G W P + b.
-
-    Y [genes, perturbations] holds the training centroids, b their mean, G [genes, k] the scores of the genes
-    on the first k principal components of Y, P [d, perturbations] an embedding of the perturbations, and
-    W = (GᵀG + λI)⁻¹ Gᵀ (Y − b) Pᵀ (P Pᵀ + λI)⁻¹.
-
-    Args:
-        embedding: ``target_gene``, as published, gives a perturbation the row of G of the gene it targets,
-            which must have been measured; ``indicator`` one dimension per single perturbation of the training
-            set, for panels in which the targets were not measured. Embeddings of the parts of a combination
-            add up. With ``indicator`` a part never trained on adds nothing.
-        n_components: k; cut to what the training set allows.
-        ridge: λ, in squared units of log expression.
-
-    Source: Ahlmann-Eltze 2025, Nature Methods, "Deep-learning-based gene perturbation effect prediction does
-    not yet outperform simple linear baselines".
-    """
-
-    name = "bilinear_ridge"
-
-    def __init__(
-        self,
-        embedding: Literal["indicator", "target_gene"] = "indicator",
-        n_components: int = 10,
-        ridge: float = 0.1,
-    ) -> None:
-        if n_components < 1 or ridge <= 0:
-            raise ConfigurationError(
-                f"bilinear ridge got n_components = {n_components} and ridge = {ridge:g}; give positive ones"
-            )
-        self.embedding, self.n_components, self.ridge = embedding, n_components, ridge
-
-    def fit(self, cells: TrainingCells) -> "ResponseBaseline":
-        """Learn from training cells.
-
-        Raises:
-            DataError: ``target_gene`` and a training perturbation targets a gene that was not measured.
-        """
-        super().fit(cells)
-        y = np.stack(list(self.centroids.values()), axis=1)
-        k = min(self.n_components, *y.shape)
-        gene_scores = PCA(k, svd_solver="full").fit_transform(y)
-        self._rows = self._embeddings(cells.genes, gene_scores)
-        p = np.stack([self._embed(parts) for parts in self.centroids], axis=1)
-        left = np.linalg.solve(self._regularised(gene_scores.T @ gene_scores), gene_scores.T)
-        right = np.linalg.solve(self._regularised(p @ p.T), p).T
-        self._effect = gene_scores @ (left @ (y - self.training_mean[:, None]) @ right)
-        return self
-
-    def _embeddings(
-        self, genes: Sequence[str], gene_scores: Float[np.ndarray, "genes k"]
-    ) -> dict[str, Float[np.ndarray, " d"]]:
-        if self.embedding == "target_gene":
-            return dict(zip(genes, gene_scores, strict=True))
-        names = sorted(frozenset[str]().union(*self.centroids))
-        return dict(zip(names, np.eye(len(names)), strict=True))
-
-    def _embed(self, parts: Parts) -> Float[np.ndarray, " d"]:
-        unknown = sorted(part for part in parts if part not in self._rows)
-        if unknown and self.embedding == "target_gene":
-            raise DataError(
-                f"bilinear ridge cannot embed {unknown}, which are not among the measured genes; use the "
-                "'indicator' embedding"
-            )
-        width = len(next(iter(self._rows.values())))
-        return np.sum([self._rows.get(part, np.zeros(width)) for part in parts], axis=0)
-
-    def _regularised(self, gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-        return gram + self.ridge * np.eye(len(gram))
-
-    def delta(self, perturbation: str) -> GeneVector:
-        """G W p + b − c.
-
-        Raises:
-            DataError: ``target_gene`` and the perturbation targets a gene that was not measured.
-        """
-        return self._effect @ self._embed(parts_of(perturbation)) + self.training_mean - self.control
 
 
 class SplitHalfReplicate(ResponseBaseline):
@@ -299,11 +174,11 @@ def replicate_mask(labels: Sequence[str], seed: int = 0) -> Bool[np.ndarray, " c
 def competitors(seed: int = 0) -> tuple[ResponseBaseline, ...]:
     """Every baseline that needs nothing but training cells, unfitted; the rows of every response table."""
     return (
-        NoOp(),
+        NoOpResponse(),
         RandomPerturbation(seed),
         TrainingMean(),
         Additive(),
         MatchingMean(),
         BilinearRidge(),
-        NearestPerturbation(),
+        NearestPerturbationResponse(),
     )

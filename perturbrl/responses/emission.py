@@ -15,13 +15,12 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix, issparse
 
 from perturbrl.errors import DataError
-from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, TARGET_SUM
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, TARGET_SUM, GeneVector
 
 _BISECTIONS: Final = 30
 _SMALLEST: Final = 1e-6
 
 Counts = Float[np.ndarray, "cells genes"]
-GeneVector = Float[np.ndarray, " genes"]
 
 
 def emit_counts(

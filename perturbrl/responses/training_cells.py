@@ -8,9 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from perturbrl.errors import DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL
+from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, GeneVector
 
-GeneVector = Float[np.ndarray, " genes"]
 Parts = frozenset[str]
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from math import isfinite
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-Vector = Float[Tensor, " parameters"]
+from perturbrl.rl.flat import Vector
 
 
 @dataclass(frozen=True)

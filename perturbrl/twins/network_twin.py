@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from perturbrl.errors import ConfigurationError, NetworkError
 from perturbrl.networks.attractors import name_attractors, named_attractors, steady_states
 from perturbrl.networks.boolean_network import BooleanNetwork, load_network
-from perturbrl.schema import CellState, Dose
+from perturbrl.schema import CellState, Dose, GeneDose
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
-
-GeneDose = Float[Tensor, "cells genes"]
 
 
 class NetworkTwin(DigitalTwin):

@@ -10,9 +10,9 @@ from tensordict import TensorDict
 from perturbrl.planning.greedy import GreedyDesign
 from perturbrl.planning.planners import (
     BoundedLeastSquares,
-    NearestPerturbation,
+    NearestPerturbationDesign,
     NonNegativeLeastSquares,
-    NoOp,
+    NoOpDesign,
     RandomActions,
     RandomDesign,
     default_planners,
@@ -42,7 +42,7 @@ class Threshold(DigitalTwin):
 @pytest.mark.parametrize("discrete", [False, True])
 def test_doing_nothing(discrete):
     problem = shift_problem(normal(4, 3), torch.ones(3), low=-1.0, discrete=discrete)
-    planner = NoOp()
+    planner = NoOpDesign()
     assert planner.plan(problem)
     action = planner.action(TensorDict(batch_size=[5]), 0)
     dose, used = problem.space.project(action, torch.zeros(5, 4, dtype=torch.bool))
@@ -63,7 +63,7 @@ def test_a_random_design_is_the_same_for_the_same_seed_and_within_the_box():
 
 def test_the_nearest_perturbation_by_brute_force():
     effects, shift = normal(8, 3), normal(3, seed=4)
-    schedule = planned(NearestPerturbation(), shift_problem(effects, shift, horizon=2))
+    schedule = planned(NearestPerturbationDesign(), shift_problem(effects, shift, horizon=2))
     best = int(np.argmin([float((e - shift).norm()) for e in effects]))
     assert schedule[0].nonzero().flatten().tolist() == [best]
     assert schedule[0, best] == 1.0
@@ -73,7 +73,7 @@ def test_the_nearest_perturbation_by_brute_force():
 def test_the_nearest_perturbation_knows_that_its_dose_is_limited():
     effects = torch.tensor([[1.0, 0.0], [4.0, 0.0]])
     problem = shift_problem(effects, torch.tensor([1.0, 0.0]), high=0.25)
-    assert planned(NearestPerturbation(), problem)[0].tolist() == [0.0, 0.25]
+    assert planned(NearestPerturbationDesign(), problem)[0].tolist() == [0.0, 0.25]
 
 
 def test_non_negative_least_squares_of_a_known_mixture():

@@ -20,7 +20,7 @@ from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.exact import ExactResult
-from perturbrl.planning.planners import NoOp
+from perturbrl.planning.planners import NoOpDesign
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.two_stage import TwoStageModule
@@ -136,7 +136,7 @@ def continuous_run(method: Method, task: ReprogrammingTask, version: Version, fr
     started = time.process_time()
     if method.kind != "trained":
         planner = {
-            "no_op": NoOp(),
+            "no_op": NoOpDesign(),
             "random": UniformDoses(),
             "replay": ReplayedOptimum(task),
             "cem": CrossEntropySearch(n_iterations=20),

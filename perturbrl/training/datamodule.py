@@ -222,20 +222,41 @@ class PerturbationDataModule(LightningDataModule):
         state: dict[str, Any] = {"target": self.target, "source": self.source}
         if self.split is not None:
             state["preprocessor"] = self.preprocessor.state_dict()
+            state["encoder"] = self._encoder_state()
             state["split"] = self.split.to_dict()
         return state
+
+    def _encoder_state(self) -> dict[str, Any]:
+        encoder = self.encoder
+        return {
+            "class": type(encoder).__qualname__,
+            "latent_dim": encoder.latent_dim,
+            "state": dict(encoder.state_dict()),
+        }
+
+    def _restore_encoder(self, saved: dict[str, Any]) -> None:
+        self.encoder.latent_dim = saved["latent_dim"]
+        try:
+            self.encoder.load_state_dict(saved["state"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the checkpoint's encoder is {saved['class']} of {saved['latent_dim']} dimensions, and "
+                f"{type(self.encoder).__qualname__} as configured cannot take it over; use the configuration the "
+                "checkpoint was made with"
+            ) from error
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` returned.
 
         Raises:
             CheckpointError: the file now holds other cells than the checkpoint was trained with, and the stage
-                is not ``predict``.
+                is not ``predict``; or the configured encoder is not the checkpoint's.
         """
         self.target, self.source = state["target"], state["source"]
         if "split" not in state:
             return
         self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])
+        self._restore_encoder(state["encoder"])
         try:
             self.split = Split.from_dict(state["split"], self._dataset_now())
         except DataError as error:

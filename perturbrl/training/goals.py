@@ -24,6 +24,7 @@ def start_and_goal(
     if data.target is None:
         raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
     if data.has_cells:
+        twin.encoder = data.encoder
         twin.fit(data.training_cells(), data.encoder)
         return data.cells(data.source, "train"), data.cells(data.target, "goal")
     if twin.needs_data:

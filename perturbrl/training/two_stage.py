@@ -385,7 +385,9 @@ class TwoStageModule(LightningModule):
         self.kl_coef = description["kl_coef"]
         self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
         if self.env is None and self.space is None:
-            self.twin.restore(description["twin"], self.data.encoder)
+            self.twin.restore(description["twin"])
+            # Restored after this module, in place, and then moved with the twin.
+            self.twin.encoder = self.data.encoder if self.data.has_cells else None
             self.space = self.twin.perturbations.restrict(**description["space"])
             self._build_networks(description["observation_dim"], self.space)
 

@@ -28,6 +28,8 @@ class DigitalTwin(FittedModule, ABC):
         relaxation_steps: transitions without dose after which a cell counts as settled.
         gene_names: names of the columns of ``expression``, where the twin itself knows them.
         start_cells: ``[cells, latent]`` states from which episodes start.
+        encoder: what turned cells into states, where states come from cells. Whoever fits or restores the twin
+            sets it. It moves with the twin and is no part of its state dict, since the data module saves it.
     """
 
     perturbations: PerturbationSpace
@@ -36,10 +38,23 @@ class DigitalTwin(FittedModule, ABC):
     relaxation_steps: int = 0
     gene_names: Sequence[str] = ()
     start_cells: CellState
+    encoder: Encoder | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("start_cells", torch.empty(0, 0))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; an encoder stays an object of its owner's and becomes no submodule."""
+        if isinstance(value, Encoder):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        if self.encoder is not None:
+            self.encoder._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     @abstractmethod
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
@@ -52,7 +67,11 @@ class DigitalTwin(FittedModule, ABC):
         """
 
     def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
-        """Learn from training cells; a twin that brings its own dynamics has nothing to learn."""
+        """Learn from training cells; a twin that brings its own dynamics has nothing to learn.
+
+        A subclass fills the buffers that its constructor registered (``set_buffers``), and sets ``latent_dim``
+        and ``perturbations``: these three are what a checkpoint brings back.
+        """
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -62,9 +81,10 @@ class DigitalTwin(FittedModule, ABC):
             "names": list(self.perturbations.names),
             "low": self.perturbations.low.tolist(),
             "high": self.perturbations.high.tolist(),
+            "discrete": self.perturbations.discrete,
         }
 
-    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
+    def restore(self, description: dict[str, Any]) -> None:
         """Take over what ``describe`` said; the tensors follow with the state dict.
 
         Raises:
@@ -78,7 +98,10 @@ class DigitalTwin(FittedModule, ABC):
         self.latent_dim = description["latent_dim"]
         if self.needs_data:
             self.perturbations = PerturbationSpace(
-                description["names"], description["low"], description["high"]
+                description["names"],
+                description["low"],
+                description["high"],
+                discrete=description["discrete"],
             )
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
@@ -120,8 +143,8 @@ class DigitalTwin(FittedModule, ABC):
         return self.start_cells[rows]
 
     def expression(self, state: CellState) -> Expression:
-        """Expression of the genes in ``state``; the state itself where states are expression levels."""
-        return state
+        """Expression of the genes: as the encoder decodes states; the states themselves where there is none."""
+        return state if self.encoder is None else self.encoder.decode(state)
 
     def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
         """Shift of every cell per unit of dose, one row per perturbation; ``None`` where a step is not linear.

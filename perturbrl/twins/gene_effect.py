@@ -1,6 +1,6 @@
 """The linear twin: each perturbation shifts every cell by its own vector."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, CellState, Dose, Expression
+from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, CellState, Dose
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
@@ -54,7 +54,6 @@ class GeneEffectTwin(DigitalTwin):
         self.source, self.combinations = effects, combinations
         self.scale, self.normalise, self.noise_scale = scale, normalise, noise_scale
         self.dose_range = (min_dose_value, max_dose_value)
-        self.encoder: Encoder | None = None
         self.register_buffer("effects", torch.empty(0, 0))
 
     def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
@@ -84,11 +83,6 @@ class GeneEffectTwin(DigitalTwin):
             )
         return {label: cells.mean_of(label) - control for label in labels}
 
-    def restore(self, description: dict[str, Any], encoder: Encoder) -> None:
-        """Take over a checkpoint's description and the encoder that decodes states (see ``DigitalTwin``)."""
-        super().restore(description, encoder)
-        self.encoder = encoder
-
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
         """One linear step (see ``DigitalTwin``)."""
         following = state + self.scale * (dose @ self.effects)
@@ -103,10 +97,6 @@ class GeneEffectTwin(DigitalTwin):
         if self.noise_scale:
             return super().draw_noise(n_cells, generator)
         return self.start_cells.new_empty(n_cells, 0)
-
-    def expression(self, state: CellState) -> Expression:
-        """Decoded, log-normalised expression."""
-        return state if self.encoder is None else self.encoder.decode(state)
 
 
 def _in_silico_effects(cells: EncodedCells) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from perturbrl.data.synthetic import simulate_screen
+from perturbrl.embeddings.autoencoder import AutoencoderEncoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -62,9 +63,24 @@ def test_state_comes_back_with_the_same_cells_and_genes() -> None:
     again = module()
     again.setup("test")
     again.load_state_dict(data.state_dict())
-    again.encoder.load_state_dict(PCAEncoder(4).state_dict() | data.encoder.state_dict())
     assert again.genes == data.genes
     assert torch.equal(again.cells(TARGET, "test"), data.cells(TARGET, "test"))
+
+
+def test_the_checkpoints_encoder_wins_where_the_options_still_fit_it() -> None:
+    data = fitted()
+    again = module(encoder=PCAEncoder(7))
+    again.setup("test")
+    again.load_state_dict(data.state_dict())
+    assert again.encoder.latent_dim == 4
+    assert again.cells(TARGET, "test").shape[1] == 4
+
+
+def test_another_kind_of_encoder_than_the_checkpoints_is_refused() -> None:
+    again = module(encoder=AutoencoderEncoder(4))
+    again.setup("test")
+    with pytest.raises(CheckpointError, match=r"encoder is PCAEncoder of 4 .* and AutoencoderEncoder as"):
+        again.load_state_dict(fitted().state_dict())
 
 
 def test_judging_needs_the_cells_of_the_checkpoint_but_predicting_does_not() -> None:

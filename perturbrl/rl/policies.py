@@ -13,6 +13,7 @@ from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 
 from perturbrl import schema
 from perturbrl.rl.normalisation import ObservationNormaliser
+from perturbrl.rl.tanh import Tanh
 
 
 def mlp(
@@ -27,7 +28,7 @@ def mlp(
     sizes = (in_dim, *hidden_sizes)
     layers: list[nn.Module] = [] if normaliser is None else [normaliser]
     for fan_in, fan_out in pairwise(sizes):
-        layers += [_linear(fan_in, fan_out, 2**0.5), nn.Tanh()]
+        layers += [_linear(fan_in, fan_out, 2**0.5), Tanh()]
     return nn.Sequential(*layers, _linear(sizes[-1], out_dim, out_gain))
 
 

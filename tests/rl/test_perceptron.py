@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.perceptron import ELEMENTWISE, affine, layers_of, pull_back, tanh_
+from perturbrl.rl.perceptron import ELEMENTWISE, affine, layers_of, pull_back
+from perturbrl.rl.tanh import Tanh
 
 
 def network(activation: type[nn.Module], normaliser: ObservationNormaliser | None = None) -> nn.Sequential:
@@ -60,11 +61,14 @@ def test_a_hook_would_be_skipped_so_it_is_not_taken_either() -> None:
     assert layers_of(module) is None
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_fast_tangent_is_the_tangent(dtype: torch.dtype) -> None:
-    x = torch.cat((torch.linspace(-100, 100, 100_001), torch.linspace(-3, 3, 100_001))).to(dtype)
-    assert (tanh_(x.clone()) - x.double().tanh()).abs().max() < 10 * torch.finfo(dtype).eps
-    limits = torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0], dtype=dtype)
-    assert tanh_(limits.clone()).tolist()[:2] == [1.0, -1.0]
-    assert tanh_(limits.clone())[2].isnan()
-    assert tanh_(limits.clone())[3] == 0
+@pytest.mark.parametrize("activation", [Tanh, nn.Tanh, nn.ReLU, nn.SiLU])
+def test_equal_blocks_have_equal_activations_bit_for_bit(activation: type[nn.Module]) -> None:
+    """Else the first ratio of a policy with itself is not 1."""
+    module = network(activation)
+    layers = layers_of(module)
+    assert layers is not None
+    block = 0.1 * torch.randn(37, 3)
+    with torch.no_grad():
+        hidden, _ = layers.features(block)
+        assert torch.equal(hidden[1], module[:2](block))
+        assert torch.equal(hidden[2], module[:4](block))

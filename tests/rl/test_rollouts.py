@@ -7,7 +7,10 @@ from torch.distributions import Categorical, Independent, Laplace, Normal
 from torchrl.modules import ValueOperator
 
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.fisher import MLPLinearisation
+from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
+from perturbrl.rl.policy_pass import PolicyRows, policy_passes
 from perturbrl.rl.rollouts import Rollouts, add_advantages, best_action, draw_action, returns, stream_seed
 
 EFFECTS, SHIFT = normal(3, 2), torch.tensor([1.0, -1.0])
@@ -206,3 +209,22 @@ def test_the_return_of_whole_episodes_does_not_depend_on_how_cells_are_shared_ou
     done = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 1]], dtype=torch.bool)
     after = TensorDict({"reward": torch.randn(3, 4, 1), "done": done[..., None]}, [3, 4])
     torch.testing.assert_close(returns(after[:1]) + returns(after[1:]), returns(after))
+
+
+def test_the_ratio_of_a_policy_with_itself_is_1():
+    """Its hidden units are small, so an error of round-off at 1 in them would be a large one in the doses."""
+    rollouts, actor = make(n_cells=300)
+    first, head = (actor.module[0].module.trunk[k] for k in (0, 2))
+    with torch.no_grad():
+        first.weight *= 1e-4
+        head.weight.copy_(20 * normal(*head.weight.shape))
+        actor.module[0].module.log_std.fill_(-3.0)
+    batch = rollouts.collect(0).reshape(-1)
+    batch["advantage"] = torch.ones(len(batch), 1)
+    rows, layout = PolicyRows.of(actor, batch), FlatLayout(list(actor.parameters()))
+    by_hand = policy_passes(actor, layout, rows.inputs, lambda total: total)(rows.inputs)
+    assert isinstance(by_hand, MLPLinearisation)
+    again = by_hand.distribution
+    log_ratio = again.log_prob(rows.action) - rows.old_log_prob
+    assert (log_ratio.abs() <= 1e-6 * (1 + rows.old_log_prob.abs())).all()
+    assert abs(log_ratio.exp().mean() - 1) <= 1e-6

@@ -46,6 +46,7 @@ PERTURBATION_TYPE_OBS: Final = "perturbation_type"
 PSEUDOTIME_OBS: Final = ("pseudotime", "dpt_pseudotime")
 CONTROL_LABEL: Final = "control"
 COMBINATION_SEPARATOR: Final = "+"
+DOSE_SEPARATOR: Final = ":"
 
 # Counts per cell that expression is normalised to before its logarithm is taken.
 TARGET_SUM: Final = 1e4

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from places import CONFIGS
+from renamed_screen import renamed_screen
 
 import perturbrl
 from perturbrl.api import screen_model
@@ -30,6 +31,20 @@ def test_design_returns_a_written_report(tmp_path: Path) -> None:
     assert len(report.hits) == 3
     assert report.evaluation is not None
     assert report.evaluation.target == target
+
+
+def test_perturbations_with_a_plus_in_their_names_are_dosed_and_judged(tmp_path: Path) -> None:
+    adata = renamed_screen({"GENE0000": "(+)-JQ1", "GENE0001": "Ca2+"})
+    report = perturbrl.design(
+        adata, "Ca2++(+)-JQ1", model=TwoStageModule(), max_epochs=1, folder=tmp_path, encoder=PCAEncoder(4)
+    )
+    assert {hit.perturbation for hit in report.hits} == {"(+)-JQ1", "Ca2+", "GENE0002"}
+    assert report.evaluation is not None
+    assert report.evaluation.target == "(+)-JQ1+Ca2+"
+    assert max(row.recall for row in report.evaluation.rows) == 1.0
+    predictors = report.response.set_index("predictor")["l2"]
+    assert predictors["additive"] < predictors["training_mean"]
+    assert "twin" in predictors.index
 
 
 def test_errors_are_the_same_as_the_commands(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.inspection import Inspection, inspect_dataset
+from perturbrl.data.labels import Label, Part
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields
+from perturbrl.data.presets import FieldMap, detect_fields
 from perturbrl.data.reading import read_cells, value_kind
 from perturbrl.data.splits import (
     HeldOutCells,
@@ -22,12 +23,12 @@ __all__ = [
     "HeldOutCombinations",
     "HeldOutPerturbations",
     "Inspection",
+    "Label",
+    "Part",
     "PerturbationDataset",
     "Preprocessor",
     "Split",
     "SplitStrategy",
-    "canonical_label",
-    "components",
     "detect_fields",
     "inspect_dataset",
     "load_dataset",

@@ -10,7 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields, listed
+from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.presets import FieldMap, detect_fields, label_in_file, listed
 from perturbrl.data.reading import (
     Matrix,
     ValueKind,
@@ -43,11 +44,13 @@ class PerturbationDataset:
             file knows them, ``cell_type`` and ``batch``; the matrix is as it was read.
         fields: which columns of the file these came from.
         value_kind: what the values of ``matrix`` are.
+        measured: every label of the cells, control among them, sorted.
     """
 
     adata: AnnData
     fields: FieldMap
     value_kind: ValueKind
+    measured: tuple[Label, ...]
 
     @classmethod
     def from_adata(cls, adata: AnnData, fields: FieldMap) -> "PerturbationDataset":
@@ -64,13 +67,14 @@ class PerturbationDataset:
         matrix = matrix_of(adata)
         kind = value_kind(matrix)
         obs = adata.obs.copy()
-        obs[PERTURBATION_OBS] = pd.Categorical(_canonical_labels(obs, fields))
+        labels = _labels(obs, fields)
+        obs[PERTURBATION_OBS] = pd.Categorical([str(label) for label in labels])
         obs[IS_CONTROL_OBS] = (obs[PERTURBATION_OBS] == CONTROL_LABEL).to_numpy()
         obs[SIZE_FACTOR_OBS] = _size_factors(adata, matrix, kind, fields)
         for name, key in ((CELL_TYPE_OBS, fields.cell_type_key), (BATCH_OBS, fields.batch_key)):
             if key is not None:
                 obs[name] = pd.Categorical(_texts(adata.obs, key))
-        return cls(_with_obs(adata, obs), fields, kind)
+        return cls(_with_obs(adata, obs), fields, kind, tuple(sorted(set(labels))))
 
     @property
     def matrix(self) -> Matrix:
@@ -94,23 +98,25 @@ class PerturbationDataset:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Canonical label of every cell, an object array of str."""
-        return np.asarray(self.adata.obs[PERTURBATION_OBS], dtype=object)
+        """Label of every cell, an object array of ``Label``."""
+        column = self.adata.obs[PERTURBATION_OBS].cat
+        label_of = {str(label): label for label in self.measured}
+        return np.array([label_of[text] for text in column.categories], dtype=object)[column.codes]
 
     @cached_property
-    def perturbations(self) -> tuple[str, ...]:
+    def perturbations(self) -> tuple[Label, ...]:
         """All labels but control, sorted."""
-        return tuple(sorted(set(self.labels) - {CONTROL_LABEL}))
+        return tuple(label for label in self.measured if not label.is_control)
 
     @property
-    def singles(self) -> tuple[str, ...]:
+    def singles(self) -> tuple[Label, ...]:
         """Labels that name one perturbation."""
-        return tuple(label for label in self.perturbations if len(components(label)) == 1)
+        return tuple(label for label in self.perturbations if not label.is_combination)
 
     @property
-    def combinations(self) -> tuple[str, ...]:
+    def combinations(self) -> tuple[Label, ...]:
         """Labels that name two perturbations or more."""
-        return tuple(label for label in self.perturbations if len(components(label)) > 1)
+        return tuple(label for label in self.perturbations if label.is_combination)
 
     @property
     def control_cells(self) -> CellIndex:
@@ -144,20 +150,27 @@ class PerturbationDataset:
         Raises:
             DataError: no cell has that label.
         """
-        if canonical_label(label, self.fields) == CONTROL_LABEL:
-            return self.control_cells
-        return self._rows[self.require_label(label)]
+        return self._rows[self.require_population(label)]
 
-    def require_label(self, target: str) -> str:
-        """Return the canonical spelling of a measured perturbation.
+    def require_population(self, text: str) -> Label:
+        """Return the label of a measured perturbation or of control, in whatever spelling.
 
         Raises:
             DataError: it was not measured; the closest labels are named.
         """
-        label = canonical_label(target, self.fields)
+        label = label_in_file(text, self.fields)
+        return CONTROL if label.is_control else self.require_label(text)
+
+    def require_label(self, target: str) -> Label:
+        """Return the label of a measured perturbation, in whatever spelling.
+
+        Raises:
+            DataError: it was not measured; the closest labels are named.
+        """
+        label = label_in_file(target, self.fields)
         if label in self.perturbations:
             return label
-        if label == CONTROL_LABEL:
+        if label.is_control:
             raise DataError(f"'{target}' is the control; name a perturbation such as {self._examples()}")
         close = self._closest(label)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
@@ -180,12 +193,12 @@ class PerturbationDataset:
             f"obs['{self.fields.perturbation_key}'] has {found}; give other data, or a task that needs fewer"
         )
 
-    def _closest(self, label: str) -> list[str]:
+    def _closest(self, label: Label) -> list[Label]:
         folded = {measured.casefold(): measured for measured in self.perturbations}
         near = difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)
-        parts = set(components(label))
-        related = [measured for measured in self.combinations if parts & set(components(measured))]
-        return list(dict.fromkeys([folded[name] for name in near] + related))[:5]
+        names = set(label.names)
+        related = [measured for measured in self.combinations if names & set(measured.names)]
+        return list(dict.fromkeys([*(folded[name] for name in near), *related]))[:5]
 
     def _examples(self) -> str:
         return listed(self.perturbations, 5) or "none: there are only control cells"
@@ -225,12 +238,12 @@ def _texts(obs: pd.DataFrame, key: str) -> np.ndarray:
     return np.array(["unknown" if pd.isna(value) else str(value) for value in obs[key]], dtype=object)
 
 
-def _canonical_labels(obs: pd.DataFrame, fields: FieldMap) -> list[str]:
+def _labels(obs: pd.DataFrame, fields: FieldMap) -> list[Label]:
     column = obs[fields.perturbation_key]
     _check_labels(column, fields)
-    spelling = {label: canonical_label(label, fields) for label in column.unique()}
-    labels = [spelling[label] for label in column]
-    if CONTROL_LABEL not in set(labels):
+    read = {text: label_in_file(text, fields) for text in column.unique()}
+    labels = [read[text] for text in column]
+    if CONTROL not in set(labels):
         raise DataError(
             f"there are no control cells: no label of obs['{fields.perturbation_key}'] is "
             f"'{fields.control_value}'; give control_value"

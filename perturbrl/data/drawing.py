@@ -6,6 +6,7 @@ cells, on any machine and with any version of numpy.
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.errors import ConfigurationError
 
 CellFlags = Bool[np.ndarray, " cells"]
+Name = TypeVar("Name", bound=str)
 
 
 def draw(
@@ -49,7 +51,7 @@ def cells_under(dataset: PerturbationDataset, labels: Iterable[str]) -> CellFlag
     return pd.Series(dataset.labels).isin(set(labels)).to_numpy()
 
 
-def in_hash_order(names: Iterable[str], seed: int) -> list[str]:
+def in_hash_order(names: Iterable[Name], seed: int) -> list[Name]:
     """Return the names in an order that the seed decides."""
     ordered = sorted(names)
     return [ordered[i] for i in np.argsort(_hashes(ordered, f"{seed}/names"), kind="stable")]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.presets import FieldMap, components, detect_fields, listed
+from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.presets import FieldMap, detect_fields, listed
 from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
 from perturbrl.errors import DataError
-from perturbrl.schema import CONTROL_LABEL, COUNTS_LAYER, IS_CONTROL_OBS
+from perturbrl.schema import COUNTS_LAYER, IS_CONTROL_OBS
 
 FEW_CELLS: Final = 20
 _SHOWN: Final = 6
@@ -52,7 +54,7 @@ class Inspection:
     value_source: str
     fields: FieldMap | None
     control_cells: int
-    perturbations: dict[str, int]
+    perturbations: dict[Label, int]
     size_factors: str
     covariates: dict[str, dict[str, int]]
     modalities: tuple[str, ...]
@@ -86,7 +88,7 @@ class Inspection:
             table.add_row(label, f"{n:,}", style="yellow" if n < FEW_CELLS else "")
         return table
 
-    def _cells_shown(self) -> list[tuple[str, int]]:
+    def _cells_shown(self) -> Sequence[tuple[str, int]]:
         """All perturbations by name; of a large screen those with the most and the fewest cells."""
         if len(self.perturbations) <= _ROWS:
             return list(self.perturbations.items())
@@ -103,7 +105,7 @@ class Inspection:
             ("labels", self._labels()),
         ]
         if self.fields is not None:
-            singles = sum(len(components(label)) == 1 for label in self.perturbations)
+            singles = sum(not label.is_combination for label in self.perturbations)
             facts += [
                 ("control", f"'{self.fields.control_value}', {self.control_cells:,} cells"),
                 ("perturbations", f"{singles} single, {len(self.perturbations) - singles} combinations"),
@@ -121,7 +123,7 @@ class Inspection:
         return f"obs['{self.fields.perturbation_key}'], {how}{dose}"
 
     def _targets(self) -> str:
-        n = len({part for label in self.perturbations for part in components(label)})
+        n = len({name for label in self.perturbations for name in label.names})
         shown = f": {', '.join(self.measured_targets[:_SHOWN])}" if self.measured_targets else ""
         return f"{len(self.measured_targets)} of {n} perturbed names are genes of the file{shown}"
 
@@ -192,8 +194,8 @@ def _without_labels(file: str, adata: AnnData, problem: str) -> Inspection:
 
 
 def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> Inspection:
-    counts = Counter(dataset.labels)
-    targets = {part for label in dataset.perturbations for part in components(label)}
+    counts: Counter[Label] = Counter(dataset.labels)
+    targets = {name for label in dataset.perturbations for name in label.names}
     return Inspection(
         file=path.name,
         n_cells=dataset.n_cells,
@@ -201,7 +203,7 @@ def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> In
         value_kind=dataset.value_kind,
         value_source=_value_source(adata),
         fields=dataset.fields,
-        control_cells=counts[CONTROL_LABEL],
+        control_cells=counts[CONTROL],
         perturbations={label: counts[label] for label in dataset.perturbations},
         size_factors=_size_factors(dataset),
         covariates={key: _count(adata.obs[key]) for key in dataset.fields.covariate_keys},
@@ -240,17 +242,15 @@ def _levels(levels: dict[str, int]) -> str:
     return listed([f"{level} ({n:,})" for level, n in levels.items()], _SHOWN)
 
 
-def _problems(dataset: PerturbationDataset, counts: Counter[str], targets: set[str]) -> list[str]:
+def _problems(dataset: PerturbationDataset, counts: Counter[Label], targets: set[str]) -> list[str]:
     problems = []
     if not dataset.perturbations:
         problems.append("there are only control cells: nothing measured to design for or to predict")
     few = [label for label in dataset.perturbations if counts[label] < FEW_CELLS]
     if few:
         problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")
-    if counts[CONTROL_LABEL] < FEW_CELLS:
-        problems.append(
-            f"only {counts[CONTROL_LABEL]} control cells: what is compared with them is uncertain"
-        )
+    if counts[CONTROL] < FEW_CELLS:
+        problems.append(f"only {counts[CONTROL]} control cells: what is compared with them is uncertain")
     silent = _silent_genes(dataset)
     if silent:
         problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
@@ -302,6 +302,6 @@ def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
 def _example_target(dataset: PerturbationDataset) -> str:
     """Prefer a combination whose components are measured alone, so that the answer can be judged."""
     singles = set(dataset.singles)
-    explained = tuple(label for label in dataset.combinations if set(components(label)) <= singles)
+    explained = tuple(label for label in dataset.combinations if set(label.singles) <= singles)
     candidates = explained or dataset.combinations or dataset.perturbations
     return max(candidates, key=lambda label: len(dataset.cells_of(label)))

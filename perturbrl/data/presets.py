@@ -1,4 +1,4 @@
-"""Which column of ``adata.obs`` says what: the presets, how one is recognised, and canonical labels."""
+"""Which column of ``adata.obs`` says what: the presets, and how one is recognised."""
 
 import difflib
 import re
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from perturbrl.data.labels import CONTROL, Label, Part, split_label
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL
+from perturbrl.schema import CONTROL_LABEL
 
 CELL_TYPE_KEYS: Final = ("cell_type", "celltype")
 BATCH_KEYS: Final = ("batch", "gem_group", "replicate", "lane", "library")
@@ -23,8 +24,6 @@ COVARIATE_KEYS: Final = (
 )
 KNOWN_CONTROLS: Final = ("control", "ctrl", "non-targeting", "NT", "DMSO", "vehicle", "unstimulated")
 
-# A "+" inside brackets belongs to a compound's name, as in "(+)-JQ1".
-_SEPARATOR: Final = re.compile(re.escape(COMBINATION_SEPARATOR) + r"(?![^()\[\]]*[)\]])")
 _DOSAGE: Final = re.compile(r"\d+(\.\d*)?([eE]-?\d+)?(\+\d+(\.\d*)?([eE]-?\d+)?)*")
 
 
@@ -70,22 +69,15 @@ PRESETS: Final = (
 )
 
 
-def canonical_label(label: str, fields: FieldMap) -> str:
-    """Spell a perturbation the one way perturbrl uses: ``MAP2K6+KLF1`` and ``KLF1+MAP2K6`` are the same.
+def label_in_file(text: str, fields: FieldMap) -> Label:
+    """Read a label of the file's own column: ``MAP2K6+KLF1`` and ``KLF1+MAP2K6`` are the same.
 
-    Components are sorted and named once, the control's own label becomes ``control``, and control as a
-    component means nothing was added (``KLF1+ctrl`` is ``KLF1``).
+    The file's control becomes ``control``, and adds nothing as a part (``KLF1+ctrl`` is ``KLF1``). A ``:`` is
+    part of a name, since doses have a column of their own.
     """
-    if label == fields.control_value:
-        return CONTROL_LABEL
-    targets = set(components(label)) - {fields.control_value, CONTROL_LABEL}
-    return COMBINATION_SEPARATOR.join(sorted(targets)) or CONTROL_LABEL
-
-
-def components(label: str) -> tuple[str, ...]:
-    """Return the single perturbations of a label, in its order; a label like ``Ca2+`` has one."""
-    parts = tuple(part.strip() for part in _SEPARATOR.split(label))
-    return parts if all(parts) else (label,)
+    if text == fields.control_value:
+        return CONTROL
+    return Label(Part(name) for name in split_label(text) if name != fields.control_value)
 
 
 def listed(names: Sequence[str], limit: int) -> str:
@@ -222,7 +214,7 @@ def _same_labelling(obs: pd.DataFrame, one: tuple[str, str], other: tuple[str, s
 
 def _grouped(obs: pd.DataFrame, column: str, control: str) -> tuple[np.ndarray, np.ndarray]:
     fields = FieldMap(column, control)
-    labels = np.array([canonical_label(str(label), fields) for label in obs[column]], dtype=object)
+    labels = np.array([label_in_file(str(label), fields) for label in obs[column]], dtype=object)
     return pd.factorize(labels)[0], labels == CONTROL_LABEL
 
 

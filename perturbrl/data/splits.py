@@ -15,7 +15,7 @@ import numpy as np
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.drawing import CellFlags, cells_under, check_fractions, draw, in_hash_order, share_of
-from perturbrl.data.presets import components
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError, LeakageError
 from perturbrl.schema import CONTROL_LABEL, CellIndex
 
@@ -222,9 +222,7 @@ class HeldOutPerturbations(SplitStrategy):
             drawn = {dataset.require_label(label) for label in self.perturbations}
         else:
             drawn = set(in_hash_order(free, self.seed)[: max(1, share_of(self.fraction, len(free)))])
-        outside = {
-            label for label in dataset.perturbations if label in drawn or drawn & set(components(label))
-        }
+        outside = {label for label in dataset.perturbations if label in drawn or drawn & set(label.singles)}
         if not set(free) - outside:
             raise DataError(
                 f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
@@ -267,18 +265,18 @@ class HeldOutCombinations(SplitStrategy):
         """Draw combinations, choose which of their components stay seen, and remove the others."""
         singles = set(dataset.labels[~is_target]) & set(dataset.singles)
         chosen, unseen = self._choose(self._candidates(dataset, singles), singles)
-        outside = chosen | {label for label in dataset.perturbations if unseen & set(components(label))}
-        test = {label for label in outside if self._judges(set(components(label)), singles - unseen, unseen)}
+        outside = chosen | {label for label in dataset.perturbations if unseen & set(label.singles)}
+        test = {label for label in outside if self._judges(set(label.singles), singles - unseen, unseen)}
         return HeldOut(
             cells_under(dataset, test) | _judging_controls(dataset, self.control_fraction, self.seed),
             cells_under(dataset, outside - test) & ~is_target,
         )
 
-    def _judges(self, parts: set[str], seen: set[str], unseen: set[str]) -> bool:
+    def _judges(self, parts: set[Label], seen: set[Label], unseen: set[Label]) -> bool:
         return len(parts) > 1 and len(parts & seen) == self.seen and parts - seen <= unseen
 
-    def _candidates(self, dataset: PerturbationDataset, singles: set[str]) -> list[str]:
-        able = [c for c in dataset.combinations if len(singles & set(components(c))) >= self.seen]
+    def _candidates(self, dataset: PerturbationDataset, singles: set[Label]) -> list[Label]:
+        able = [c for c in dataset.combinations if len(singles & set(c.singles)) >= self.seen]
         if self.combinations is None and able:
             return in_hash_order(able, self.seed)
         named = [dataset.require_label(label) for label in self.combinations or ()]
@@ -290,15 +288,15 @@ class HeldOutCombinations(SplitStrategy):
             )
         return named
 
-    def _choose(self, candidates: list[str], singles: set[str]) -> tuple[set[str], set[str]]:
+    def _choose(self, candidates: list[Label], singles: set[Label]) -> tuple[set[Label], set[Label]]:
         """Take combinations in order while what one needs seen is not what another needs unseen."""
         named = self.combinations is not None
         wanted = len(candidates) if named else max(1, share_of(self.fraction, len(candidates)))
-        chosen: set[str] = set()
-        seen: set[str] = set()
-        unseen: set[str] = set()
+        chosen: set[Label] = set()
+        seen: set[Label] = set()
+        unseen: set[Label] = set()
         for label in candidates:
-            parts = set(components(label))
+            parts = set(label.singles)
             ways = combinations(in_hash_order(parts & singles, self.seed), self.seen)
             kept = next((set(w) for w in ways if not (set(w) & unseen or (parts - set(w)) & seen)), None)
             if len(chosen) < wanted and kept is not None:

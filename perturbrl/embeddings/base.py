@@ -12,8 +12,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
+from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.schema import CONTROL_LABEL, CellState, Expression
+from perturbrl.schema import CellState, Expression
 
 
 class Encoder(FittedModule, ABC):
@@ -69,7 +70,7 @@ class EncodedCells:
     Attributes:
         latent: ``[cells, latent]`` cell states.
         expression: ``[cells, genes]`` log-normalised expression.
-        labels: canonical perturbation label of each cell.
+        labels: perturbation of each cell.
         genes: gene names, in the order of ``expression``'s columns.
     """
 
@@ -79,15 +80,16 @@ class EncodedCells:
     genes: tuple[str, ...]
 
     def rows_of(self, label: str) -> Int[Tensor, " rows"]:
-        """Row numbers of the cells with ``label``."""
-        return self._rows.get(label, torch.empty(0, dtype=torch.long))
+        """Row numbers of the cells with ``label``, in whatever spelling."""
+        return self._rows.get(Label.parse(label), torch.empty(0, dtype=torch.long))
 
     @cached_property
-    def _rows(self) -> dict[str, Int[Tensor, " rows"]]:
-        labels, codes = np.unique(np.asarray(self.labels, dtype=object), return_inverse=True)
+    def _rows(self) -> dict[Label, Int[Tensor, " rows"]]:
+        read = np.array([Label.parse(label) for label in self.labels], dtype=object)
+        labels, codes = np.unique(read, return_inverse=True)
         order = np.argsort(codes, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-        return {str(label): torch.from_numpy(rows) for label, rows in zip(labels, parts, strict=True)}
+        return {label: torch.from_numpy(rows) for label, rows in zip(labels, parts, strict=True)}
 
     def mean_of(self, label: str) -> Tensor:
         """Mean cell state, ``[latent]``, of the cells with ``label``.
@@ -103,6 +105,6 @@ class EncodedCells:
         return self.latent[rows].mean(0)
 
     @property
-    def perturbations(self) -> Sequence[str]:
+    def perturbations(self) -> Sequence[Label]:
         """Labels other than control, sorted."""
-        return sorted(self._rows.keys() - {CONTROL_LABEL})
+        return sorted(label for label in self._rows if not label.is_control)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from perturbrl.data.presets import components
+from perturbrl.data.labels import Label
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.design_problem import DesignProblem
@@ -39,7 +39,7 @@ def recall_of_components(
     names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
 ) -> float:
     """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
-    wanted = components(target)
+    wanted = Label.parse(target).names
     if not set(wanted) <= set(names):
         return float("nan")
     strength = doses.sum(1).mean(0).abs()

@@ -14,8 +14,9 @@ from scipy.stats import rankdata
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, r2_score
 from sklearn.metrics.pairwise import cosine_distances
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, GeneVector
+from perturbrl.schema import GeneVector
 
 Means = Float[np.ndarray, "perturbations genes"]
 PerPerturbation = Float[np.ndarray, " perturbations"]
@@ -145,7 +146,7 @@ def discrimination_score(
     Args:
         predicted_delta: ``[perturbations, genes]`` predicted minus control mean.
         real_delta: the same for real cells, minus the same control mean.
-        perturbations: the label of each row; the parts of a combination count as targets.
+        perturbations: the label of each row; the names of a combination count as targets.
         genes: the name of each column.
 
     Source: Wu 2024 (PerturBench rank metric); cosine, mid-ranks and panel removal as in cell-eval2.
@@ -153,7 +154,7 @@ def discrimination_score(
     Raises:
         DataError: fewer than two perturbations, or no gene that is not a target.
     """
-    targets = {part for label in perturbations for part in label.split(COMBINATION_SEPARATOR)}
+    targets = {name for label in perturbations for name in Label.parse(label).names}
     keep = np.array([gene not in targets for gene in genes])
     if len(perturbations) < 2 or not keep.any():
         raise DataError(

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
 from perturbrl.evaluation import de_metrics, metrics
 from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 from perturbrl.responses.baselines import SplitHalfReplicate, competitors
-from perturbrl.responses.training_cells import TrainingCells, parts_of
+from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
 TOP_GENES: Final = 20
@@ -151,7 +152,7 @@ def _leave_one_out(cells: Cells) -> metrics.Means:
 def _discrimination(real: HeldOutResponse, shift: GeneVector) -> float:
     """Place of the own measured shift among the panel's (see ``metrics``); nan without a panel or untargeted genes."""
     labels = (real.label, *real.panel)
-    targets = {part for label in labels for part in parts_of(label)}
+    targets = {name for label in labels for name in Label.parse(label).names}
     if not real.panel or set(real.genes) <= targets:
         return float("nan")
     measured = np.stack([real.shift, *real.panel.values()])

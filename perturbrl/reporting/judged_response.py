@@ -11,7 +11,7 @@ from anndata import AnnData
 from jaxtyping import Float
 from scipy.sparse import csr_matrix
 
-from perturbrl.data.presets import components
+from perturbrl.data.labels import Label
 from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.errors import DataError
@@ -107,7 +107,7 @@ def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
     control = data.expression(CONTROL_LABEL, "test").double().numpy()
     assert data.dataset is not None
     others = [name for name in data.dataset.perturbations if name != label and len(data.rows(name, "test"))]
-    panel = {
+    panel: dict[str, GeneVector] = {
         name: data.expression(name, "test").double().numpy().mean(axis=0) - control.mean(axis=0)
         for name in others
     }
@@ -119,12 +119,12 @@ def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
 def _forecast(module: TwoStageModule, cells: EncodedCells, label: str) -> GeneVector | None:
     """Shift of training control cells under a label's own perturbations at dose 1, where the twin has them."""
     twin = module.twin
-    names = twin.perturbations.names
-    if not set(components(label)) <= set(names):
+    names, wanted = twin.perturbations.names, Label.parse(label).names
+    if not set(wanted) <= set(names):
         return None
     start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device)
     dose = start.new_zeros(len(start), len(names))
-    dose[:, [names.index(part) for part in components(label)]] = 1.0
+    dose[:, [names.index(name) for name in wanted]] = 1.0
     generator = torch.Generator(device=dose.device).manual_seed(module.seed)
     state = twin.transition(start, dose, twin.draw_noise(len(start), generator))
     return _shift(module, start, relax(twin, state, generator))

@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from perturbrl.responses.training_cells import Parts, TrainingCells, parts_of
-from perturbrl.schema import CONTROL_LABEL, GeneVector
+from perturbrl.data.labels import CONTROL, Label
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import GeneVector
 
 
 class ResponseBaseline(ABC):
@@ -23,7 +24,7 @@ class ResponseBaseline(ABC):
 
     name: ClassVar[str]
     control: GeneVector
-    centroids: dict[Parts, GeneVector]
+    centroids: dict[Label, GeneVector]
     training_mean: GeneVector
 
     def fit(self, cells: TrainingCells) -> "ResponseBaseline":
@@ -31,11 +32,9 @@ class ResponseBaseline(ABC):
         self._take(cells.centroids())
         return self
 
-    def _take(self, centroids: dict[Parts, GeneVector]) -> None:
-        self.control = centroids[parts_of(CONTROL_LABEL)]
-        self.centroids = {
-            parts: mean for parts, mean in centroids.items() if parts != parts_of(CONTROL_LABEL)
-        }
+    def _take(self, centroids: dict[Label, GeneVector]) -> None:
+        self.control = centroids[CONTROL]
+        self.centroids = {label: mean for label, mean in centroids.items() if not label.is_control}
         self.training_mean = np.mean(list(self.centroids.values()), axis=0)
 
     @abstractmethod

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
 from perturbrl.responses.base import ResponseBaseline
 from perturbrl.responses.bilinear_ridge import BilinearRidge
-from perturbrl.responses.training_cells import TrainingCells, parts_of
-from perturbrl.schema import CONTROL_LABEL, GeneVector
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import GeneVector
 
 
 class NoOpResponse(ResponseBaseline):
@@ -79,7 +80,7 @@ class CellTypeMean(ResponseBaseline):
                 "the cell-type mean needs the cell type of every cell; name the column that holds it"
             )
         centroids = cells.centroids(among=np.asarray(cells.cell_types) == self.cell_type)
-        if parts_of(CONTROL_LABEL) not in centroids or len(centroids) < 2:
+        if CONTROL not in centroids or len(centroids) < 2:
             raise DataError(
                 f"cell type '{self.cell_type}' has training cells of {len(centroids)} labels; the cell-type "
                 "mean needs its control and a perturbation, so leave this baseline out for it"
@@ -102,9 +103,9 @@ class Additive(ResponseBaseline):
 
     def delta(self, perturbation: str) -> GeneVector:
         """Sum of the parts' shifts."""
-        parts = parts_of(perturbation)
-        return np.sum([self.centroids.get(frozenset({p}), self.training_mean) for p in parts], axis=0) - (
-            len(parts) * self.control
+        singles = Label.parse(perturbation).singles
+        return np.sum([self.centroids.get(single, self.training_mean) for single in singles], axis=0) - (
+            len(singles) * self.control
         )
 
 
@@ -115,22 +116,24 @@ class MatchingMean(ResponseBaseline):
 
     def delta(self, perturbation: str) -> GeneVector:
         """Mean of the parts' shifts."""
-        single = [self.centroids.get(frozenset({p}), self.training_mean) for p in parts_of(perturbation)]
-        return np.mean(single, axis=0) - self.control
+        singles = Label.parse(perturbation).singles
+        means = [self.centroids.get(single, self.training_mean) for single in singles]
+        return np.mean(means, axis=0) - self.control
 
 
 class NearestPerturbationResponse(ResponseBaseline):
     """The mean centroid of the training perturbations that share the largest part of the query's genes.
 
-    Nearness is the Jaccard index of the sets of parts; m where nothing is shared.
+    Nearness is the Jaccard index of the sets of names, whatever the doses; m where nothing is shared.
     """
 
     name = "nearest_perturbation"
 
     def delta(self, perturbation: str) -> GeneVector:
         """Mean shift of the nearest training perturbations."""
-        query = parts_of(perturbation)
-        shared = np.array([len(query & parts) / len(query | parts) for parts in self.centroids])
+        query = set(Label.parse(perturbation).names)
+        known = [set(label.names) for label in self.centroids]
+        shared = np.array([len(query & names) / len(query | names) for names in known])
         if shared.max() == 0:
             return self.training_mean - self.control
         nearest = np.stack(list(self.centroids.values()))[shared == shared.max()]
@@ -152,12 +155,12 @@ class SplitHalfReplicate(ResponseBaseline):
         Raises:
             DataError: the replicate holds no cell of this perturbation.
         """
-        parts = parts_of(perturbation)
-        if parts not in self.centroids:
+        label = Label.parse(perturbation)
+        if label not in self.centroids:
             raise DataError(
                 f"the replicate has no cells of '{perturbation}'; fit it on one half of the cells to judge"
             )
-        return self.centroids[parts] - self.control
+        return self.centroids[label] - self.control
 
 
 def replicate_mask(labels: Sequence[str], seed: int = 0) -> Bool[np.ndarray, " cells"]:

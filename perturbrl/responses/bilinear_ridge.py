@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.responses.base import ResponseBaseline
-from perturbrl.responses.training_cells import Parts, TrainingCells, parts_of
+from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
 
@@ -57,7 +58,7 @@ class BilinearRidge(ResponseBaseline):
         k = min(self.n_components, *y.shape)
         gene_scores = PCA(k, svd_solver="full").fit_transform(y)
         self._rows = self._embeddings(cells.genes, gene_scores)
-        p = np.stack([self._embed(parts) for parts in self.centroids], axis=1)
+        p = np.stack([self._embed(label) for label in self.centroids], axis=1)
         left = np.linalg.solve(self._regularised(gene_scores.T @ gene_scores), gene_scores.T)
         right = np.linalg.solve(self._regularised(p @ p.T), p).T
         self._effect = gene_scores @ (left @ (y - self.training_mean[:, None]) @ right)
@@ -68,10 +69,11 @@ class BilinearRidge(ResponseBaseline):
     ) -> dict[str, Float[np.ndarray, " d"]]:
         if self.embedding == "target_gene":
             return dict(zip(genes, gene_scores, strict=True))
-        names = sorted(frozenset[str]().union(*self.centroids))
+        names = sorted({single for label in self.centroids for single in label.singles})
         return dict(zip(names, np.eye(len(names)), strict=True))
 
-    def _embed(self, parts: Parts) -> Float[np.ndarray, " d"]:
+    def _embed(self, label: Label) -> Float[np.ndarray, " d"]:
+        parts = label.names if self.embedding == "target_gene" else label.singles
         unknown = sorted(part for part in parts if part not in self._rows)
         if unknown and self.embedding == "target_gene":
             raise DataError(
@@ -90,4 +92,4 @@ class BilinearRidge(ResponseBaseline):
         Raises:
             DataError: ``target_gene`` and the perturbation targets a gene that was not measured.
         """
-        return self._effect @ self._embed(parts_of(perturbation)) + self.training_mean - self.control
+        return self._effect @ self._embed(Label.parse(perturbation)) + self.training_mean - self.control

@@ -1,4 +1,4 @@
-"""The cells that response baselines learn from, and the parts of a combination."""
+"""The cells that response baselines learn from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, GeneVector
-
-Parts = frozenset[str]
-
-
-def parts_of(label: str) -> Parts:
-    """The single perturbations of a combination."""
-    return frozenset(label.split(COMBINATION_SEPARATOR))
-
-
-def _canonical(labels: Sequence[str]) -> list[str]:
-    return [COMBINATION_SEPARATOR.join(sorted(parts_of(label))) for label in labels]
+from perturbrl.schema import CONTROL_LABEL, GeneVector
 
 
 @dataclass(frozen=True)
@@ -28,7 +18,7 @@ class TrainingCells:
 
     Attributes:
         expression: ``[cells, genes]`` log-normalised.
-        labels: one per cell: ``control``, ``A`` or ``A+B``.
+        labels: one per cell: ``control``, ``A`` or ``A+B``, in whatever order.
         genes: name of each column.
         cell_types: one per cell, for `CellTypeMean`.
 
@@ -51,17 +41,18 @@ class TrainingCells:
             )
         if not np.isfinite(np.asarray(self.expression)).all():
             raise DataError("the training expression holds values that are not finite; remove those cells")
-        kinds = set(self.labels)
-        if CONTROL_LABEL not in kinds or len(kinds) < 2:
+        kinds = {Label.parse(label) for label in set(self.labels)}
+        if CONTROL not in kinds or len(kinds) < 2:
             raise DataError(
                 f"baselines need '{CONTROL_LABEL}' cells and at least one perturbation to learn from, not "
                 f"the labels {sorted(kinds)[:10]}; check the labels and the split"
             )
 
-    def centroids(self, among: Bool[np.ndarray, " cells"] | None = None) -> dict[Parts, GeneVector]:
-        """Mean expression of each label, by its parts; only of cells ``among`` these where given."""
+    def centroids(self, among: Bool[np.ndarray, " cells"] | None = None) -> dict[Label, GeneVector]:
+        """Mean expression of each label; only of cells ``among`` these where given."""
         expression = np.asarray(self.expression, dtype=np.float64)
         kept = np.ones(len(expression), dtype=bool) if among is None else among
-        names, codes = np.unique(_canonical(self.labels), return_inverse=True)
-        rows = {str(name): kept & (codes == code) for code, name in enumerate(names)}
-        return {parts_of(name): expression[mask].mean(axis=0) for name, mask in rows.items() if mask.any()}
+        labels = np.array([Label.parse(label) for label in self.labels], dtype=object)
+        names, codes = np.unique(labels, return_inverse=True)
+        rows = {name: kept & (codes == code) for code, name in enumerate(names)}
+        return {name: expression[mask].mean(axis=0) for name, mask in rows.items() if mask.any()}

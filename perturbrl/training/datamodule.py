@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.presets import canonical_label, detect_fields
+from perturbrl.data.presets import detect_fields
 from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
@@ -133,9 +133,7 @@ class PerturbationDataModule(LightningDataModule):
         return PerturbationDataset.from_adata(adata, detect_fields(adata, **self.keys))
 
     def _split(self, dataset: PerturbationDataset) -> None:
-        self.source = canonical_label(self.source, dataset.fields)
-        if self.source != CONTROL_LABEL:
-            dataset.require_label(self.source)
+        self.source = dataset.require_population(self.source)
         held: tuple[str, ...] = ()
         if self.target is not None:
             dataset.require_perturbations(at_least=2)
@@ -219,7 +217,8 @@ class PerturbationDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What was learned and which cells it was learned from, as plain values."""
-        state: dict[str, Any] = {"target": self.target, "source": self.source}
+        target = None if self.target is None else str(self.target)
+        state: dict[str, Any] = {"target": target, "source": str(self.source)}
         if self.split is not None:
             state["preprocessor"] = self.preprocessor.state_dict()
             state["encoder"] = self._encoder_state()

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.schema import COMBINATION_SEPARATOR, CONTROL_LABEL, CellState, Dose
+from perturbrl.schema import CONTROL_LABEL, CellState, Dose
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
@@ -75,13 +75,13 @@ class GeneEffectTwin(DigitalTwin):
 
     def _experimental_effects(self, cells: EncodedCells) -> dict[str, Tensor]:
         control = cells.mean_of(CONTROL_LABEL)
-        labels = [p for p in cells.perturbations if self.combinations or COMBINATION_SEPARATOR not in p]
+        labels = [p for p in cells.perturbations if self.combinations or not p.is_combination]
         if not labels:
             raise DataError(
                 f"no single perturbation is left among the training labels {list(cells.perturbations)[:8]}; "
                 "set combinations to true to use measured combinations as they are"
             )
-        return {label: cells.mean_of(label) - control for label in labels}
+        return {str(label): cells.mean_of(label) - control for label in labels}
 
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
         """One linear step (see ``DigitalTwin``)."""

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from torch import Generator, Tensor
 
 from perturbrl import schema
+from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState, Dose
 from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
@@ -85,7 +86,9 @@ def simulate_perturb_seq(
     labels = [schema.CONTROL_LABEL] * control_cells + [
         n for n in names for _ in range(cells_per_perturbation)
     ]
-    doses = {name: _dose(twin, name, dose) for name in names} | {schema.CONTROL_LABEL: _dose(twin, "", dose)}
+    doses = {name: _dose(twin, name, dose) for name in names} | {
+        schema.CONTROL_LABEL: _dose(twin, schema.CONTROL_LABEL, dose)
+    }
     generator = Generator().manual_seed(seed)
     step = torch.randint(1, snapshots + 1, (len(labels),), generator=generator)
     given = torch.stack([doses[label] for label in labels])
@@ -93,9 +96,7 @@ def simulate_perturb_seq(
     counts, library = (count_noise or CountNoise()).draw(seen.numpy(), np.random.default_rng(seed))
     obs = {
         schema.PERTURBATION_OBS: pd.Categorical(labels),
-        "nperts": [
-            0 if n == schema.CONTROL_LABEL else len(n.split(schema.COMBINATION_SEPARATOR)) for n in labels
-        ],
+        "nperts": [len(Label.parse(name).parts) for name in labels],
         "pseudotime": (step / snapshots).numpy(),
         "fate": pd.Categorical(twin.nearest_attractor(settled)),
         "library_size": library,
@@ -107,7 +108,7 @@ def simulate_perturb_seq(
 
 
 def _dose(twin: RegulatoryNetworkTwin, label: str, dose: float) -> Tensor:
-    genes = [gene for gene in label.split(schema.COMBINATION_SEPARATOR) if gene]
+    genes = Label.parse(label).names
     unknown = [gene for gene in genes if gene not in twin.perturbations.names]
     if unknown:
         raise ConfigurationError(

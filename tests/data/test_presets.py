@@ -4,7 +4,8 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.data.presets import FieldMap, canonical_label, components, detect_fields
+from perturbrl.data.labels import Part
+from perturbrl.data.presets import FieldMap, detect_fields, label_in_file
 from perturbrl.errors import ConfigurationError, DataError
 
 
@@ -161,7 +162,12 @@ def test_a_dose_column_counts_only_with_dosages_in_it() -> None:
     ],
 )
 def test_canonical_labels(label: str, canonical: str) -> None:
-    assert canonical_label(label, FieldMap("condition", "ctrl")) == canonical
+    assert label_in_file(label, FieldMap("condition", "ctrl")) == canonical
+
+
+def test_a_colon_in_a_label_of_the_file_is_part_of_the_name() -> None:
+    label = label_in_file("C18:1+ctrl", FieldMap("condition", "ctrl"))
+    assert label.parts == (Part("C18:1"),)
 
 
 NAMES = st.text("ABCxyz0-", min_size=1, max_size=4)
@@ -173,7 +179,7 @@ def test_the_order_of_a_combination_does_not_matter_and_spelling_it_twice_change
 ) -> None:
     fields = FieldMap("condition", "ctrl")
     shuffled = random.sample(names, len(names))
-    label = canonical_label("+".join(names), fields)
-    assert label == canonical_label("+".join([*shuffled, "ctrl"]), fields)
-    assert label == canonical_label(label, fields)
-    assert set(components(label)) == set(names)
+    label = label_in_file("+".join(names), fields)
+    assert label == label_in_file("+".join([*shuffled, "ctrl"]), fields)
+    assert label == label_in_file(str(label), fields)
+    assert set(label.names) == set(names)

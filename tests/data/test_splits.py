@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.presets import components, detect_fields
+from perturbrl.data.labels import Label
+from perturbrl.data.presets import detect_fields
 from perturbrl.data.splits import (
     PARTS,
     HeldOutCells,
@@ -97,7 +98,7 @@ def test_held_out_cells_cover_the_data_and_judge_every_label() -> None:
 
 def test_a_held_out_perturbation_takes_its_combinations_along() -> None:
     split = HeldOutPerturbations(perturbations=["GENE0001"]).split(DATASET)
-    expected = {label for label in DATASET.perturbations if "GENE0001" in components(label)}
+    expected = {label for label in DATASET.perturbations if "GENE0001" in Label.parse(label).names}
     assert len(expected) > 1
     assert set(split.held_out_perturbations) == expected == labels_in(DATASET, split.test) - {"control"}
 
@@ -127,10 +128,10 @@ def test_exactly_so_many_components_of_a_held_out_combination_are_seen(
     judged = labels_in(dataset, split.test) - {"control"}
     assert judged
     for label in judged:
-        assert len(components(label)) == 2
-        unseen = set(components(label)) - learned
+        assert len(Label.parse(label).names) == 2
+        unseen = set(Label.parse(label).names) - learned
         assert len(unseen) == 2 - seen
-        assert not any(unseen & set(components(known)) for known in learned)
+        assert not any(unseen & set(Label.parse(known).names) for known in learned)
     left_out = set(dataset.perturbations) - learned - judged
     assert not left_out & labels_in(dataset, np.concatenate([split.test, split.goal, split.validation]))
     assert not (left_out and seen == 2)
@@ -146,8 +147,10 @@ def test_combinations_that_cannot_be_held_out() -> None:
     with pytest.raises(DataError, match="no combination of the 0 measured has 2 components"):
         HeldOutCombinations().split(screen(4, 0))
     pair = DATASET.combinations[0]
-    with pytest.raises(DataError, match=rf"{components(pair)[0]}.* has 2 components that are measured alone"):
-        HeldOutCombinations(2, combinations=[pair]).split(DATASET, hold_out=[components(pair)[0]])
+    with pytest.raises(
+        DataError, match=rf"{Label.parse(pair).names[0]}.* has 2 components that are measured alone"
+    ):
+        HeldOutCombinations(2, combinations=[pair]).split(DATASET, hold_out=[Label.parse(pair).names[0]])
     everything = screen(3, 3)
     with pytest.raises(DataError, match="cannot all have 1 components seen at once"):
         HeldOutCombinations(1, combinations=list(everything.combinations)).split(everything)

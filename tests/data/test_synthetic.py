@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perturbrl.data.presets import components, detect_fields
+from perturbrl.data.labels import Label
+from perturbrl.data.presets import detect_fields
 from perturbrl.data.synthetic import TRUE_EFFECTS_VARM, TRUE_LABELS_UNS, simulate_screen
 from perturbrl.errors import ConfigurationError
 
@@ -36,7 +37,7 @@ def effect(adata, label: str) -> np.ndarray:
 def test_combinations_are_the_sum_of_their_singles_unless_they_interact(interaction: float) -> None:
     adata = simulate_screen(n_combinations=3, interaction=interaction)
     for label in adata.uns[TRUE_LABELS_UNS][8:]:
-        total = sum(effect(adata, part) for part in components(label))
+        total = sum(effect(adata, part) for part in Label.parse(label).names)
         assert np.allclose(effect(adata, label), total) == (interaction == 0.0)
 
 

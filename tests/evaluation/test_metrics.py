@@ -10,6 +10,7 @@ from scipy.stats import pearsonr
 from sklearn import metrics as sklearn_metrics
 from toy_screen import ToyScreen
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
 from perturbrl.evaluation import de_metrics, metrics, trajectories
 from perturbrl.evaluation.de_metrics import de_precision_at_k, differential_expression
@@ -195,7 +196,7 @@ def test_discrimination_cannot_be_won_by_naming_targets():
     real = rng.normal(size=(20, 100))
     spikes = np.zeros((20, 100))
     for row, name in enumerate(names):
-        targets = [genes.index(part) for part in name.split("+")]
+        targets = [genes.index(part) for part in Label.parse(name).names]
         real[row, targets] = spikes[row, targets] = -20.0
     np.testing.assert_array_equal(metrics.discrimination_score(spikes, real, names, genes), 0.5)
 

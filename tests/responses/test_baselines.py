@@ -5,6 +5,7 @@ import pytest
 from four_genes import CONTROL, MEANS, TRAINING_MEAN, shifted
 from places import DATA
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
 from perturbrl.evaluation.metrics import l2, pearson_delta
 from perturbrl.responses.baselines import (
@@ -135,7 +136,7 @@ def test_norman_doubles_are_ordered_as_in_ahlmann_eltze_2025(norman):
     and linear are level (.879 and .880).
     """
     labels = norman[1]
-    doubles = [d for d in np.unique(labels) if "+" in d and set(d.split("+")) <= set(labels)]
+    doubles = [d for d in np.unique(labels) if "+" in d and set(Label.parse(d).names) <= set(labels)]
     assert len(doubles) == 3
     error, correlation = held_out_in_turn(norman, doubles)
     mean_error = {name: np.mean(values) for name, values in error.items()}

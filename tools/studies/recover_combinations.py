@@ -11,6 +11,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from rich.table import Table
 
 from perturbrl.cli import parse_config
 from perturbrl.data.dataset import load_dataset
-from perturbrl.data.presets import components
 from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, evaluate_designs
 from perturbrl.evaluation.simulation import PolicyDesign
@@ -53,10 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(_summary(table, doubles, arguments.seeds)))
 
 
-def recoverable_doubles(path: Path) -> list[str]:
+def recoverable_doubles(path: Path) -> Sequence[str]:
     """Measured doubles whose two components were measured alone, too."""
     dataset = load_dataset(path)
-    found = [label for label in dataset.combinations if set(components(label)) <= set(dataset.singles)]
+    found = [label for label in dataset.combinations if set(label.singles) <= set(dataset.singles)]
     if not found:
         raise DataError(f"'{path}' has no double whose two singles are measured, too; give another screen")
     return found

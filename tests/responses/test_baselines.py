@@ -156,3 +156,11 @@ def test_where_a_single_was_not_measured_alone_adding_up_loses_to_the_linear_mod
     mean_error = {name: np.mean(values) for name, values in error.items()}
     assert len(error["additive"]) == 11
     assert mean_error["bilinear_ridge"] < mean_error["additive"] < mean_error["training_mean"]
+
+
+def test_a_plus_in_a_name_joins_nothing():
+    x = np.array([[0.0], [1.0], [3.0], [7.0]])
+    cells = TrainingCells(x, ["control", "(+)-JQ1", "Ca2+", "X"], ["g"])
+    assert Additive().fit(cells).delta("Ca2++(+)-JQ1") == [4.0]
+    assert MatchingMean().fit(cells).delta("(+)-JQ1+Ca2+") == [2.0]
+    assert NearestPerturbationResponse().fit(cells).delta("(+)-JQ1+Y") == [1.0]

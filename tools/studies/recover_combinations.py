@@ -129,7 +129,7 @@ def _print_table(table: pd.DataFrame, n_doubles: int) -> None:
     Console(width=120).print(shown)
 
 
-def _summary(table: pd.DataFrame, doubles: list[str], seeds: int) -> Row:
+def _summary(table: pd.DataFrame, doubles: Sequence[str], seeds: int) -> Row:
     return {
         "recall_at_2": round(float(table["policy_recall"].mean()), 4),
         "recall_at_2_nnls": round(float(table["nnls_recall"].mean()), 4),

@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from perturbrl.rl.outcomes import TrustRegionOutcome
+from perturbrl.training.iteration import outcome_column
+
 
 def normal(*shape, seed=0):
     """The same numbers in whatever order the tests run."""
@@ -60,7 +63,7 @@ def learning(n=30):
             "trust_region/kl": np.abs(normal(n, seed=2)),
             "ppo/kl": np.abs(normal(n, seed=3)),
             "ppo/kl_coef": 10.0 ** normal(n, seed=4),
-            "trust_region/outcome": np.arange(n) % 6,
+            **{outcome_column(o): (np.arange(n) % 6 == k) * 1.0 for k, o in enumerate(TrustRegionOutcome)},
         }
     )
 
@@ -71,7 +74,7 @@ def warm_start(n=30):
     return table.assign(
         **{
             "trust_region/kl": table["trust_region/kl"].where(first),
-            "trust_region/outcome": table["trust_region/outcome"].where(first),
+            **{outcome_column(o): table[outcome_column(o)].where(first) for o in TrustRegionOutcome},
             "ppo/kl": table["ppo/kl"].where(~first),
             "ppo/kl_coef": table["ppo/kl_coef"].where(~first),
         }

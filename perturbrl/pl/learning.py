@@ -17,7 +17,8 @@ from perturbrl.pl.style import (
     legend_beside,
     new_figure,
 )
-from perturbrl.rl.trust_region import TrustRegionOutcome
+from perturbrl.rl.outcomes import TrustRegionOutcome
+from perturbrl.training.iteration import outcome_column
 
 FEW: Final = 4
 WIDE: Final = 20.0
@@ -56,9 +57,8 @@ def plot_learning(metrics: pd.DataFrame) -> Plot:
         " KL divergence (mean over cells, summed over doses) of the new policy from the one that gathered the "
         "experience: after stage 1, the natural-gradient step, and after stage 2, the PPO epochs."
     )
-    caption = (
-        said.strip() + has_penalty * " β weighs the KL penalty of stage 2 and adapts once per iteration."
-    )
+    said += has_penalty * " β weighs the KL penalty of stage 2 and adapts once per iteration."
+    caption = said.strip() + _rejections(metrics)
     return Plot("learning", "Learning curves", caption, figure, metrics)
 
 
@@ -71,27 +71,42 @@ def _kl(axes: Axes, metrics: pd.DataFrame) -> None:
         if column in metrics:
             kl = metrics[column]
             axes.plot(metrics["epoch"], kl, style, color=colour, label=label, lw=1.2, marker=dot)
-    if "trust_region/outcome" in metrics:
-        _outcomes(axes, metrics.dropna(subset=["trust_region/outcome"]))
+    _outcomes(axes, metrics)
     axes.set_ylabel("KL to old policy\n(nats)")
     legend_beside(axes)
 
 
-def _outcomes(axes: Axes, steps: pd.DataFrame) -> None:
-    for (number, outcome), mark in zip(enumerate(TrustRegionOutcome), _MARKS, strict=True):
-        rows = steps[steps["trust_region/outcome"] == number]
-        if len(rows) == 0:
+def _outcomes(axes: Axes, metrics: pd.DataFrame) -> None:
+    for outcome, mark in zip(TrustRegionOutcome, _MARKS, strict=True):
+        steps = _steps_that_ended(metrics, outcome)
+        if len(steps) == 0:
             continue
         accepted = outcome is TrustRegionOutcome.ACCEPTED
-        label = f"{'' if accepted else 'rejected, '}{outcome.value.replace('_', ' ').replace('kl', 'KL')} ({len(rows)})"
         axes.plot(
-            rows["epoch"],
-            rows["trust_region/kl"],
+            steps["epoch"],
+            steps["trust_region/kl"],
             mark,
             ms=2.5 if accepted else 6,
             color=ORANGE if accepted else VERMILION,
-            label=label,
+            label=f"{'' if accepted else 'rejected, '}{_words(outcome)} ({len(steps)})",
         )
+
+
+def _steps_that_ended(metrics: pd.DataFrame, outcome: TrustRegionOutcome) -> pd.DataFrame:
+    column = outcome_column(outcome)
+    return metrics[metrics[column] == 1] if column in metrics else metrics[:0]
+
+
+def _words(outcome: TrustRegionOutcome) -> str:
+    return outcome.value.replace("_", " ").replace("kl", "KL")
+
+
+def _rejections(metrics: pd.DataFrame) -> str:
+    """What the rejected steps were rejected for, in sentences."""
+    rejected = [o for o in TrustRegionOutcome if o is not TrustRegionOutcome.ACCEPTED]
+    return "".join(
+        f" Rejected, {_words(o)}: {o.meaning}." for o in rejected if len(_steps_that_ended(metrics, o))
+    )
 
 
 def _stage_switch(panels: list[Axes], metrics: pd.DataFrame) -> None:

@@ -6,8 +6,7 @@ and the units of the constants are described in ``TrustRegion``.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import cached_property
 from math import isfinite
 from typing import Any, Final, Literal
@@ -24,38 +23,10 @@ from perturbrl.rl.conjugate_gradient import LinearSolution, conjugate_gradient
 from perturbrl.rl.fisher import MLPLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.kronecker import KroneckerPreconditioner
+from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
 
 # dᵀHd at or below this multiple of ‖d‖² is no curvature to scale a step by.
 SINGULAR: Final = 1e-10
-
-
-class TrustRegionOutcome(StrEnum):
-    """How a step ended; in every case but the first the parameters are bit for bit as before."""
-
-    ACCEPTED = "accepted"
-    KL_EXCEEDED = "kl_exceeded"
-    NO_IMPROVEMENT = "no_improvement"
-    NON_FINITE = "non_finite"
-    ZERO_GRADIENT = "zero_gradient"
-    SINGULAR_CURVATURE = "singular_curvature"
-
-
-@dataclass(frozen=True)
-class TrustRegionStep:
-    """What one step did.
-
-    ``kl`` is the mean over all states of all ranks of KL(π_old‖π_new) in nats, summed over action dimensions, and
-    ``improvement`` the rise of the surrogate; both are 0 if the step was rejected. ``cg_residual`` is relative,
-    ``cg_steps`` counts Fisher-vector products and ``backtracks`` the trials that failed.
-    """
-
-    outcome: TrustRegionOutcome
-    kl: float = 0.0
-    kl_per_dimension: float = 0.0
-    improvement: float = 0.0
-    cg_residual: float = 0.0
-    cg_steps: int = 0
-    backtracks: int = 0
 
 
 def _identity(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What happens around the iterations: progress, warnings, and the report."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from rich.table import Column
 from torch import Tensor
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.training.iteration import iteration_line, short_line
+from perturbrl.rl.outcomes import TrustRegionOutcome
+from perturbrl.training.iteration import iteration_line, outcome_in, short_line
 
 
 class IterationProgress(ProgressBar):
@@ -114,7 +115,8 @@ class StageWarnings(Callback):
 
     def __init__(self, patience: int = 5) -> None:
         self.patience = patience
-        self._idle = {"natural": 0, "ppo": 0}
+        self._rejected: list[TrustRegionOutcome] = []
+        self._without_step = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count idle stages."""
@@ -122,16 +124,20 @@ class StageWarnings(Callback):
 
     def count(self, metrics: Mapping[str, Any]) -> None:
         """Count idle stages in one iteration's metrics, and warn where one has been idle for long."""
-        if "trust_region/outcome" in metrics:
-            self._count("natural", int(metrics["trust_region/outcome"]) != 0, "the natural step was rejected")
+        outcome = outcome_in(metrics)
+        if outcome is not None:
+            self._rejected = [] if outcome is TrustRegionOutcome.ACCEPTED else [*self._rejected, outcome]
+            if len(self._rejected) == self.patience:
+                rank_zero_warn(f"in {self.patience} iterations in a row {_rejections(self._rejected)}")
         if "ppo/steps" in metrics:
-            self._count(
-                "ppo", int(metrics["ppo/steps"]) == 0, "stage 2 took no step: the KL limit stops it at once"
-            )
+            self._without_step = 0 if int(metrics["ppo/steps"]) else self._without_step + 1
+            if self._without_step == self.patience:
+                rank_zero_warn(
+                    f"in {self.patience} iterations in a row stage 2 took no step: the KL limit stops it at once; "
+                    "raise target_kl or kl_stop"
+                )
 
-    def _count(self, stage: str, idle: bool, what: str) -> None:
-        self._idle[stage] = self._idle[stage] + 1 if idle else 0
-        if self._idle[stage] == self.patience:
-            rank_zero_warn(
-                f"in {self.patience} iterations in a row {what}; see max_kl, cg_damping and target_kl"
-            )
+
+def _rejections(outcomes: Sequence[TrustRegionOutcome]) -> str:
+    found = [f"{o.value}, {outcomes.count(o)} times: {o.meaning}" for o in dict.fromkeys(outcomes)]
+    return f"the natural step was rejected ({'. '.join(found)})"

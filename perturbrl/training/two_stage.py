@@ -18,9 +18,10 @@ from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
 from perturbrl.rl.normalisation import ObservationNormaliser
+from perturbrl.rl.outcomes import TrustRegionStep
 from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
 from perturbrl.rl.rollouts import Rollouts, add_advantages, returns, stream_seed
-from perturbrl.rl.trust_region import TrustRegion, TrustRegionStep
+from perturbrl.rl.trust_region import TrustRegion
 from perturbrl.schema import CellState
 from perturbrl.training.actor_critic import build_networks, build_optimizers, step_options
 from perturbrl.training.annealing import Annealing, annealed

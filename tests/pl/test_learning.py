@@ -1,7 +1,8 @@
 from figure_tables import learning, warm_start
 
 from perturbrl.pl.learning import plot_learning
-from perturbrl.rl.trust_region import TrustRegionOutcome
+from perturbrl.rl.outcomes import TrustRegionOutcome
+from perturbrl.training.iteration import outcome_column
 
 
 def entries(metrics, panel=1):
@@ -18,7 +19,9 @@ def test_every_outcome_of_the_natural_step_is_marked_and_counted():
 
 
 def test_rejections_are_in_the_legend_only_where_there_are_some():
-    accepted = learning().assign(**{"trust_region/outcome": 0.0})
+    accepted = learning().assign(**{outcome_column(o): 0.0 for o in TrustRegionOutcome})
+    accepted[outcome_column(TrustRegionOutcome.ACCEPTED)] = 1.0
+    assert "Rejected" not in plot_learning(accepted).caption
     assert entries(accepted) == ["stage 1: natural step", "stage 2: PPO epochs", "accepted (30)"]
 
 
@@ -39,3 +42,16 @@ def test_without_stages_there_is_the_return_alone():
     plot = plot_learning(learning()[["epoch", "return"]])
     assert len(plot.figure.axes) == 1
     assert plot.caption == "Return of the exploring policy."
+
+
+def test_the_caption_says_what_the_rejections_mean():
+    caption = plot_learning(learning()).caption
+    for outcome in TrustRegionOutcome:
+        assert (outcome.meaning in caption) == (outcome is not TrustRegionOutcome.ACCEPTED)
+
+
+def test_a_file_from_before_an_outcome_was_known_reads_as_it_was():
+    older = learning().drop(columns=outcome_column(TrustRegionOutcome.SINGULAR_CURVATURE))
+    assert [e for e in entries(older) if "rejected" in e] == [
+        e for e in entries(learning()) if "rejected" in e and "singular" not in e
+    ]

@@ -14,8 +14,9 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.rl.actor_distributions import distribution_of, kl_divergence
 from perturbrl.rl.fisher import linearise
 from perturbrl.rl.flat import FlatLayout
+from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
 from perturbrl.rl.policies import bernoulli_actor, independent_normal
-from perturbrl.rl.trust_region import TrustRegion, TrustRegionOutcome, TrustRegionStep
+from perturbrl.rl.trust_region import TrustRegion
 
 
 class _Bandit(nn.Module):

@@ -3,17 +3,20 @@
 import io
 import sys
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 import pytest
 from smoke_run import build, quiet_trainer
 
 from perturbrl.reporting.callback import learning_curves, run_folder, unused
+from perturbrl.rl.outcomes import TrustRegionOutcome
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 
 METRICS = {
     "return": 0.5,
     "trust_region/kl": 0.01,
-    "trust_region/outcome": 1.0,
+    "trust_region/kl_exceeded": 1.0,
+    "trust_region/accepted": 0.0,
     "ppo/kl": 0.02,
     "ppo/steps": 0.0,
     "ppo/kl_coef": 1.0,
@@ -21,14 +24,31 @@ METRICS = {
 }
 
 
-def test_a_stage_that_does_nothing_is_said_once() -> None:
-    warnings = StageWarnings(patience=2)
-    warnings.count(METRICS)
-    with pytest.warns(UserWarning, match="natural step was rejected"):
-        warnings.count(METRICS)
-    busy = METRICS | {"trust_region/outcome": 0.0, "ppo/steps": 3.0}
-    warnings.count(busy)
-    assert warnings._idle == {"natural": 0, "ppo": 0}
+def said_by(warnings: StageWarnings, metrics: dict[str, float]) -> list[str]:
+    with catch_warnings(record=True) as caught:
+        simplefilter("always")
+        warnings.count(metrics)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_stage_that_does_nothing_is_said_once_and_again_after_it_did_something() -> None:
+    warnings, busy = StageWarnings(patience=2), METRICS | {"trust_region/kl_exceeded": 0.0, "ppo/steps": 3.0}
+    busy["trust_region/accepted"] = 1.0
+    assert said_by(warnings, METRICS) == []
+    natural, ppo = said_by(warnings, METRICS)
+    assert "in 2 iterations in a row the natural step was rejected" in natural
+    assert "in 2 iterations in a row stage 2 took no step" in ppo
+    for metrics in (METRICS, busy, METRICS):
+        assert said_by(warnings, metrics) == []
+    assert len(said_by(warnings, METRICS)) == 2
+
+
+def test_a_rejection_is_said_with_what_it_means() -> None:
+    warnings = StageWarnings(patience=3)
+    other = METRICS | {"trust_region/kl_exceeded": 0.0, "trust_region/no_improvement": 1.0}
+    (_, said) = [*said_by(warnings, METRICS), *said_by(warnings, other), *said_by(warnings, METRICS)][::-1]
+    for outcome, times in ((TrustRegionOutcome.KL_EXCEEDED, 2), (TrustRegionOutcome.NO_IMPROVEMENT, 1)):
+        assert f"{outcome.value}, {times} times: {outcome.meaning}" in said
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

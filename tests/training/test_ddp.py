@@ -14,6 +14,7 @@ from places import CONFIGS, TESTS
 from smoke_run import SMOKE, fit_in
 
 from perturbrl.cli import run
+from perturbrl.training.iteration import outcome_in
 
 CLI = [sys.executable, "-m", "perturbrl.cli"]
 BOTH = [f"--config={SMOKE}", f"--config={CONFIGS / 'ddp.yaml'}"]
@@ -78,7 +79,7 @@ def test_two_processes_equal_one(tmp_path: Path, alone: tuple[Path, dict[str, An
     assert not torch.equal(first["cells"], second["cells"])
     assert torch.equal(cells, alone[1]["cells"])
     _assert_close(alone[1], first)
-    outcomes = [[d["trust_region/outcome"] for d in r["decisions"]] for r in (alone[1], first)]
+    outcomes = [[outcome_in(d) for d in r["decisions"]] for r in (alone[1], first)]
     assert outcomes[0] == outcomes[1]
 
 

@@ -1,8 +1,10 @@
 """An iteration's metrics and the line that shows them."""
 
+from dataclasses import replace
+
+from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
 from perturbrl.rl.ppo_kl import PPOKLResult
-from perturbrl.rl.trust_region import TrustRegionOutcome, TrustRegionStep
-from perturbrl.training.iteration import Iteration, iteration_line, short_line
+from perturbrl.training.iteration import Iteration, iteration_line, outcome_column, outcome_in, short_line
 
 DONE = Iteration(
     mean_return=0.5,
@@ -18,7 +20,8 @@ DONE = Iteration(
 def test_every_field_becomes_a_number_under_its_stage() -> None:
     metrics = DONE.metrics()
     assert metrics["trust_region/kl"] == 0.01
-    assert metrics["trust_region/outcome"] == 1
+    outcomes = {outcome.value: metrics[f"trust_region/{outcome.value}"] for outcome in TrustRegionOutcome}
+    assert outcomes == dict.fromkeys(outcomes, 0.0) | {"kl_exceeded": 1.0}
     assert metrics["trust_region/cg_steps"] == 3
     assert metrics["ppo/stopped"] == 1.0
     assert metrics["ppo/kl_coef"] == 2.0
@@ -43,3 +46,17 @@ def test_the_short_line_has_everything_and_fits_beside_a_bar() -> None:
     assert line == "return +0.500, KL 0.01 0.02 kl_exceeded, β 2, 12,345 frames/s"
     only_ppo = {name: value for name, value in DONE.metrics().items() if not name.startswith("trust_region")}
     assert short_line(only_ppo) == "return +0.500, KL 0.02, β 2, 12,345 frames/s"
+
+
+def test_an_outcome_is_read_back_by_its_name() -> None:
+    for outcome in TrustRegionOutcome:
+        row = replace(DONE, natural_step=TrustRegionStep(outcome)).metrics()
+        assert outcome_in(row) is outcome
+        assert f"natural step {outcome.value}" in iteration_line(row)
+        assert outcome.value in short_line(row)
+        assert not {column for column in row if column.startswith("trust_region/")} & {"trust_region/outcome"}
+    assert outcome_in(replace(DONE, natural_step=None).metrics()) is None
+    known = DONE.metrics() | {"trust_region/an_outcome_of_tomorrow": 1.0}
+    assert outcome_in(known) is TrustRegionOutcome.KL_EXCEEDED
+    del known[outcome_column(TrustRegionOutcome.SINGULAR_CURVATURE)]
+    assert outcome_in(known) is TrustRegionOutcome.KL_EXCEEDED

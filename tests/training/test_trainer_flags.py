@@ -151,7 +151,7 @@ def test_both_loggers_by_configuration(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "both" / "version_0"
     assert list(folder.glob("events.out.tfevents.*"))
     metrics = pd.read_csv(folder / "metrics.csv")
-    assert {"return", "trust_region/kl", "trust_region/outcome", "ppo/kl", "ppo/kl_coef"} <= set(metrics)
+    assert {"return", "trust_region/kl", "trust_region/accepted", "ppo/kl", "ppo/kl_coef"} <= set(metrics)
     run([*fit, "--trainer.max_epochs=4", "--ckpt_path=last"])
     assert (tmp_path / "runs" / "both" / "version_1" / "checkpoints" / "last.ckpt").is_file()
 

@@ -83,7 +83,7 @@ def test_every_iteration_is_logged_with_finite_values() -> None:
     trainer = quiet_trainer(2)
     trainer.fit(built.model, built.data)
     logged = trainer.callback_metrics
-    for name in ("return", "trust_region/kl", "trust_region/outcome", "ppo/kl", "ppo/steps", "critic/error"):
+    for name in ("return", "trust_region/kl", "trust_region/accepted", "ppo/kl", "ppo/steps", "critic/error"):
         assert torch.isfinite(logged[name]), name
     assert logged["ppo/steps"] > 0
 

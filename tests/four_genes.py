@@ -27,3 +27,15 @@ def cells():
     labels = [label for label in MEANS for _ in range(2)]
     rows, labels = [*rows, MEANS["A"], MEANS["A"]], [*labels, "A", "A"]
     return TrainingCells(np.array(rows), labels, ["A", "g2", "g3", "g4"])
+
+
+NK_SHIFT = np.array([0.0, 0.0, 10.0, 0.0])
+
+
+def typed_cells():
+    """The same as T cells, and control and A measured in NK cells, where A also moves the third gene."""
+    of_t = cells()
+    expression = np.vstack((of_t.expression, of_t.expression[:4] + NK_SHIFT))
+    expression[-2:] += NK_SHIFT
+    labels = [*of_t.labels, *of_t.labels[:4]]
+    return TrainingCells(expression, labels, of_t.genes, ["T"] * len(of_t.labels) + ["NK"] * 4)

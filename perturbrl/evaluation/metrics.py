@@ -22,18 +22,19 @@ Means = Float[np.ndarray, "perturbations genes"]
 PerPerturbation = Float[np.ndarray, " perturbations"]
 
 
-def pearson_delta(predicted: Means, real: Means, control: GeneVector) -> PerPerturbation:
+def pearson_delta(predicted_shift: Means, real_shift: Means) -> PerPerturbation:
     """Pearson correlation over genes of predicted and real shift from control: corr(x̂ₚ − c, x̄ₚ − c).
 
     Range [-1, 1]. Predicting the control is a correlation with nothing and scores 0 here (elsewhere NaN,
     which drops out of averages and so flatters); a real shift of exactly zero gives NaN. Pitfalls: it rewards
     the shift that all perturbations have in common, so the mean of the training perturbations often scores
     .5 to .9 knowing nothing about p, and it ignores the size of the shift. Read it beside `pearson_centred`
-    and `discrimination_score`. The same real control is subtracted on both sides.
+    and `discrimination_score`. Where both sides subtract the same few control cells, their noise correlates
+    with itself: let the predicted shift count from the control that the predictor learned from.
 
     Source: Roohani 2024 ("GEARS"); criticised in Viñas Torné 2025 ("Systema").
     """
-    return _row_pearson(predicted - control, real - control)
+    return _row_pearson(predicted_shift, real_shift)
 
 
 def pearson_centred(predicted: Means, real: Means, training_mean: GeneVector) -> PerPerturbation:
@@ -114,8 +115,8 @@ def r2(predicted: Means, real: Means) -> PerPerturbation:
     """Coefficient of determination over genes, 1 − Σ(x̂ − x)² / Σ(x − mean x)²; range (-inf, 1].
 
     On expression itself predicting the control scores close to 1, because genes differ in level far more
-    than by perturbation: give shifts from control (as `response_table` does for ``r2_delta``), where it
-    scores about 0. Not a squared correlation: it can be negative.
+    than by perturbation: give shifts from control (as ``r2_delta`` does), where it scores about 0. Not a squared
+    correlation: it can be negative.
 
     Source: scikit-learn ``r2_score``.
     """
@@ -132,7 +133,10 @@ def on_genes(means: Means, genes: Int[np.ndarray, "perturbations k"]) -> Float[n
 
 
 def discrimination_score(
-    predicted_delta: Means, real_delta: Means, perturbations: Sequence[str], genes: Sequence[str]
+    predicted_shift: Means,
+    real_shift: Float[np.ndarray, "panel genes"],
+    panel: Sequence[str],
+    genes: Sequence[str],
 ) -> PerPerturbation:
     """Whether each predicted shift lies nearest to the real shift of its own perturbation: 1 − k / (n − 1).
 
@@ -144,9 +148,10 @@ def discrimination_score(
     of the panel are, and perturbations that are true twins cap it below 1.
 
     Args:
-        predicted_delta: ``[perturbations, genes]`` predicted minus control mean.
-        real_delta: the same for real cells, minus the same control mean.
-        perturbations: the label of each row; the names of a combination count as targets.
+        predicted_shift: ``[perturbations, genes]`` predicted minus control mean.
+        real_shift: ``[panel, genes]`` the same for real cells: of the predicted perturbations first, in the same
+            order, then of any others that they have to be told from.
+        panel: the label of each row of ``real_shift``; the names of a combination count as targets.
         genes: the name of each column.
 
     Source: Wu 2024 (PerturBench rank metric); cosine, mid-ranks and panel removal as in cell-eval2.
@@ -154,17 +159,22 @@ def discrimination_score(
     Raises:
         DataError: fewer than two perturbations, or no gene that is not a target.
     """
-    targets = {name for label in perturbations for name in Label.parse(label).names}
-    keep = np.array([gene not in targets for gene in genes])
-    if len(perturbations) < 2 or not keep.any():
+    keep = untargeted(panel, genes)
+    if len(panel) < 2 or not keep.any():
         raise DataError(
             "a discrimination score needs at least 2 perturbations and 1 gene that none of them targets, not "
-            f"{len(perturbations)} and {int(keep.sum())}; leave the score out or widen the panel"
+            f"{len(panel)} and {int(keep.sum())}; leave the score out or widen the panel"
         )
-    distance = cosine_distances(predicted_delta[:, keep], real_delta[:, keep]).astype(np.float64)
+    distance = cosine_distances(predicted_shift[:, keep], real_shift[:, keep]).astype(np.float64)
     # Ties are meant up to rounding, or the order of the columns would decide between equal shifts.
     places = rankdata(distance.round(12), axis=1, method="average") - 1.0
-    return 1.0 - np.diagonal(places) / (len(perturbations) - 1)
+    return 1.0 - np.diagonal(places) / (len(panel) - 1)
+
+
+def untargeted(panel: Sequence[str], genes: Sequence[str]) -> Bool[np.ndarray, " genes"]:
+    """Genes that no perturbation of the panel targets."""
+    targets = {name for label in panel for name in Label.parse(label).names}
+    return np.array([gene not in targets for gene in genes])
 
 
 @dataclass(frozen=True)

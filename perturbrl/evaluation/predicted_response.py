@@ -1,178 +1,133 @@
-"""Predicted responses to one held-out perturbation, judged on cells that were really measured under it.
+"""Predicted responses judged on cells that were really measured: every metric, every predictor, one table.
 
-A predictor is its shift δ from control, in log expression. Two rules keep noise from passing for skill: a
-correlation of shifts compares δ, which comes from training cells, with a difference of held-out means, so the
-two share no control cell; and an error compares training control plus δ with the held-out target cells.
+One held-out perturbation or many, means alone or emitted cells as well: the table is the same.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from perturbrl.data.labels import Label
-from perturbrl.errors import DataError
-from perturbrl.evaluation import de_metrics, metrics
-from perturbrl.evaluation.de_metrics import DifferentialExpression, differential_expression
-from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.responses.baselines import SplitHalfReplicate, competitors
+from perturbrl.evaluation.de_metrics import top_genes
+from perturbrl.evaluation.pairs import (
+    TOP_GENES,
+    CellsOnDemand,
+    MeasuredResponses,
+    PredictedResponses,
+    ResponsePair,
+)
+from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS, MeanMetric
+from perturbrl.responses.baselines import NoOpResponse, competitors
+from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.schema import GeneVector
+from perturbrl.schema import GeneVector, LogExpression
 
-TOP_GENES: Final = 20
 FEWEST_GENES: Final = 8
-CEILING: Final = SplitHalfReplicate.name
-INFORMED: Final = ("policy", CEILING)  # they saw the half of the target's cells that does not judge
 _Z: Final = 1.96
 
-Cells = Float[np.ndarray, "_ genes"]
-Emit = Callable[[GeneVector, int], Cells]
-"""From a predicted mean to so many dispersed, log-normalised cells."""
+Shifts = Mapping[str, GeneVector]
+"""Predicted shift of the mean from control, by perturbation."""
 
 
-@dataclass(frozen=True)
-class HeldOutResponse:
-    """Cells that nothing was learned from.
-
-    Attributes:
-        label: the perturbation.
-        target: ``[cells, genes]`` log-normalised cells under it.
-        control: the same for control cells.
-        genes: name of each column.
-        panel: measured shift from control of every other perturbation, for the discrimination score.
-
-    Raises:
-        DataError: fewer than four target cells or two control cells.
-    """
-
-    label: str
-    target: Cells
-    control: Cells
-    genes: Sequence[str]
-    panel: Mapping[str, GeneVector] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.target) < 4 or len(self.control) < 2:
-            raise DataError(
-                f"{len(self.target)} held-out cells of {self.label} and {len(self.control)} of control cannot judge a "
-                "predicted response; hold out at least 4 and 2"
-            )
-
-    @property
-    def shift(self) -> GeneVector:
-        """Measured shift of the mean from control."""
-        return self.target.mean(axis=0) - self.control.mean(axis=0)
-
-
-def baseline_shifts(training: TrainingCells, label: str, seed: int = 0) -> dict[str, GeneVector]:
-    """Shift that each baseline predicts for ``label`` from training cells alone."""
-    return {baseline.name: baseline.fit(training).delta(label) for baseline in competitors(seed)}
+def baseline_shifts(
+    training: TrainingCells, perturbations: Sequence[str], seed: int = 0
+) -> dict[str, Shifts]:
+    """What each baseline predicts from training cells alone, by its name."""
+    fitted = [baseline.fit(training) for baseline in competitors(training, seed)]
+    return {baseline.name: {label: baseline.delta(label) for label in perturbations} for baseline in fitted}
 
 
 def judge_responses(
-    real: HeldOutResponse,
-    shifts: Mapping[str, GeneVector],
+    measured: MeasuredResponses,
+    predictors: Mapping[str, Shifts],
     training: TrainingCells,
-    emit: Emit | None,
+    emitter: CellEmitter | None = None,
 ) -> pd.DataFrame:
-    """Every metric of every predictor: one row per predictor, ends of 95 % intervals in ``*_low``, ``*_high``.
-
-    Intervals are jackknife over held-out cells; the predictions stay as they are.
+    """Every metric of every predictor: one row per predictor and perturbation, see `response_table`.
 
     Args:
-        real: the judge.
-        shifts: δ by predictor.
-        training: cells that were learned from; their control and the mean of their centroids centre the metrics.
-        emit: makes cells for the metrics of whole populations, which are left out without it.
+        measured: the judges.
+        predictors: predicted shifts by the predictor's name.
+        training: cells that were learned from; shifts count from their control, and the mean of their centroids
+            centres the metrics.
+        emitter: makes cells for the metrics of whole populations, which are left out without it.
     """
-    no_op = competitors()[0].fit(training)
-    rows = {}
-    test = differential_expression(real.target, real.control)
-    top = de_metrics.top_genes(test, min(TOP_GENES, len(real.genes)))
-    for name, shift in shifts.items():
-        rows[name] = _mean_metrics(real, shift, no_op.control, no_op.training_mean, top)
-        if emit is not None:
-            rows[name] |= _cell_metrics(real, test, emit(no_op.control + shift, len(real.target)))
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor").reset_index()
+    reference = NoOpResponse().fit(training)
+    tables = []
+    for name, shifts in predictors.items():
+        cells = None if emitter is None else _emitted(measured, shifts, reference.control, emitter)
+        predicted = PredictedResponses(shifts, reference.control, cells)
+        table = response_table(ResponsePair(measured, predicted, reference.training_mean)).reset_index()
+        table.insert(0, "predictor", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
-def _mean_metrics(
-    real: HeldOutResponse, shift: GeneVector, control: GeneVector, centre: GeneVector, top: np.ndarray
-) -> dict[str, float]:
-    predicted = (control + shift)[None]
+def _emitted(
+    measured: MeasuredResponses, shifts: Shifts, control: GeneVector, emitter: CellEmitter
+) -> CellsOnDemand:
+    streams = {label: stream for stream, label in enumerate(measured.perturbations)}
 
-    def measure(target: metrics.Means, held_out_control: metrics.Means) -> pd.DataFrame:
-        n = len(target)
-        repeated = np.repeat(predicted, n, axis=0)
-        every = np.repeat(top[None], n, axis=0)
-        columns = {
-            "pearson_delta": metrics.pearson_delta(
-                np.repeat(shift[None], n, axis=0), target - held_out_control, np.zeros_like(shift)
-            ),
-            "pearson_centred": metrics.pearson_centred(repeated, target, centre),
-            "l2": metrics.l2(repeated, target),
-            "mse": metrics.mse(repeated, target),
-            "mae": metrics.mae(repeated, target),
-            "rmse_top": metrics.rmse(metrics.on_genes(repeated, every), metrics.on_genes(target, every)),
-        }
-        return pd.DataFrame(columns)
+    def emit(label: str) -> LogExpression:
+        n_cells = len(measured.cells[label])
+        return emitter.emit(control + shifts[label], n_cells, streams[label]).log_expression
 
-    found = _with_jackknife(measure, real)
-    return found | {"discrimination": _discrimination(real, shift)}
+    return CellsOnDemand(measured.perturbations, emit)
 
 
-def _with_jackknife(
-    measure: Callable[[metrics.Means, metrics.Means], pd.DataFrame], real: HeldOutResponse
-) -> dict[str, float]:
-    """Each metric with its interval: delete-one jackknife over target and over control cells, variances added."""
-    target, control = (cells.mean(axis=0, keepdims=True) for cells in (real.target, real.control))
-    estimate = measure(target, control).iloc[0]
-    left_out = (
-        measure(_leave_one_out(real.target), np.repeat(control, len(real.target), axis=0)),
-        measure(np.repeat(target, len(real.control), axis=0), _leave_one_out(real.control)),
-    )
-    variance = sum((len(values) - 1) * values.var(ddof=0) for values in left_out)
-    half = _Z * np.sqrt(variance)
-    result: dict[str, float] = {}
-    for name in estimate.index:
-        low, high = estimate[name] - half[name], estimate[name] + half[name]
-        bounds = (-1.0, 1.0) if name.startswith("pearson") else (0.0, np.inf)
-        result[name] = float(estimate[name])
-        result |= {f"{name}_low": float(max(low, bounds[0])), f"{name}_high": float(min(high, bounds[1]))}
-    return result
+def response_table(pair: ResponsePair) -> pd.DataFrame:
+    """Every response metric of one predictor: one row per perturbation, one column per metric of the registry.
+
+    Metrics of means have the ends of their 95 % intervals in ``*_low`` and ``*_high``: delete-one jackknife over
+    held-out target and control cells, the prediction as it is. Metrics of cells are there only where the pair has
+    predicted cells; ``discrimination`` is NaN where there is nothing to be told from.
+
+    Raises:
+        DataError: a perturbation has fewer than two predicted cells.
+    """
+    index = pd.Index(pair.measured.perturbations, name="perturbation")
+    table = pd.DataFrame([dict(_mean_scores(pair, label)) for label in index], index=index)
+    for metric in PANEL_METRICS:
+        table[metric.name] = metric.function(pair)
+    return table.join(pd.DataFrame([_cell_scores(pair, label) for label in index], index=index))
 
 
-def _leave_one_out(cells: Cells) -> metrics.Means:
+def _mean_scores(pair: ResponsePair, label: str) -> Iterator[tuple[str, float]]:
+    """Each metric of means, with the ends of its interval."""
+    observed = pair.means_of(label)
+    without_target = observed.against(_leave_one_out(pair.measured.cells[label]), observed.real_control)
+    without_control = observed.against(observed.real, _leave_one_out(pair.measured.control))
+    for metric in MEAN_METRICS:
+        estimate = float(metric.function(observed)[0])
+        left_out = [without_target, without_control] if metric.sees_control else [without_target]
+        half = _Z * sum(_jackknife_variance(metric.function(means)) for means in left_out) ** 0.5
+        yield metric.name, estimate
+        yield from _ends(metric, estimate, half)
+
+
+def _ends(metric: MeanMetric, estimate: float, half: float) -> Iterator[tuple[str, float]]:
+    yield f"{metric.name}_low", metric.within(estimate - half)
+    yield f"{metric.name}_high", metric.within(estimate + half)
+
+
+def _jackknife_variance(values: Float[np.ndarray, " left_out"]) -> float:
+    """Of the statistic whose values with one cell left out are given; variances of independent samples add up."""
+    return (len(values) - 1) * float(values.var())
+
+
+def _leave_one_out(cells: LogExpression) -> LogExpression:
+    """Mean of all cells but one, for each."""
     return (cells.sum(axis=0) - cells) / (len(cells) - 1)
 
 
-def _discrimination(real: HeldOutResponse, shift: GeneVector) -> float:
-    """Place of the own measured shift among the panel's (see ``metrics``); nan without a panel or untargeted genes."""
-    labels = (real.label, *real.panel)
-    targets = {name for label in labels for name in Label.parse(label).names}
-    if not real.panel or set(real.genes) <= targets:
-        return float("nan")
-    measured = np.stack([real.shift, *real.panel.values()])
-    predicted = np.concatenate([shift[None], measured[1:]])
-    return float(metrics.discrimination_score(predicted, measured, labels, real.genes)[0])
+def _cell_scores(pair: ResponsePair, label: str) -> dict[str, float]:
+    cells = pair.cells(label)
+    return {} if cells is None else {metric.name: metric.function(cells) for metric in CELL_METRICS}
 
 
-def _cell_metrics(real: HeldOutResponse, test: DifferentialExpression, emitted: Cells) -> dict[str, float]:
-    predicted = differential_expression(emitted, real.control)
-    return {
-        "energy_relative": relative_to_replicate(emitted, real.target, energy_distance),
-        "de_overlap": de_metrics.de_overlap(test, predicted),
-        "de_precision": de_metrics.de_precision_at_k(test, predicted),
-        "de_recall": de_metrics.de_recall(test, predicted),
-        "de_auprc": de_metrics.de_auprc(test, predicted),
-        "call_f1": metrics.call_scores(predicted.calls(), test.calls()).f1,
-    }
-
-
-def top_gene_table(real: HeldOutResponse, shift: GeneVector) -> pd.DataFrame:
+def top_gene_table(measured: MeasuredResponses, label: str, shift: GeneVector) -> pd.DataFrame:
     """The genes that change most surely in real cells, with measured and predicted log2 fold change.
 
     Genes are chosen by the rank-sum test of held-out target against held-out control cells: all significant
@@ -180,19 +135,18 @@ def top_gene_table(real: HeldOutResponse, shift: GeneVector) -> pd.DataFrame:
     mean log2(1 + counts per 10,000); the 1 keeps genes that are hardly seen from fold changes of thousands.
 
     Args:
-        real: held-out cells.
+        measured: held-out cells.
+        label: the perturbation, one of theirs.
         shift: predicted change of mean log expression (natural logarithm).
     """
-    test = differential_expression(real.target, real.control)
+    test = measured.tests[label]
     wanted = int(np.clip(test.significant().sum(), FEWEST_GENES, TOP_GENES))
-    top = de_metrics.top_genes(test, min(wanted, len(real.genes)))
-    noise = real.target.var(axis=0, ddof=1) / len(real.target) + real.control.var(axis=0, ddof=1) / len(
-        real.control
-    )
-    observed, half = real.shift / np.log(2), _Z * np.sqrt(noise) / np.log(2)
+    top = top_genes(test, min(wanted, len(measured.genes)))
+    noise = sum(cells.var(axis=0, ddof=1) / len(cells) for cells in (measured.cells[label], measured.control))
+    observed, half = measured.shifts[label] / np.log(2), _Z * np.sqrt(noise) / np.log(2)
     return pd.DataFrame(
         {
-            "gene": [real.genes[i] for i in top],
+            "gene": [measured.genes[i] for i in top],
             "observed": observed[top],
             "low": (observed - half)[top],
             "high": (observed + half)[top],

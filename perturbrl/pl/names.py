@@ -14,6 +14,7 @@ _PLAIN: Final = {
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
     "training_mean": "training mean",
+    "cell_type_mean": "cell-type mean",
     "additive": "additive effects",
     "matching_mean": "matching mean",
     "bilinear_ridge": "bilinear ridge",

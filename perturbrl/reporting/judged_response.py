@@ -1,6 +1,5 @@
 """The response side of a judged design: predicted shifts beside baselines, and cells for other tools to score."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,32 +7,31 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from jaxtyping import Float
-from scipy.sparse import csr_matrix
 
 from perturbrl.data.labels import Label
 from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.errors import DataError
+from perturbrl.evaluation.adata_pairs import pair_from_adata
+from perturbrl.evaluation.pairs import FEWEST_TARGET, MeasuredResponses
 from perturbrl.evaluation.predicted_response import (
-    CEILING,
-    HeldOutResponse,
+    Shifts,
     baseline_shifts,
     judge_responses,
     top_gene_table,
 )
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.reporting.figures import to_numpy
-from perturbrl.responses.emission import emit_counts
+from perturbrl.responses.baselines import SplitHalfReplicate
+from perturbrl.responses.emission import CellEmitter, CountedCells, labelled_cells, predicted_cells
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, TARGET_SUM, GeneVector
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, SIZE_FACTOR_OBS, GeneVector
 from perturbrl.training.datamodule import Part, PerturbationDataModule
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.base import relax
 
 MAX_EMITTING: Final = 300  # control cells that emission is calibrated on
 MAX_VALUES: Final = 4_000_000  # cells x genes x perturbations; emission draws each some 60 times
-FEWEST_CELLS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -70,40 +68,62 @@ def judge_response(module: TwoStageModule, forecast: Simulation) -> JudgedRespon
         raise DataError("a network brings no measured cells, so predicted expression is compared with none")
     if data.source != CONTROL_LABEL:
         raise DataError(f"cells start from {data.source}, and response metrics are defined against control")
-    cells = data.training_cells()
-    real = _held_out(data, label)
-    training = TrainingCells(cells.expression, cells.labels, cells.genes)
-    control = cells.expression[cells.rows_of(CONTROL_LABEL)].double().mean(0).numpy()
-    shifts = {"policy": _shift(module, forecast.start, forecast.final)}
+    cells, real = data.training_cells(), _held_out(data, label)
+    training = TrainingCells(cells.expression, cells.labels, cells.genes, _cell_types(data))
+    policy = _shift(module, forecast.start, forecast.final)
+    predictors: dict[str, Shifts] = {"policy": {label: policy}}
     alone = _forecast(module, cells, label)
-    shifts |= {} if alone is None else {"twin": alone}
-    shifts |= baseline_shifts(training, label, module.seed)
-    shifts[CEILING] = data.expression(label, "goal").double().mean(0).numpy() - control
-    emitter = _Emitter.of(data, module.seed)
-    table = judge_responses(real, shifts, training, None if emitter is None else emitter.log_cells)
-    genes = top_gene_table(real, shifts["policy"])
+    predictors |= {} if alone is None else {"twin": {label: alone}}
+    predictors |= baseline_shifts(training, [label], module.seed)
+    predictors[SplitHalfReplicate.name] = {label: _replicate(data, cells, label)}
+    emitter = _emitter(data, module.seed)
+    table, genes = judge_responses(real, predictors, training, emitter), top_gene_table(real, label, policy)
     if emitter is None:
         return JudgedResponse(table, genes, None, None)
-    panel = {label: shifts["policy"]} | _panel(module, cells, real, emitter)
-    measured = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *panel)}
-    emitted = {
-        name: emitter(control + shift, len(measured[name][0]), stream)
-        for stream, (name, shift) in enumerate(panel.items())
-    }
-    predicted = {CONTROL_LABEL: measured[CONTROL_LABEL]} | emitted
-    return JudgedResponse(table, genes, _labelled(data, measured), _labelled(data, predicted))
+    shifts = {label: policy} | _panel(module, cells, real, emitter)
+    return JudgedResponse(table, genes, *_files(data, cells, shifts, emitter))
+
+
+def _files(
+    data: PerturbationDataModule, cells: EncodedCells, shifts: Shifts, emitter: CellEmitter
+) -> tuple[AnnData, AnnData]:
+    """Measured and predicted counts of control and of each predicted perturbation, checked as a pair."""
+    groups = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *shifts)}
+    measured = labelled_cells(groups, cells.genes)
+    control = cells.expression[cells.rows_of(CONTROL_LABEL)].double().mean(0).numpy()
+    means = {name: control + shift for name, shift in shifts.items()}
+    predicted = predicted_cells(means, measured, emitter)
+    pair_from_adata(measured, predicted, "counts", size_factor_key=SIZE_FACTOR_OBS)
+    return measured, predicted
+
+
+def _cell_types(data: PerturbationDataModule) -> list[str] | None:
+    """Of the training cells, where the file knows them."""
+    assert data.dataset is not None
+    assert data.split is not None
+    known = CELL_TYPE_OBS in data.dataset.adata.obs.columns
+    return data.dataset.cell_types[data.split.train].tolist() if known else None
+
+
+def _replicate(data: PerturbationDataModule, cells: EncodedCells, label: str) -> GeneVector:
+    """Shift measured in the half of the target's cells that does not judge."""
+    control, goal = cells.expression[cells.rows_of(CONTROL_LABEL)], data.expression(label, "goal")
+    labels = [CONTROL_LABEL] * len(control) + [label] * len(goal)
+    both = TrainingCells(torch.cat((control, goal)), labels, cells.genes)
+    return SplitHalfReplicate().fit(both).delta(label)
 
 
 def _panel(
-    module: TwoStageModule, cells: EncodedCells, real: HeldOutResponse, emitter: "_Emitter"
+    module: TwoStageModule, cells: EncodedCells, real: MeasuredResponses, emitter: CellEmitter
 ) -> dict[str, GeneVector]:
     """What the twin forecasts for other measured perturbations: tools that score panels need more than one."""
-    enough = [name for name in sorted(real.panel) if len(module.data.rows(name, "test")) >= FEWEST_CELLS]
-    forecasts = {name: _forecast(module, cells, name) for name in enough[: emitter.affordable]}
+    enough = [name for name in sorted(real.panel) if len(module.data.rows(name, "test")) >= FEWEST_TARGET]
+    affordable = MAX_VALUES // emitter.control.counts.size
+    forecasts = {name: _forecast(module, cells, name) for name in enough[:affordable]}
     return {name: shift for name, shift in forecasts.items() if shift is not None}
 
 
-def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
+def _held_out(data: PerturbationDataModule, label: str) -> MeasuredResponses:
     control = data.expression(CONTROL_LABEL, "test").double().numpy()
     assert data.dataset is not None
     others = [name for name in data.dataset.perturbations if name != label and len(data.rows(name, "test"))]
@@ -112,7 +132,7 @@ def _held_out(data: PerturbationDataModule, label: str) -> HeldOutResponse:
         for name in others
     }
     target = data.expression(label, "test").double().numpy()
-    return HeldOutResponse(label, target, control, tuple(data.genes), panel)
+    return MeasuredResponses(tuple(data.genes), control, {label: target}, panel)
 
 
 @torch.no_grad()
@@ -135,58 +155,21 @@ def _shift(module: TwoStageModule, start: torch.Tensor, final: torch.Tensor) -> 
     return after.mean(axis=0) - before.mean(axis=0)
 
 
-_Counts = tuple[Float[np.ndarray, "cells genes"], Float[np.ndarray, " cells"]]
-
-
-def _counts(data: PerturbationDataModule, label: str, part: Part) -> _Counts:
-    """Whole counts of the kept genes, and size factors."""
+def _counts(data: PerturbationDataModule, label: str, part: Part) -> CountedCells:
+    """Whole counts of the kept genes."""
     dataset = data.dataset
     assert dataset is not None
     column_of = {gene: column for column, gene in enumerate(dataset.genes)}
     rows = data.rows(label, part)
     values = to_dense(read_rows(dataset.matrix, rows)[:, [column_of[gene] for gene in data.genes]])
-    return values.astype(np.float64), dataset.size_factors[rows]
+    return CountedCells(values.astype(np.float64), dataset.size_factors[rows])
 
 
-class _Emitter:
-    """Makes dispersed cells with a given mean from training control cells (see ``emission``)."""
-
-    def __init__(self, counts: _Counts, seed: int) -> None:
-        self._counts, self._sizes = counts
-        self._seed = seed
-
-    @classmethod
-    def of(cls, data: PerturbationDataModule, seed: int) -> "_Emitter | None":
-        assert data.dataset is not None
-        if data.dataset.value_kind != "counts":
-            return None
-        counts, sizes = _counts(data, CONTROL_LABEL, "train")
-        chosen = np.random.default_rng(seed).permutation(len(counts))[:MAX_EMITTING]
-        return cls((counts[chosen], sizes[chosen]), seed)
-
-    @property
-    def affordable(self) -> int:
-        """Perturbations that can be emitted for in seconds."""
-        return MAX_VALUES // self._counts.size
-
-    def __call__(self, log_mean: GeneVector, n_cells: int, stream: int = 0) -> _Counts:
-        # Noise shared between perturbations would cancel in their differences.
-        return emit_counts(log_mean, self._counts, self._sizes, n_cells, self._seed * MAX_VALUES + stream)
-
-    def log_cells(self, log_mean: GeneVector, n_cells: int) -> Float[np.ndarray, "cells genes"]:
-        counts, sizes = self(log_mean, n_cells)
-        return np.log1p(TARGET_SUM * counts / sizes[:, None])
-
-
-def _labelled(data: PerturbationDataModule, groups: Mapping[str, _Counts]) -> AnnData:
-    """Counts of several labels in one AnnData, as ``cell-eval`` and ``cell-eval2`` take it."""
-    labels = [label for label, (counts, _) in groups.items() for _ in range(len(counts))]
-    obs = pd.DataFrame(
-        {
-            PERTURBATION_OBS: pd.Categorical(labels),
-            SIZE_FACTOR_OBS: np.concatenate([sizes for _, sizes in groups.values()]),
-        },
-        index=[f"{label}_{i}" for label, (counts, _) in groups.items() for i in range(len(counts))],
-    )
-    counts = np.concatenate([counts for counts, _ in groups.values()])
-    return AnnData(csr_matrix(counts, dtype=np.float32), obs=obs, var=pd.DataFrame(index=list(data.genes)))
+def _emitter(data: PerturbationDataModule, seed: int) -> CellEmitter | None:
+    """Emits cells from training controls; ``None`` where the file has no counts."""
+    assert data.dataset is not None
+    if data.dataset.value_kind != "counts":
+        return None
+    control = _counts(data, CONTROL_LABEL, "train")
+    chosen = np.random.default_rng(seed).permutation(len(control))[:MAX_EMITTING]
+    return CellEmitter(CountedCells(control.counts[chosen], control.size_factors[chosen]), seed)

@@ -15,9 +15,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import DesignEvaluation
 from perturbrl.evaluation.hits import Hit
-from perturbrl.evaluation.predicted_response import INFORMED
 from perturbrl.pl.style import DPI, Plot
-from perturbrl.reporting.report_tables import Table, design_table, hit_table, hits_frame, response_text_table
+from perturbrl.reporting.report_tables import (
+    INFORMED,
+    Table,
+    design_table,
+    hit_table,
+    hits_frame,
+    response_text_table,
+)
 
 CSS_PIXELS_PER_INCH: Final = 96
 # Headings in the order of the page, each with the tables and figures that belong below it.

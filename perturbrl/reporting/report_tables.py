@@ -8,11 +8,17 @@ import pandas as pd
 
 from perturbrl.evaluation.design import DesignEvaluation, DesignRow
 from perturbrl.evaluation.hits import Hit
+from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.names import plain_name
 from perturbrl.reporting.report_text import number, percent
+from perturbrl.responses.baselines import SplitHalfReplicate
 
 MAX_HITS_SHOWN: Final = 25
+INFORMED: Final = (
+    "policy",
+    SplitHalfReplicate.name,
+)  # they saw the half of the target's cells that does not judge
 
 DESIGN_COLUMNS: Final[Mapping[str, str]] = {
     "distance to target": "Between the means of dosed and of target cells in latent units, sampling noise removed, "
@@ -153,50 +159,10 @@ def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "distance", "low", "high"])
 
 
-RESPONSE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
-    "pearson_delta": (
-        "Pearson Δ",
-        "Correlation over genes of predicted and measured change from control, −1 to 1; rewards what all perturbations "
-        "have in common.",
-    ),
-    "pearson_centred": (
-        "Pearson centred",
-        "The same after the mean of the training perturbations is taken off: what is special to this one. The training "
-        "mean itself scores 0.",
-    ),
-    "l2": ("L2", "Euclidean distance of predicted and measured mean expression (log1p); 0 is perfect."),
-    "rmse_top": (
-        "RMSE, top genes",
-        "Root mean squared error on the 20 genes that change most surely in real cells.",
-    ),
-    "discrimination": (
-        "discrimination",
-        "Share of the other measured perturbations that are less like the prediction than the true one is; 0.5 is "
-        "guessing.",
-    ),
-    "energy_relative": (
-        "energy distance",
-        "Between predicted and measured populations of cells in units of two halves of the measured ones; 1 is a "
-        "replicate.",
-    ),
-    "de_overlap": (
-        "DE overlap",
-        "Share of the really changed genes among as many predicted ones, by fold change.",
-    ),
-    "de_recall": (
-        "DE recall",
-        "Share of the really changed genes (FDR < 5 %) that change in predicted cells, too.",
-    ),
-    "de_precision": (
-        "DE precision",
-        "Share of the predicted changed genes that are among as many really changed ones.",
-    ),
-    "call_f1": ("up/down F1", "Agreement of the significant up and down calls, mean over both directions."),
-}
-_LARGER_IS_BETTER: Final = {
-    *("pearson_delta", "pearson_centred", "discrimination"),
-    *("de_overlap", "de_recall", "de_precision", "call_f1"),
-}
+RESPONSE_COLUMNS: Final = (
+    *("pearson_delta", "pearson_centred", "l2", "rmse_top", "discrimination"),
+    *("energy_relative", "de_overlap", "de_recall", "de_precision", "call_f1"),
+)
 
 
 def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]) -> Table:
@@ -216,7 +182,7 @@ def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]
         )
         for row, (_, record) in enumerate(frame.iterrows())
     )
-    columns = ("predictor", *(RESPONSE_COLUMNS[name][0] for name in shown))
+    columns = ("predictor", *(METRICS[name].title for name in shown))
     note = (
         f"Each row predicts how control cells change under {label}. All are compared with held-out cells really "
         "measured under it, never with their own input. Rows with † saw half of the target's cells (not those that "
@@ -224,7 +190,7 @@ def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]
         "the best of a column among the rows that never saw the target. Brackets: 95 % jackknife intervals over "
         "held-out cells."
     )
-    meaning = {RESPONSE_COLUMNS[name][0]: RESPONSE_COLUMNS[name][1] for name in shown}
+    meaning = {METRICS[name].title: METRICS[name].meaning for name in shown}
     return Table("response", "Predicted response", columns, rows, note, meaning)
 
 
@@ -239,7 +205,7 @@ def _best_rows(frame: pd.DataFrame, name: str, informed: Sequence[str]) -> set[i
     values = frame[name].where(~frame["predictor"].isin(informed))
     if values.min() == values.max():
         return set()
-    values = -values if name in _LARGER_IS_BETTER else values
+    values = values.map(METRICS[name].loss)
     return set((values <= values.min() + 1e-12).to_numpy().nonzero()[0].tolist())
 
 

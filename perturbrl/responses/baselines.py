@@ -6,10 +6,10 @@ of another cell type it carries the effect over to that type. A combination is a
 order of its parts does not matter.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool
 
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
@@ -58,39 +58,53 @@ class RandomPerturbation(ResponseBaseline):
 
 
 class CellTypeMean(ResponseBaseline):
-    """Every perturbation does what training perturbations do on average in this one cell type.
+    """In each cell type, every perturbation does what the training perturbations do on average in that type.
 
     Args:
-        cell_type: the type to be predicted; some perturbation must have been measured in it.
+        cell_types: types of the cells in question, one per cell; by default those of the training controls. The
+            prediction is the mean over these cells, without those whose type was not measured both with and
+            without a perturbation.
     """
 
     name = "cell_type_mean"
 
-    def __init__(self, cell_type: str) -> None:
-        self.cell_type = cell_type
+    def __init__(self, cell_types: Sequence[str] | None = None) -> None:
+        self.cell_types = cell_types
 
     def fit(self, cells: TrainingCells) -> "ResponseBaseline":
-        """Learn from the training cells of this type only.
+        """Learn from the training cells of these types only.
 
         Raises:
-            DataError: there are no cell types, or the type has no control or no perturbed training cell.
+            DataError: there are no cell types, or none in question has a control and a perturbed training cell.
         """
+        super().fit(cells)
         if cells.cell_types is None:
             raise DataError(
                 "the cell-type mean needs the cell type of every cell; name the column that holds it"
             )
-        centroids = cells.centroids(among=np.asarray(cells.cell_types) == self.cell_type)
-        if CONTROL not in centroids or len(centroids) < 2:
+        wanted = cells.control_types if self.cell_types is None else self.cell_types
+        measured = cells.types_with_both
+        known = [cell_type for cell_type in wanted if cell_type in measured]
+        if not known:
             raise DataError(
-                f"cell type '{self.cell_type}' has training cells of {len(centroids)} labels; the cell-type "
-                "mean needs its control and a perturbation, so leave this baseline out for it"
+                f"none of the cell types {sorted(set(wanted))} has both control and perturbed training cells (those "
+                f"that have: {sorted(measured)}); leave the cell-type mean out for them"
             )
-        self._take(centroids)
+        share = Counter(known)
+        means = [_means_within(cells, cell_type) for cell_type in share]
+        self.control, self.training_mean = np.average(means, axis=0, weights=list(share.values()))
         return self
 
     def delta(self, perturbation: str) -> GeneVector:
-        """m − c of the cell type."""
+        """Mean over the cells in question of m − c of their type."""
         return self.training_mean - self.control
+
+
+def _means_within(cells: TrainingCells, cell_type: str) -> tuple[GeneVector, GeneVector]:
+    """Control mean and mean of the centroids of one cell type."""
+    centroids = cells.centroids(among=np.asarray(cells.cell_types) == cell_type)
+    control = centroids.pop(CONTROL)
+    return control, np.mean(list(centroids.values()), axis=0)
 
 
 class Additive(ResponseBaseline):
@@ -143,8 +157,8 @@ class NearestPerturbationResponse(ResponseBaseline):
 class SplitHalfReplicate(ResponseBaseline):
     """The ceiling: the mean of OTHER measured cells under the very same perturbation.
 
-    Not a competitor: it is fitted on one half of the held-out cells and judged on the other, see
-    `replicate_mask`.
+    Not a competitor: it is fitted on one half of the held-out cells, the goal part of a split, and judged on the
+    other.
     """
 
     name = "split_half_replicate"
@@ -163,23 +177,17 @@ class SplitHalfReplicate(ResponseBaseline):
         return self.centroids[label] - self.control
 
 
-def replicate_mask(labels: Sequence[str], seed: int = 0) -> Bool[np.ndarray, " cells"]:
-    """True for a random half of the cells of every label (the smaller half where their number is odd)."""
-    rng = np.random.default_rng(seed)
-    array = np.asarray(labels)
-    mask = np.zeros(len(array), dtype=bool)
-    for label in np.unique(array):
-        rows = np.flatnonzero(array == label)
-        mask[rng.permutation(rows)[: len(rows) // 2]] = True
-    return mask
+def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseBaseline, ...]:
+    """Every baseline that needs nothing but these training cells, unfitted; the rows of every response table.
 
-
-def competitors(seed: int = 0) -> tuple[ResponseBaseline, ...]:
-    """Every baseline that needs nothing but training cells, unfitted; the rows of every response table."""
+    The cell-type mean is one of them where several types were measured with and without perturbation.
+    """
+    typed = (CellTypeMean(),) if len(cells.types_with_both) > 1 else ()
     return (
         NoOpResponse(),
         RandomPerturbation(seed),
         TrainingMean(),
+        *typed,
         Additive(),
         MatchingMean(),
         BilinearRidge(),

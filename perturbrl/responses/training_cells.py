@@ -48,6 +48,23 @@ class TrainingCells:
                 f"the labels {sorted(kinds)[:10]}; check the labels and the split"
             )
 
+    @property
+    def control_types(self) -> Sequence[str]:
+        """Cell type of each control cell; none where types are not known."""
+        if self.cell_types is None:
+            return ()
+        pairs = zip(self.labels, self.cell_types, strict=True)
+        return [cell_type for label, cell_type in pairs if Label.parse(label).is_control]
+
+    @property
+    def types_with_both(self) -> frozenset[str]:
+        """Cell types that have control and perturbed cells; none where types are not known."""
+        if self.cell_types is None:
+            return frozenset()
+        pairs = zip(self.labels, self.cell_types, strict=True)
+        perturbed = {cell_type for label, cell_type in pairs if not Label.parse(label).is_control}
+        return frozenset(self.control_types) & perturbed
+
     def centroids(self, among: Bool[np.ndarray, " cells"] | None = None) -> dict[Label, GeneVector]:
         """Mean expression of each label; only of cells ``among`` these where given."""
         expression = np.asarray(self.expression, dtype=np.float64)

@@ -1,12 +1,15 @@
-from perturbrl.evaluation.predicted_response import INFORMED
+import four_genes
+
 from perturbrl.pl.names import plain_name
 from perturbrl.planning.planners import default_planners, search_planners
+from perturbrl.reporting.report_tables import INFORMED
 from perturbrl.responses.baselines import competitors
 
 
 def test_every_design_and_predictor_has_words_of_its_own():
     designs = [planner.name for planner in (*default_planners(), *search_planners())]
-    for names in (["policy", *designs], ["twin", *INFORMED, *(baseline.name for baseline in competitors())]):
+    predictors = [baseline.name for baseline in competitors(four_genes.typed_cells())]
+    for names in (["policy", *designs], ["twin", *INFORMED, *predictors]):
         # Random doses and greedy search have one class for doses and one for choices, of which one applies.
         words = {plain_name(name) for name in names}
         assert len(words) == len(set(names))

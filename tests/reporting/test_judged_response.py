@@ -6,7 +6,7 @@ import pytest
 from judged_run import PAIR, judged, trained, trained_on_logs
 
 from perturbrl.errors import DataError
-from perturbrl.evaluation.pairs import ResponsePair
+from perturbrl.evaluation.adata_pairs import pair_from_adata
 from perturbrl.reporting.judge import judge
 from perturbrl.reporting.judged_response import judge_response
 
@@ -31,13 +31,15 @@ def test_the_design_the_twin_and_every_baseline_are_compared(response):
 
 def test_files_for_other_tools_are_counts_of_the_same_genes_labels_and_controls(response):
     real, predicted = response.real, response.predicted
-    pair = ResponsePair(real, predicted, "counts")
-    assert PAIR in pair.perturbations
-    assert len(pair.perturbations) > 5
-    for label in pair.perturbations:
-        assert len(pair.cells("real", label)) == len(pair.cells("predicted", label))
-    np.testing.assert_array_equal(pair.cells("real", "control"), pair.cells("predicted", "control"))
-    assert pair.cells("predicted", PAIR).std(axis=0).max() > 0.1
+    pair = pair_from_adata(real, predicted, "counts", size_factor_key="size_factor")
+    labels = pair.measured.perturbations
+    assert PAIR in labels
+    assert len(labels) > 5
+    for label in labels:
+        assert len(pair.cells(label).real) == len(pair.cells(label).predicted)
+    controls = [side[side.obs["perturbation"] == "control"].X.toarray() for side in (real, predicted)]
+    np.testing.assert_array_equal(*controls)
+    assert pair.cells(PAIR).predicted.std(axis=0).max() > 0.1
     assert predicted.obs_names.is_unique
 
 

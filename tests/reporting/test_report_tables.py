@@ -5,6 +5,7 @@ from judged_designs import NOTHING, PAIR, Fixed, evaluate
 from report_page import good_design
 
 from perturbrl.evaluation.hits import Hit
+from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.names import plain_name
 from perturbrl.reporting.report_tables import (
@@ -97,7 +98,7 @@ def test_a_column_in_which_all_are_equal_has_no_best():
 
 
 def test_every_metric_is_explained():
-    assert all(meaning.endswith(".") for _, meaning in RESPONSE_COLUMNS.values())
+    assert all(METRICS[name].meaning.endswith(".") for name in RESPONSE_COLUMNS)
 
 
 def test_cells_of_a_row_have_one_form():

@@ -2,7 +2,7 @@ import anndata as ad
 import four_genes
 import numpy as np
 import pytest
-from four_genes import CONTROL, MEANS, TRAINING_MEAN, shifted
+from four_genes import CONTROL, MEANS, NK_SHIFT, TRAINING_MEAN, shifted
 from places import DATA
 
 from perturbrl.data.labels import Label
@@ -18,7 +18,6 @@ from perturbrl.responses.baselines import (
     SplitHalfReplicate,
     TrainingMean,
     competitors,
-    replicate_mask,
 )
 from perturbrl.responses.bilinear_ridge import BilinearRidge
 from perturbrl.responses.training_cells import TrainingCells
@@ -53,15 +52,15 @@ def test_predictions_by_hand(cells, baseline, perturbation, expected):
     np.testing.assert_allclose(prediction, [expected], atol=1e-12)
 
 
-@pytest.mark.parametrize("baseline", competitors(), ids=lambda b: b.name)
-def test_another_control_carries_the_effect_over(cells, baseline):
+@pytest.mark.parametrize("baseline", competitors(four_genes.typed_cells()), ids=lambda b: b.name)
+def test_another_control_carries_the_effect_over(baseline):
     other = CONTROL[::-1].copy()
-    baseline.fit(cells)
+    baseline.fit(four_genes.typed_cells())
     if baseline.name == "random":
         assert baseline.predict(["A"], other).shape == (1, 4)
         return
     moved = baseline.predict(["A", "A+B"], other) - baseline.predict(["A", "A+B"])
-    np.testing.assert_allclose(moved, np.tile(other - CONTROL, (2, 1)), atol=1e-12)
+    np.testing.assert_allclose(moved, np.tile(other - baseline.control, (2, 1)), atol=1e-12)
 
 
 def test_random_draws_training_perturbations_and_is_seeded(cells):
@@ -72,27 +71,34 @@ def test_random_draws_training_perturbations_and_is_seeded(cells):
     np.testing.assert_array_equal(drawn, RandomPerturbation(seed=1).fit(cells).predict(queries))
 
 
-def test_cell_type_mean_uses_its_own_cells_only(cells):
-    shift = np.array([0.0, 0.0, 10.0, 0.0])
-    expression = np.vstack((cells.expression, cells.expression[:4] + shift))
-    labels = [*cells.labels, *cells.labels[:4]]
-    types = ["T"] * len(cells.labels) + ["NK"] * 4
-    both = TrainingCells(expression, labels, cells.genes, types)
-    prediction = CellTypeMean("NK").fit(both).predict(["anything"])
-    np.testing.assert_allclose(prediction, [MEANS["A"] + shift], atol=1e-12)
-    with pytest.raises(DataError, match="'B cell' has training cells of 0 labels"):
-        CellTypeMean("B cell").fit(both)
+def test_cell_type_mean_is_that_of_the_types_in_question(cells):
+    typed = four_genes.typed_cells()
+    prediction = CellTypeMean(["NK"]).fit(typed).predict(["anything"])
+    np.testing.assert_allclose(prediction, [MEANS["A"] + 2 * NK_SHIFT], atol=1e-12)
+    effect_in_nk, effect_in_t = MEANS["A"] + NK_SHIFT - CONTROL, TRAINING_MEAN - CONTROL
+    mixed = CellTypeMean(["NK", "T", "T", "B cell"]).fit(typed)
+    np.testing.assert_allclose(mixed.delta("anything"), (effect_in_nk + 2 * effect_in_t) / 3, atol=1e-12)
+    # As many control cells were measured of either type.
+    np.testing.assert_allclose(
+        CellTypeMean().fit(typed).delta("A"), (effect_in_nk + effect_in_t) / 2, atol=1e-12
+    )
+    with pytest.raises(DataError, match=r"none of the cell types \['B cell'\] .* have: \['NK', 'T'\]"):
+        CellTypeMean(["B cell"]).fit(typed)
     with pytest.raises(DataError, match="name the column"):
-        CellTypeMean("NK").fit(cells)
+        CellTypeMean().fit(cells)
 
 
-def test_replicate_mask_halves_every_label():
-    labels = ["A"] * 7 + ["control"] * 10
-    mask = replicate_mask(labels, seed=3)
-    assert mask[:7].sum() == 3
-    assert mask[7:].sum() == 5
-    np.testing.assert_array_equal(mask, replicate_mask(labels, seed=3))
-    assert not np.array_equal(mask, replicate_mask(labels, seed=4))
+def test_the_cell_type_mean_competes_where_several_types_were_measured(cells):
+    one_type = TrainingCells(cells.expression, cells.labels, cells.genes, ["T"] * len(cells.labels))
+    only_controls_of_nk = TrainingCells(
+        np.vstack((cells.expression, CONTROL)),
+        [*cells.labels, "control"],
+        cells.genes,
+        ["T"] * len(cells.labels) + ["NK"],
+    )
+    for without in (cells, one_type, only_controls_of_nk):
+        assert "cell_type_mean" not in [baseline.name for baseline in competitors(without)]
+    assert "cell_type_mean" in [baseline.name for baseline in competitors(four_genes.typed_cells())]
 
 
 def test_replicate_without_cells_is_an_error(cells):
@@ -122,7 +128,7 @@ def held_out_in_turn(norman, doubles):
         for baseline in (Additive(), BilinearRidge(), TrainingMean()):
             predicted = baseline.fit(cells).predict([double])
             error.setdefault(baseline.name, []).append(l2(predicted, truth)[0])
-            score = pearson_delta(predicted, truth, baseline.control)[0]
+            score = pearson_delta(predicted - baseline.control, truth - baseline.control)[0]
             correlation.setdefault(baseline.name, []).append(score)
     return error, correlation
 

@@ -11,39 +11,43 @@ from sklearn.metrics import average_precision_score
 from toy_screen import ToyScreen
 
 from perturbrl.errors import DataError
+from perturbrl.evaluation.adata_pairs import pair_from_adata
 from perturbrl.evaluation.de_metrics import de_precision_at_k, de_recall, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.evaluation.pairs import ResponsePair
-from perturbrl.evaluation.response_table import response_table
-from perturbrl.responses.emission import emit_counts, predicted_cells
+from perturbrl.evaluation.predicted_response import response_table
+from perturbrl.responses.emission import CellEmitter, CountedCells, labelled_cells, predicted_cells
 
 TOY = ToyScreen(n_genes=150)
 
 
-def normalised(counts, sizes):
-    return np.log1p(1e4 * counts / sizes[:, None])
+def counted(label, n_cells, draw_seed, screen=TOY):
+    counts = screen.counts(label, n_cells, draw_seed).astype(np.float64)
+    return CountedCells(counts, counts.sum(axis=1))
+
+
+def test_log_expression_is_normalised_by_the_size_factor():
+    cells = CountedCells(np.array([[1.0, 0.0], [2.0, 5.0]]), np.array([10.0, 100.0]))
+    np.testing.assert_allclose(cells.log_expression, np.log1p([[1000.0, 0.0], [200.0, 500.0]]))
 
 
 @pytest.fixture(scope="module")
 def control():
-    counts = TOY.counts("control", 150, draw_seed=0)
-    return counts, counts.sum(axis=1, dtype=np.float64)
+    return counted("control", 150, draw_seed=0)
 
 
 @pytest.fixture(scope="module")
 def real(control):
     """Perturbed cells, normalised by the size factor of a cell as deep as the controls."""
-    counts = TOY.counts("G3", 150, draw_seed=0)
-    return normalised(counts, counts.sum(axis=1, dtype=np.float64))
+    return counted("G3", 150, draw_seed=0).log_expression
 
 
 def test_emitted_cells_are_whole_dispersed_and_have_the_mean(control, real):
     target = real.mean(axis=0)
-    counts, sizes = emit_counts(target, *control, n_cells=400, seed=1)
-    assert counts.shape == (400, 150)
-    np.testing.assert_array_equal(counts, counts.round())
-    assert counts.min() >= 0
-    emitted = normalised(counts, sizes)
+    cells = CellEmitter(control, seed=1).emit(target, n_cells=400)
+    assert cells.counts.shape == (400, 150)
+    np.testing.assert_array_equal(cells.counts, cells.counts.round())
+    assert cells.counts.min() >= 0
+    emitted = cells.log_expression
     # Error of 400 emitted cells and of the 150 that calibrated them.
     error = emitted.std(axis=0) * np.sqrt(1 / 400 + 1 / 150)
     z = (emitted.mean(axis=0) - target) / error
@@ -52,21 +56,19 @@ def test_emitted_cells_are_whole_dispersed_and_have_the_mean(control, real):
 
 
 def test_predicting_the_control_emits_control_cells(control):
-    counts, sizes = control
-    emitted, emitted_sizes = emit_counts(normalised(counts, sizes).mean(axis=0), counts, sizes, n_cells=50)
-    known = {tuple(row) for row in counts}
-    assert all(tuple(row) in known for row in emitted)
-    assert set(emitted_sizes) <= set(sizes)
+    emitted = CellEmitter(control).emit(control.log_expression.mean(axis=0), n_cells=50)
+    known = {tuple(row) for row in control.counts}
+    assert all(tuple(row) in known for row in emitted.counts)
+    assert set(emitted.size_factors) <= set(control.size_factors)
 
 
 def test_emitted_cells_score_near_a_replicate_and_constant_ones_do_not(control, real):
     """Both predictors know the true mean exactly; only the spread of their cells differs."""
-    target, control_cells = real.mean(axis=0), normalised(*control)
-    fresh = TOY.counts("G3", 150, draw_seed=1)
+    target, control_cells = real.mean(axis=0), control.log_expression
     cells = {
-        "emitted": normalised(*emit_counts(target, *control, n_cells=150)),
+        "emitted": CellEmitter(control).emit(target, n_cells=150).log_expression,
         "constant": np.tile(target, (150, 1)),
-        "replicate": normalised(fresh, fresh.sum(axis=1, dtype=np.float64)),
+        "replicate": counted("G3", 150, draw_seed=1).log_expression,
     }
     truth = differential_expression(real, control_cells)
     tests = {name: differential_expression(x, control_cells) for name, x in cells.items()}
@@ -80,59 +82,55 @@ def test_emitted_cells_score_near_a_replicate_and_constant_ones_do_not(control, 
 
 
 def test_impossible_means_are_cut_to_what_counts_can_have(control):
-    counts, sizes = control
-    target = normalised(counts, sizes).mean(axis=0)
+    target = control.log_expression.mean(axis=0)
     target[0], target[1] = -2.0, 30.0
-    emitted, _ = emit_counts(target, counts, sizes, n_cells=20)
+    emitted = CellEmitter(control).emit(target, n_cells=20).counts
     assert not emitted[:, 0].any()
     assert np.isfinite(emitted).all()
-    assert emitted[:, 1].min() > 0.5 * sizes.min()
+    assert emitted[:, 1].min() > 0.5 * control.size_factors.min()
 
 
 def test_a_gene_silent_in_control_can_be_switched_on(control):
-    counts, sizes = control
-    silent = counts.copy()
-    silent[:, 0] = 0
-    target = normalised(silent, sizes).mean(axis=0)
+    counts = control.counts.copy()
+    counts[:, 0] = 0
+    silent = CountedCells(counts, control.size_factors)
+    target = silent.log_expression.mean(axis=0)
     target[0] = 1.0
-    emitted, emitted_sizes = emit_counts(target, silent, sizes, n_cells=500)
-    assert normalised(emitted, emitted_sizes)[:, 0].mean() == pytest.approx(1.0, abs=0.25)
+    emitted = CellEmitter(silent).emit(target, n_cells=500).log_expression
+    assert emitted[:, 0].mean() == pytest.approx(1.0, abs=0.25)
 
 
 def test_emission_is_seeded(control, real):
-    first, again, other = (emit_counts(real.mean(axis=0), *control, 10, seed)[0] for seed in (1, 1, 2))
+    first, again, other, beside = (
+        CellEmitter(control, seed).emit(real.mean(axis=0), 10, stream).counts
+        for seed, stream in ((1, 0), (1, 0), (2, 0), (1, 1))
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+    assert not np.array_equal(first, beside)
 
 
 def test_emission_needs_raw_counts(control):
-    counts, sizes = control
     with pytest.raises(DataError, match="give raw counts"):
-        emit_counts(counts[0] * 0.0, counts + 0.5, sizes, 3)
+        CellEmitter(CountedCells(control.counts + 0.5, control.size_factors))
     with pytest.raises(DataError, match="the 0 given ones"):
-        emit_counts(counts[0] * 0.0, counts[:0], sizes[:0], 3)
+        CellEmitter(CountedCells(control.counts[:0], control.size_factors[:0]))
 
 
 PANEL = ToyScreen(n_genes=80, n_perturbations=12)
 
 
 def panel(draw_seed, n_cells=40):
-    labels = ["control", *PANEL.perturbations]
-    obs = pd.DataFrame({"perturbation": np.repeat(labels, n_cells)})
-    obs.index = [f"c{i}" for i in range(len(obs))]
-    x = np.concatenate([PANEL.counts(label, n_cells, draw_seed) for label in labels])
-    return AnnData(x, obs=obs, var=pd.DataFrame(index=PANEL.genes))
+    return {label: counted(label, n_cells, draw_seed, PANEL) for label in ("control", *PANEL.perturbations)}
 
 
 @pytest.fixture(scope="module")
 def real_and_predicted():
     """Measured cells, and the cells that a replicate's means predict."""
     real, replicate = panel(0), panel(1)
-    logs = normalised(replicate.X, replicate.X.sum(axis=1))
-    means = {
-        p: logs[(replicate.obs["perturbation"] == p).to_numpy()].mean(axis=0) for p in PANEL.perturbations
-    }
-    return real, predicted_cells(means, real)
+    measured = labelled_cells(real, PANEL.genes)
+    means = {label: replicate[label].log_expression.mean(axis=0) for label in PANEL.perturbations}
+    return measured, predicted_cells(means, measured, CellEmitter(real["control"]))
 
 
 def test_predicted_cells_mirror_the_measured_ones(real_and_predicted):
@@ -140,37 +138,46 @@ def test_predicted_cells_mirror_the_measured_ones(real_and_predicted):
     assert list(predicted.var_names) == list(real.var_names)
     pd.testing.assert_series_equal(
         predicted.obs["perturbation"].astype(str).value_counts().sort_index(),
-        real.obs["perturbation"].value_counts().sort_index(),
+        real.obs["perturbation"].astype(str).value_counts().sort_index(),
     )
     control = (real.obs["perturbation"] == "control").to_numpy()
-    np.testing.assert_array_equal(predicted.X.toarray()[: control.sum()], real.X[control])
+    np.testing.assert_array_equal(predicted.X[control].toarray(), real.X[control].toarray())
+    np.testing.assert_array_equal(predicted.obs["size_factor"][control], real.obs["size_factor"][control])
     values = predicted.X.toarray()
     np.testing.assert_array_equal(values, values.round())
     for p in PANEL.perturbations:
         cells = values[(predicted.obs["perturbation"] == p).to_numpy()]
         assert len(np.unique(cells, axis=0)) > 0.9 * len(cells)
-    ResponsePair(real, predicted, "counts")
+    pair_from_adata(real, predicted, "counts", size_factor_key="size_factor")
 
 
-def test_every_measured_perturbation_must_be_predicted():
-    real = panel(0, n_cells=2)
+def test_every_measured_perturbation_must_be_predicted(real_and_predicted):
+    real, _ = real_and_predicted
+    emitter = CellEmitter(counted("control", 3, 0, PANEL))
     with pytest.raises(DataError, match=r"no prediction for \['G1', 'G10', 'G11', 'G2', 'G3'\]"):
-        predicted_cells({"G0": np.zeros(80)}, real)
+        predicted_cells({"G0": np.zeros(80)}, real, emitter)
+
+
+def test_a_perturbation_has_the_same_cells_whatever_was_measured_beside_it(real_and_predicted):
+    real, _ = real_and_predicted
+    means = {label: np.full(80, 1.0) for label in PANEL.perturbations}
+    emitter = CellEmitter(counted("control", 20, 0, PANEL))
+    fewer = real[real.obs["perturbation"].isin(["control", "G2"])]
+    some, every = (predicted_cells(means, measured, emitter) for measured in (fewer, real))
+    of_g2 = every.obs["perturbation"] == "G2"
+    np.testing.assert_array_equal(some.X[40:].toarray(), every.X[of_g2.to_numpy()].toarray())
 
 
 def log_normalised(adata):
     x = adata.X.toarray() if issparse(adata.X) else adata.X
-    logs = normalised(x.astype(np.float64), x.sum(axis=1))
+    logs = CountedCells(x.astype(np.float64), x.sum(axis=1, dtype=np.float64)).log_expression
     return AnnData(logs.astype(np.float32), obs=adata.obs[["perturbation"]], var=adata.var)
 
 
 def average_precision_by_fdr(pair, perturbation):
     """`de_auprc` with the ranking of cell-eval: by FDR, which ties neighbours, where ours goes by |z|."""
-    real, predicted = (
-        differential_expression(pair.cells(side, perturbation), pair.control)
-        for side in ("real", "predicted")
-    )
-    return average_precision_score(real.significant(), -predicted.fdr)
+    cells = pair.cells(perturbation)
+    return average_precision_score(cells.real_test.significant(), -cells.predicted_test.fdr)
 
 
 def run_side_by_side(folder, commands):
@@ -214,9 +221,9 @@ def test_the_command_lines_of_cell_eval_and_cell_eval2_accept_predictions_and_ag
     assert set(pd.read_csv(tmp_path / "two" / "results.csv")["perturbation"]) >= set(PANEL.perturbations)
 
     logs_on_disk = [read_h5ad(tmp_path / f"{side}_log.h5ad") for side in ("real", "predicted")]
-    pair = ResponsePair(*logs_on_disk, "log1p")
-    ours = response_table(pair, pair.real_means.mean(axis=0))
-    ours["auprc_by_fdr"] = [average_precision_by_fdr(pair, p) for p in pair.perturbations]
+    pair = pair_from_adata(*logs_on_disk, "log1p")
+    ours = response_table(pair)
+    ours["auprc_by_fdr"] = [average_precision_by_fdr(pair, p) for p in pair.measured.perturbations]
     theirs = pd.read_csv(tmp_path / "two_log" / "results.csv").pivot(
         index="perturbation", columns="metric", values="value"
     )

@@ -1,0 +1,76 @@
+"""Every metric keeps what it declares: its range, its direction, and what doing nothing scores."""
+
+import numpy as np
+import pytest
+import toy_responses
+
+from perturbrl.evaluation.predicted_response import response_table
+from perturbrl.evaluation.registry import METRICS
+from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS
+
+RESPONSE = (*MEAN_METRICS, *PANEL_METRICS, *CELL_METRICS)
+
+
+def named(metrics):
+    return pytest.mark.parametrize("metric", metrics, ids=lambda metric: metric.name)
+
+
+def test_names_and_titles_are_unique():
+    assert len(METRICS) == len(RESPONSE)
+    assert len({metric.title for metric in RESPONSE}) == len(RESPONSE)
+
+
+@named(METRICS.values())
+def test_a_metric_is_described_and_has_a_source(metric):
+    assert metric.meaning.endswith(".")
+    assert metric.formula
+    assert metric.source
+    assert metric.low < metric.high
+
+
+@named(METRICS.values())
+def test_ends_of_intervals_and_losses_follow_the_declaration(metric):
+    assert metric.within(metric.high + 1) == metric.high
+    assert metric.within(metric.low - 1) == metric.low
+    inside = max(metric.low, -5.0) / 2 + min(metric.high, 5.0) / 2
+    assert metric.within(inside) == inside
+    sign = {"larger": 1, "smaller": -1, "neither": 0}[metric.better]
+    assert np.sign(metric.loss(1.0) - metric.loss(2.0)) == sign
+
+
+@pytest.fixture(scope="module")
+def random_scores():
+    return [response_table(toy_responses.random_pair(seed)) for seed in range(30)]
+
+
+@named(RESPONSE)
+def test_no_prediction_leaves_the_range(random_scores, metric):
+    values = np.concatenate([table[metric.name] for table in random_scores])
+    values = values[~np.isnan(values)]
+    assert len(values) > 20
+    assert metric.low - 1e-12 <= values.min() < values.max() <= metric.high + 1e-12
+
+
+@pytest.fixture(scope="module")
+def better_and_better():
+    """Tables of a prediction of nothing, of half of each response, and of all of it."""
+    judges = toy_responses.measured(*toy_responses.TOY.perturbations)
+    return [response_table(toy_responses.partial_prediction(judges, share)) for share in (0.0, 0.5, 1.0)]
+
+
+@named(RESPONSE)
+def test_doing_nothing_scores_what_is_declared(better_and_better, metric):
+    nothing = better_and_better[0][metric.name]
+    if metric.no_op is not None:
+        np.testing.assert_allclose(nothing, metric.no_op, atol=1e-12)
+    else:
+        assert nothing.round(9).nunique() > 1, "it depends on the data, as declared"
+
+
+@named(RESPONSE)
+def test_a_better_prediction_is_never_worse(better_and_better, metric):
+    nothing, half, all_of_it = ([metric.loss(x) for x in table[metric.name]] for table in better_and_better)
+    assert (np.array(all_of_it) < np.array(nothing)).all()
+    assert np.mean(half) <= np.mean(nothing) + 1e-12
+    # Half an effect is called in fewer genes, and with more precision.
+    assert metric.name == "call_precision" or np.mean(all_of_it) <= np.mean(half) + 1e-12

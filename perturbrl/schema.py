@@ -33,6 +33,7 @@ GOAL_STATE: Final = "goal_state"
 DOSE: Final = "dose"
 USED: Final = "used"
 STEP_COUNT: Final = "step_count"
+MEMBER: Final = "member"
 
 # AnnData fields that perturbrl reads or writes.
 LATENT_OBSM: Final = "X_latent"
@@ -56,6 +57,7 @@ Population = Float[Tensor, "_ latent"]
 Dose = Float[Tensor, "cells perturbations"]
 UsedMask = Bool[Tensor, "cells perturbations"]
 PerCell = Float[Tensor, " cells"]
+Members = Int[Tensor, " cells"]
 CellMask = Bool[Tensor, " cells"]
 Expression = Float[Tensor, "cells genes"]
 GeneDose = Float[Tensor, "cells genes"]

@@ -106,3 +106,27 @@ def success_of(problem, planner, n_cells=200):
     assert planner.plan(problem)
     start = problem.twin.initial_state(n_cells, torch.Generator().manual_seed(1))
     return float(simulate(problem, planner, start).success.float().mean())
+
+
+class TwoMinds(DigitalTwin):
+    """Dose ``gamble`` helps the cells of one member and harms those of the other; ``sure`` helps all a little."""
+
+    latent_dim = 2
+    n_members = 2
+
+    def __init__(self, discrete=False):
+        super().__init__()
+        self.perturbations = PerturbationSpace(("gamble", "sure"), 0.0, 1.0, discrete=discrete)
+        self.start_from(torch.zeros(1, 2))
+
+    def transition(self, state, dose, noise, member):
+        side = 1.0 - 2.0 * member
+        step = side * dose[:, 0] + 0.3 * dose[:, 1]
+        return torch.stack((state[:, 0] + step, state[:, 1]), 1)
+
+
+def ensemble_problem(horizon=1, discrete=False):
+    """Only ``sure`` is worth its price over both members."""
+    twin = TwoMinds(discrete)
+    space = twin.perturbations.restrict(max_perturbations=1)
+    return radius_problem(twin, torch.tensor([[2.0, 0.0]]), horizon, space, goal="centroid")

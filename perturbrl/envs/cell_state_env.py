@@ -29,8 +29,8 @@ class CellStateEnv(EnvBase):
         horizon: steps of an episode.
         n_cells: cells simulated by this process.
         first_cell: index of this process's first cell among all processes' cells.
-        total_cells: cells of all processes; random numbers are drawn for all and sliced, so the result does
-            not depend on how cells are spread over processes.
+        total_cells: cells of all processes; random numbers and members are drawn for all and sliced, so the
+            result does not depend on how cells are spread over processes.
         restart_states: ``[states, latent]`` other states to start from, one drawn anew for every episode.
         restart_fraction: share of cells that start there instead of in a start cell of the twin.
 
@@ -92,6 +92,9 @@ class CellStateEnv(EnvBase):
                 schema.GOAL_STATE: Unbounded((n, latent), device=device),
                 schema.DOSE: Unbounded((n, p), device=device),
                 schema.USED: Categorical(2, shape=(n, p), dtype=torch.bool, device=device),
+                schema.MEMBER: Categorical(
+                    self.twin.n_members, shape=(n, 1), dtype=torch.int64, device=device
+                ),
                 schema.STEP_COUNT: Bounded(0, self.horizon, (n, 1), dtype=torch.int64, device=device),
             },
             shape=(n,),
@@ -114,9 +117,10 @@ class CellStateEnv(EnvBase):
         if tensordict is not None and tensordict.get("_reset", None) is None:
             given = tensordict.get(schema.CELL_STATE, None)
         state = self._mine(self._initial_state()) if given is None else given
+        member = self._mine(self.twin.draw_members(self.total_cells, self.generator))
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
-        return self._pack(state, self.task.goal_state(state), dose, dose.bool(), count)
+        return self._pack(state, self.task.goal_state(state), member[:, None], dose, dose.bool(), count)
 
     def _initial_state(self) -> CellState:
         """States of the cells of all processes."""
@@ -130,7 +134,14 @@ class CellStateEnv(EnvBase):
         return torch.where(self._restarts[:, None], others[drawn], state)
 
     def _pack(
-        self, state: CellState, goal: CellState, dose: Dose, used: UsedMask, count: Tensor, **more: Tensor
+        self,
+        state: CellState,
+        goal: CellState,
+        member: Tensor,
+        dose: Dose,
+        used: UsedMask,
+        count: Tensor,
+        **more: Tensor,
     ) -> TensorDict:
         time_left = 1.0 - count / self.horizon
         observation = torch.cat((self.task.observation(state, goal), time_left), dim=-1)
@@ -138,6 +149,7 @@ class CellStateEnv(EnvBase):
             schema.OBSERVATION: observation,
             schema.CELL_STATE: state,
             schema.GOAL_STATE: goal,
+            schema.MEMBER: member,
             schema.DOSE: dose,
             schema.USED: used,
             schema.STEP_COUNT: count,
@@ -147,15 +159,17 @@ class CellStateEnv(EnvBase):
 
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         state, goal, before = (tensordict[k] for k in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
+        member = tensordict[schema.MEMBER]
         dose, used = self.space.project(tensordict[schema.ACTION], before)
         noise = self._mine(self.twin.draw_noise(self.total_cells, self.generator))
-        following = self.twin.transition(state, self.space.expand(dose), noise)
+        following = self.twin.next_state(state, self.space.expand(dose), noise, member[:, 0])
         reward = self.task.reward(state, dose, following, goal, used & ~before)
         count = tensordict[schema.STEP_COUNT] + 1
         over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
         return self._pack(
             following,
             goal,
+            member,
             dose,
             used,
             count,

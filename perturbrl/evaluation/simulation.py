@@ -74,6 +74,6 @@ def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simu
         path.append(state[schema.CELL_STATE])
         doses.append(state[schema.DOSE] * ~over)
         over = over | state[schema.DONE]
-    final = relax(problem.twin, state[schema.CELL_STATE], env.generator)
+    final = relax(problem.twin, state[schema.CELL_STATE], state[schema.MEMBER][:, 0], env.generator)
     success = problem.task.is_success(final, goal)
     return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.networks.hill_cubes import GeneRows, HillCubes, Workspace, hill_
-from perturbrl.schema import CellState, GeneDose
+from perturbrl.schema import CellState, GeneDose, Members
 
 MemberParameter = Float[Tensor, "members genes"]
 Jacobians = Float[Tensor, "members states genes genes"]
@@ -23,8 +24,7 @@ class HillDynamics(nn.Module):
 
     Args:
         cubes: the compiled rules.
-        hill_n: ``[members, genes]`` Hill exponents of the genes as regulators; cell i has those of member
-            ``i % members``.
+        hill_n: ``[members, genes]`` Hill exponents of the genes as regulators.
         hill_k: ``[members, genes]`` half-effect expression, likewise.
         tau: ``[genes]`` time constants.
         dt: step.
@@ -53,17 +53,26 @@ class HillDynamics(nn.Module):
         self._number_of_rate = _number(self.rate)
 
     def advance(
-        self, state: CellState, n_steps: int, dose: GeneDose | None = None, noise: NoiseSource | None = None
+        self,
+        state: CellState,
+        n_steps: int,
+        dose: GeneDose | None = None,
+        noise: NoiseSource | None = None,
+        member: Members | None = None,
     ) -> CellState:
-        """The state ``n_steps`` later under a constant dose.
+        """The state ``n_steps`` later under a constant dose, each cell with the constants of its ``member``.
 
         Works on cache-sized chunks of cells, so beside the result it needs little memory. ``noise`` gives the
         standard normal numbers ``[genes, cells]`` of a chunk (a slice of cells) and a step.
+
+        Raises:
+            ConfigurationError: there are several members and nobody says which one each cell lives in.
         """
         following = torch.empty_like(state)
         for rows, workspace in self._chunks(state):
-            x = state[rows].T.contiguous()
-            hill, production = self._hill_constants(rows), torch.empty_like(x)
+            # A copy even where the transpose is contiguous already (one cell, one gene): it is changed in place.
+            x = state[rows].T.clone(memory_format=torch.contiguous_format)
+            hill, production = self._hill_constants(rows, member), torch.empty_like(x)
             push = None if dose is None else _push(dose[rows])
             for step in range(n_steps):
                 self._produce(x, hill, workspace, production)
@@ -75,12 +84,12 @@ class HillDynamics(nn.Module):
             following[rows] = x.T
         return following
 
-    def drift(self, state: CellState) -> CellState:
-        """dx/dt without dose and noise, ``[cells, genes]``."""
+    def drift(self, state: CellState, member: Members | None = None) -> CellState:
+        """dx/dt without dose and noise, ``[cells, genes]``; ``member`` as in ``advance``."""
         result = torch.empty_like(state)
         for rows, workspace in self._chunks(state):
             x = state[rows].T.contiguous()
-            production = self._produce(x, self._hill_constants(rows), workspace, torch.empty_like(x))
+            production = self._produce(x, self._hill_constants(rows, member), workspace, torch.empty_like(x))
             result[rows] = ((production - x) * self.rate[:, None]).T
         return result
 
@@ -91,12 +100,17 @@ class HillDynamics(nn.Module):
             rows = slice(first, min(first + size, n_cells))
             yield rows, workspace[:, : rows.stop - first]
 
-    def _hill_constants(self, rows: slice) -> tuple[float | Tensor, float | Tensor]:
+    def _hill_constants(self, rows: slice, member: Members | None) -> tuple[float | Tensor, float | Tensor]:
         n, k = self._hill
         if n is not None and k is not None:
             return n, k
-        member = torch.arange(rows.start, rows.stop, device=self.hill_n.device) % self.hill_n.shape[0]
-        return self.hill_n[member].T, self.hill_k[member].T
+        if member is None and len(self.hill_n) > 1:
+            raise ConfigurationError(
+                f"the cells could live in any of {len(self.hill_n)} members; give each cell's member"
+            )
+        if member is None:
+            member = torch.zeros(rows.stop, dtype=torch.long, device=self.hill_n.device)
+        return self.hill_n[member[rows]].T, self.hill_k[member[rows]].T
 
     def _produce(
         self, x: GeneRows, hill: tuple[float | Tensor, float | Tensor], workspace: Workspace, out: GeneRows

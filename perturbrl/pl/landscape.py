@@ -50,9 +50,10 @@ def wandering_states(twin: DigitalTwin, n_cells: int = 2000, transitions: int = 
     low, high = corners.min(dim=0).values, corners.max(dim=0).values
     uniform = torch.rand(n_cells, twin.latent_dim, generator=generator, device=corners.device)
     states = [low + (high - low) * uniform]
+    member = twin.draw_members(n_cells, generator)
     nothing = torch.zeros(n_cells, twin.perturbations.n_perturbations, device=corners.device)
     for _ in range(transitions):
-        states.append(twin.transition(states[-1], nothing, twin.draw_noise(n_cells, generator)))
+        states.append(twin.next_state(states[-1], nothing, twin.draw_noise(n_cells, generator), member))
     return torch.cat(states[1:]).cpu().numpy()
 
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from perturbrl import schema
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
-from perturbrl.schema import CellState, UsedMask
+from perturbrl.schema import CellState, Members, UsedMask
 
 GREEDY_LEVELS: Final = 8
 GREEDY_CELLS: Final = 32
@@ -33,12 +33,13 @@ class GreedyDesign(OpenLoop):
         """Grow the schedule one perturbation at a time."""
         generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
         state = problem.twin.initial_state(GREEDY_CELLS, generator)
+        member = problem.twin.draw_members(GREEDY_CELLS, generator)
         goal = problem.task.goal_state(state)
         schedule = problem.no_dose()
         for step in range(problem.horizon):
             noise = problem.twin.draw_noise(GREEDY_CELLS, generator)
             used = (schedule != 0).any(0)
-            reach = _one_step(problem, state, noise)
+            reach = _one_step(problem, state, noise, member)
             schedule[step] = _add_while_it_helps(problem, schedule[step], used, goal, reach)
             state = reach(schedule[step][None])[0]
         return schedule
@@ -47,7 +48,7 @@ class GreedyDesign(OpenLoop):
 class GreedyActions(Planner):
     """At every step and from where each cell is now, the discrete action of least expected distance.
 
-    Outcomes are drawn on the twin, the same noise for every action, up to ``GREEDY_DRAWS`` per state and
+    Outcomes are drawn on the twin, the same noise and members for every action, up to ``GREEDY_DRAWS`` per state and
     action. Nothing is done where no action lowers the distance by a thousandth of what it is. Costs are not
     looked at, nor what comes after the next step. ``MacroMDP.greedy_policy`` is the same rule on the Hamming
     distance, solved exactly.
@@ -83,14 +84,16 @@ def expected_distances(
     n_actions = problem.space.n_actions
     n_draws = max(8, min(GREEDY_DRAWS, _ROWS // (n_actions * len(state))))
     noise = problem.twin.draw_noise(n_draws, generator)
+    member = problem.twin.draw_members(n_draws, generator).repeat(n_actions)
     actions = torch.arange(n_actions, device=state.device).repeat_interleave(n_draws)
 
     def one(state: Tensor, goal: Tensor, used: Tensor) -> Tensor:
         dose, _ = problem.space.project(actions, used.expand(len(actions), -1))
-        following = problem.twin.transition(
+        following = problem.twin.next_state(
             state.expand(len(actions), -1),
             problem.space.expand(dose),
             noise.repeat(n_actions, *(1 for _ in noise.shape[1:])),
+            member,
         )
         return (following - goal).norm(dim=-1).view(n_actions, n_draws).mean(dim=1)
 
@@ -98,13 +101,16 @@ def expected_distances(
 
 
 def _one_step(
-    problem: DesignProblem, state: CellState, noise: Tensor
+    problem: DesignProblem, state: CellState, noise: Tensor, member: Members
 ) -> Callable[[Float[Tensor, "candidates perturbations"]], Float[Tensor, "candidates cells latent"]]:
     def reach(doses: Tensor) -> Tensor:
         n, cells = doses.shape[0], state.shape[0]
         every = problem.space.expand(doses).repeat_interleave(cells, 0)
         repeats = (n, *(1 for _ in noise.shape[1:]))
-        return problem.twin.transition(state.repeat(n, 1), every, noise.repeat(repeats)).view(n, cells, -1)
+        following = problem.twin.next_state(
+            state.repeat(n, 1), every, noise.repeat(repeats), member.repeat(n)
+        )
+        return following.view(n, cells, -1)
 
     return reach
 

@@ -1,7 +1,8 @@
 """What a schedule of actions is worth on the twin: the value that every searching planner maximises.
 
 Planners see the twin, the task and the training start cells, never a held-out cell, and every schedule is
-judged on the same cells under the same noise.
+judged on the same cells in the same members under the same noise. The member that a cell really lives in is not
+looked at: no policy sees it either.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class ScheduleValue:
         state: ``[cells, latent]`` where every schedule starts.
         goal: ``[cells, latent]`` the cells' goals.
         used: ``[cells, perturbations]`` what they received before.
-        seed: of the noise, which is the same for every schedule.
+        seed: of the noise and of the cells' members, which are the same for every schedule.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ScheduleValue:
         twin, task, space = self.problem.twin, self.problem.task, self.problem.space
         generator = Generator(device=self.state.device).manual_seed(self.seed)
         state, goal, used = (x.repeat(n, 1) for x in (self.state, self.goal, self.used))
+        member = twin.draw_members(cells, generator).repeat(n)
         total = state.new_zeros(n * cells)
         still = torch.zeros_like(schedules[:, 0])
         doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
@@ -72,7 +74,7 @@ class ScheduleValue:
             dose, now_used = space.project(wanted.repeat_interleave(cells, 0), used)
             noise = twin.draw_noise(cells, generator)
             noise = noise.repeat(n, *(1 for _ in noise.shape[1:]))
-            following = twin.transition(state, space.expand(dose), noise)
+            following = twin.next_state(state, space.expand(dose), noise, member)
             total += task.reward(state, dose, following, goal, now_used & ~used)
             state, used = following, now_used
         return total.view(n, cells).mean(1)
@@ -97,7 +99,10 @@ def groups_of_cells(
     found = int(groups.max()) + 1
     for group in range(found):
         members = order[groups == group]
-        seen = members[: max(GROUP_CELLS, SEARCH_CELLS // found)]
+        n_seen = max(GROUP_CELLS, SEARCH_CELLS // found)
+        # A plan must hold in several members of an ensemble, even where it is made for a lone cell.
+        copies = 1 if problem.twin.n_members == 1 else -(-n_seen // len(members))
+        seen = members.repeat(copies)[:n_seen]
         yield members, ScheduleValue(problem, state[seen], goal[seen], used[seen], seed)
 
 

@@ -146,8 +146,9 @@ def _forecast(module: TwoStageModule, cells: EncodedCells, label: str) -> GeneVe
     dose = start.new_zeros(len(start), len(names))
     dose[:, [names.index(name) for name in wanted]] = 1.0
     generator = torch.Generator(device=dose.device).manual_seed(module.seed)
-    state = twin.transition(start, dose, twin.draw_noise(len(start), generator))
-    return _shift(module, start, relax(twin, state, generator))
+    member = twin.draw_members(len(start), generator)
+    state = twin.next_state(start, dose, twin.draw_noise(len(start), generator), member)
+    return _shift(module, start, relax(twin, state, member, generator))
 
 
 def _shift(module: TwoStageModule, start: torch.Tensor, final: torch.Tensor) -> GeneVector:

@@ -45,4 +45,5 @@ def _resting(twin: DigitalTwin, name: str, generator: Generator) -> CellState:
             f"the network has no attractor '{name}'; choose data.source and data.target among "
             f"{', '.join(attractors)}"
         )
-    return relax(twin, attractors[name].expand(ATTRACTOR_CELLS, -1), generator)
+    member = twin.draw_members(ATTRACTOR_CELLS, generator)
+    return relax(twin, attractors[name].expand(ATTRACTOR_CELLS, -1), member, generator)

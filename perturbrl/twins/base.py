@@ -1,7 +1,7 @@
 """The contract of a digital twin: how cells move under perturbation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.schema import CellState, Dose, Expression
+from perturbrl.schema import CellState, Dose, Expression, Members
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
@@ -19,12 +19,14 @@ class DigitalTwin(FittedModule, ABC):
     """How cells move: a batched, stateless simulator of cell states under perturbation.
 
     A subclass sets ``latent_dim`` and ``perturbations`` (in its constructor or in ``fit``) and implements
-    ``transition``. All randomness comes in as ``noise``, so equal arguments give equal results.
+    ``transition``. All randomness comes in as ``noise``, so equal arguments give equal results. Rows are cells
+    and nothing but cells: neither a row's number nor the rows beside it may matter.
 
     Attributes:
         perturbations: what may be dosed, in the order of the dose's columns.
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
+        n_members: size of the ensemble; every cell lives in one member for an episode.
         relaxation_steps: transitions without dose after which a cell counts as settled.
         gene_names: names of the columns of ``expression``, where the twin itself knows them.
         start_cells: ``[cells, latent]`` states from which episodes start.
@@ -35,6 +37,7 @@ class DigitalTwin(FittedModule, ABC):
     perturbations: PerturbationSpace
     latent_dim: int
     needs_data: bool = False
+    n_members: int = 1
     relaxation_steps: int = 0
     gene_names: Sequence[str] = ()
     start_cells: CellState
@@ -58,13 +61,29 @@ class DigitalTwin(FittedModule, ABC):
 
     @abstractmethod
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
-        """The cells' next state under ``dose``.
+        """The cells' next state under ``dose``. Others call ``next_state``.
+
+        A twin of several members takes a fourth argument, ``member``: ``[cells]``, whole numbers below
+        ``n_members``, the member that each cell lives in.
 
         Args:
             state: ``[cells, latent]``.
             dose: ``[cells, perturbations]``, already inside the dose range.
             noise: what ``draw_noise`` returned for these cells.
         """
+
+    def next_state(self, state: CellState, dose: Dose, noise: Tensor, member: Members) -> Tensor:
+        """``transition`` as everybody calls it, with the cells' members, so that nobody can forget them."""
+        move: Callable[..., Tensor] = self.transition
+        return move(state, dose, noise) if self.n_members == 1 else move(state, dose, noise, member)
+
+    def draw_members(self, n_cells: int, generator: Generator | None = None) -> Members:
+        """The member that each of ``n_cells`` lives in: all members about equally often, in random order."""
+        device = self.start_cells.device
+        if self.n_members == 1:
+            return torch.zeros(n_cells, dtype=torch.long, device=device)
+        first = torch.randint(self.n_members, (1,), generator=generator, device=device)
+        return (torch.randperm(n_cells, generator=generator, device=device) + first) % self.n_members
 
     def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
         """Learn from training cells; a twin that brings its own dynamics has nothing to learn.
@@ -159,9 +178,9 @@ class DigitalTwin(FittedModule, ABC):
         return {}
 
 
-def relax(twin: DigitalTwin, state: CellState, generator: Generator) -> CellState:
+def relax(twin: DigitalTwin, state: CellState, member: Members, generator: Generator) -> CellState:
     """The cells' state after they were left alone until they count as settled."""
     no_dose = state.new_zeros(len(state), twin.perturbations.n_perturbations)
     for _ in range(twin.relaxation_steps):
-        state = twin.transition(state, no_dose, twin.draw_noise(len(state), generator))
+        state = twin.next_state(state, no_dose, twin.draw_noise(len(state), generator), member)
     return state

@@ -1,7 +1,8 @@
 """Whether a twin of one's own keeps the contract of ``DigitalTwin``, in sentences for its author."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from inspect import signature
 from typing import Final
 
 import torch
@@ -21,8 +22,9 @@ def check_twin(twin: DigitalTwin, seed: int = 0) -> None:
     """Try a twin out and say everything that breaks the contract. A fitted twin with start cells is needed.
 
     Looked at: attributes; shapes, dtypes, devices and finite values; that arguments are left alone; that all
-    randomness comes from the generator and the noise; that no cell depends on another; that doses do
-    something; that tensors are buffers (others are neither saved nor moved) and survive a state dict.
+    randomness comes from the generator and the noise; that no cell depends on its row or on other rows; that
+    doses do something, and so do the members of an ensemble; that tensors are buffers (others are neither saved
+    nor moved) and survive a state dict.
 
     Args:
         twin: the twin; it is left as it was.
@@ -53,10 +55,23 @@ def _attributes(twin: DigitalTwin) -> Iterator[str]:
         yield "there are no start cells: call fit and start_from before check_twin"
     elif twin.start_cells.shape[1:] != (latent_dim,):
         yield f"start_cells has shape {tuple(twin.start_cells.shape)}: it must be [cells, {latent_dim}]"
+    yield from _ensemble(twin)
     for name, module in twin.named_modules():
         for attribute in (key for key, value in vars(module).items() if isinstance(value, Tensor)):
             place = f"{name}.{attribute}".lstrip(".")
             yield f"{place} is a plain tensor, which is neither saved nor moved: use register_buffer"
+
+
+def _ensemble(twin: DigitalTwin) -> Iterator[str]:
+    size = twin.n_members
+    if not isinstance(size, int) or size < 1:
+        yield f"n_members is {size!r}: it must be a whole number of at least 1"
+        return
+    given = ["state", "dose", "noise"] + (["member"] if size > 1 else [])
+    try:
+        signature(twin.transition).bind(*given)
+    except TypeError:
+        yield f"n_members is {size}, so transition must take {', '.join(given)}: mend its arguments"
 
 
 def _sampling(twin: DigitalTwin, seed: int) -> Iterator[str]:
@@ -92,12 +107,13 @@ def _generator(twin: DigitalTwin, seed: int) -> Generator:
 
 
 class _Trial:
-    """Cells, noise and doses to try a twin with."""
+    """Cells, noise, members and doses to try a twin with."""
 
     def __init__(self, twin: DigitalTwin, seed: int) -> None:
         self.twin, space = twin, twin.perturbations
         self.state = twin.initial_state(N_CELLS, _generator(twin, seed)).clone()
         self.noise = twin.draw_noise(N_CELLS, _generator(twin, seed + 1)).clone()
+        self.member = twin.draw_members(N_CELLS, _generator(twin, seed + 3))
         share = torch.rand(
             N_CELLS, space.n_perturbations, generator=_generator(twin, seed + 2), device=self.state.device
         )
@@ -114,15 +130,28 @@ class _Trial:
         named = {name: dose.expand(N_CELLS, -1).clone() for name, dose in corners.items()}
         return named | {"random doses": self.dose}
 
-    def next(self, state: Tensor, dose: Tensor, noise: Tensor) -> Tensor:
-        """One transition, with copies, so that a change in place reaches nobody."""
-        return self.twin.transition(state.clone(), dose.clone(), noise.clone())
+    def next(self, state: Tensor, dose: Tensor, member: Tensor | None = None) -> Tensor:
+        """One transition of all cells, with copies, so that a change in place reaches nobody."""
+        given = (state, dose, self.noise, self.member if member is None else member)
+        return self.twin.next_state(*(value.clone() for value in given))
+
+    def of(self, rows: Tensor) -> Tensor:
+        """One transition of some of the cells, in this order."""
+        given = (self.state, self.dose, self.noise, self.member)
+        return self.twin.next_state(*(value[rows] for value in given))
+
+    def path(self, dose: Tensor, member: Tensor | None = None) -> Tensor:
+        """The cells' state after a few transitions."""
+        state = self.state
+        for _ in range(N_STEPS):
+            state = self.next(state, dose, member)
+        return state
 
 
 def _transition(trial: _Trial) -> Iterator[str]:
     broken: list[str] = []
     for name, dose in trial.doses().items():
-        state = trial.next(trial.state, dose, trial.noise)
+        state = trial.next(trial.state, dose)
         broken += _as_states(trial.twin, state, f"transition under {name}")
     yield from broken
     if not broken:
@@ -130,23 +159,27 @@ def _transition(trial: _Trial) -> Iterator[str]:
         yield from _repeats_itself(trial)
         yield from _treats_cells_apart(trial)
         yield from _heeds_doses(trial)
+        yield from _heeds_members(trial)
         yield from _survives_a_checkpoint(trial)
         yield from _expresses(trial)
 
 
 def _leaves_arguments_alone(trial: _Trial) -> Iterator[str]:
-    given = {"state": trial.state, "dose": trial.dose, "noise": trial.noise}
-    passed = {name: value.clone() for name, value in given.items()}
-    trial.twin.transition(*passed.values())
-    for name, value in given.items():
-        if not torch.equal(value, passed[name]):
-            yield f"transition changes its {name} in place: work on a copy"
+    given = {"state": trial.state, "dose": trial.dose, "noise": trial.noise, "member": trial.member}
+    changed: list[str] = []
+    for n in (N_CELLS, 1):  # a transpose, say, is a copy of several cells and a view of one
+        passed = {name: value[:n].clone() for name, value in given.items()}
+        trial.twin.next_state(*passed.values())
+        changed += [name for name, value in given.items() if not torch.equal(value[:n], passed[name])]
+    for name in dict.fromkeys(changed):
+        yield f"transition changes its {name} in place: work on a copy"
 
 
 def _repeats_itself(trial: _Trial) -> Iterator[str]:
-    first = trial.next(trial.state, trial.dose, trial.noise)
-    trial.next(trial.state.flip(0), trial.dose.flip(0), trial.noise.flip(0))
-    again = trial.next(trial.state, trial.dose, trial.noise)
+    everyone = torch.arange(N_CELLS)
+    first = trial.of(everyone)
+    trial.of(everyone.flip(0))
+    again = trial.of(everyone)
     if not torch.equal(first, again):
         yield (
             "transition gives another state for equal arguments: take all randomness from noise and keep "
@@ -155,28 +188,53 @@ def _repeats_itself(trial: _Trial) -> Iterator[str]:
 
 
 def _treats_cells_apart(trial: _Trial) -> Iterator[str]:
-    together, half = trial.next(trial.state, trial.dose, trial.noise), N_CELLS // 2
-    alone = trial.next(trial.state[:half], trial.dose[:half], trial.noise[:half])
-    if alone.shape != (half, trial.twin.latent_dim) or not torch.allclose(
-        alone, together[:half], _TOLERANCE, _TOLERANCE
-    ):
-        yield "a cell's next state depends on the other cells: treat every row by itself"
+    orders, parts = _reordered(trial.of), _parted(trial.of)
+    if orders:
+        yield (
+            "a cell's next state depends on its row in the batch: decide nothing by row number (of an ensemble, "
+            "each cell's member is given)"
+        )
+    elif parts:
+        yield "a cell's next state depends on the other cells or on their number: treat every row by itself"
+
+
+def _reordered(of: Callable[[Tensor], Tensor]) -> bool:
+    """Whether rows change when they change places."""
+    everyone = torch.arange(N_CELLS)
+    shuffled = torch.randperm(N_CELLS, generator=Generator().manual_seed(0))
+    together = of(everyone)
+    return any(
+        _differ(of(order), together[order]) for order in (everyone.flip(0), everyone.roll(1), shuffled)
+    )
+
+
+def _parted(of: Callable[[Tensor], Tensor]) -> bool:
+    """Whether rows change when others are missing: unequal parts, and every row alone."""
+    everyone = torch.arange(N_CELLS)
+    together = of(everyone)
+    parts = (*everyone.split([1, 2, N_CELLS - 3]), *everyone.split(1))
+    return any(_differ(of(part), together[part]) for part in parts)
+
+
+def _differ(a: Tensor, b: Tensor) -> bool:
+    return a.shape != b.shape or not torch.allclose(a, b, _TOLERANCE, _TOLERANCE)
 
 
 def _heeds_doses(trial: _Trial) -> Iterator[str]:
     doses = trial.doses()
-    idle = doses.pop("no dose")
-    reached = {name: _path(trial, dose) for name, dose in {"idle": idle, **doses}.items()}
-    untouched = reached.pop("idle")
-    if all(torch.equal(state, untouched) for state in reached.values()):
+    untouched = trial.path(doses.pop("no dose"))
+    if all(torch.equal(trial.path(dose), untouched) for dose in doses.values()):
         yield f"no dose changes any cell within {N_STEPS} steps: use dose in transition"
 
 
-def _path(trial: _Trial, dose: Tensor) -> Tensor:
-    state = trial.state
-    for _ in range(N_STEPS):
-        state = trial.next(state, dose, trial.noise)
-    return state
+def _heeds_members(trial: _Trial) -> Iterator[str]:
+    size, doses = trial.twin.n_members, [*trial.doses().values()]
+    if size == 1:
+        return
+    first, *others = (torch.full_like(trial.member, m) for m in range(size))
+    pairs = ((trial.path(dose, first), trial.path(dose, other)) for other in others for dose in doses)
+    if all(torch.equal(*pair) for pair in pairs):
+        yield f"all {size} members move cells alike within {N_STEPS} steps: use member in transition"
 
 
 def _survives_a_checkpoint(trial: _Trial) -> Iterator[str]:
@@ -191,15 +249,17 @@ def _survives_a_checkpoint(trial: _Trial) -> Iterator[str]:
     for value in copy.state_dict().values():
         value.zero_()
     copy.load_state_dict(saved)
-    if not torch.equal(
-        copy.transition(trial.state.clone(), trial.dose.clone(), trial.noise.clone()),
-        trial.next(trial.state, trial.dose, trial.noise),
-    ):
+    given = (trial.state, trial.dose, trial.noise, trial.member)
+    moved = copy.next_state(*(value.clone() for value in given))
+    if not torch.equal(moved, trial.next(trial.state, trial.dose)):
         yield "a copy that loads the state dict moves cells otherwise: keep what transition needs in buffers"
 
 
 def _expresses(trial: _Trial) -> Iterator[str]:
-    expression = trial.twin.expression(trial.state.clone())
+    def of(rows: Tensor) -> Tensor:
+        return trial.twin.expression(trial.state[rows])
+
+    expression = of(torch.arange(N_CELLS))
     genes = len(trial.twin.gene_names)
     if expression.shape[:1] != (N_CELLS,) or expression.ndim != 2 or (genes and expression.shape[1] != genes):
         yield (
@@ -208,3 +268,5 @@ def _expresses(trial: _Trial) -> Iterator[str]:
         )
     elif not bool(expression.isfinite().all()):
         yield "expression returns values that are not finite: return log-normalised expression"
+    elif _reordered(of) or _parted(of):
+        yield "the expression of a cell depends on its row or on the other cells: treat every row by itself"

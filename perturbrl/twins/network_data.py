@@ -129,8 +129,9 @@ def _observe(
     """Each cell's state at its snapshot, and where it ends up under the same dose."""
     steps_between = max(1, round(interval / twin.dynamics.dt))
     state = twin.initial_state(dose.shape[0], generator)
+    member = twin.draw_members(dose.shape[0], generator)
     seen = state.clone()
     for snapshot in range(1, snapshots + 1):
-        state = twin.simulate(state, steps_between, dose, generator)
+        state = twin.simulate(state, steps_between, dose, generator, member)
         seen = torch.where((step == snapshot)[:, None], state, seen)
-    return seen, twin.simulate(state, steps_between * snapshots, dose, generator)
+    return seen, twin.simulate(state, steps_between * snapshots, dose, generator, member)

@@ -13,7 +13,7 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.networks.boolean_network import BooleanNetwork
 from perturbrl.networks.hill_cubes import HillCubes
 from perturbrl.networks.hill_dynamics import HillDynamics
-from perturbrl.schema import CellState, Dose
+from perturbrl.schema import CellState, Dose, Members
 from perturbrl.twins.network_twin import NetworkTwin
 
 HILL_N_RANGE: Final = (2.0, 4.0)
@@ -41,8 +41,7 @@ class RegulatoryNetworkTwin(NetworkTwin):
         release_steps: steps without dose that follow in the same transition.
         relaxation_time: time without dose after which a cell counts as settled.
         n_members: 1, or the size of an ensemble whose Hill constants are drawn per gene (n in [2, 4], k in
-            [0.3, 0.6]) such that every steady state stays stable; row i of a batch lives in member
-            ``i % n_members``, so keep batches whole.
+            [0.3, 0.6]) such that every steady state stays stable.
         seed: of the ensemble's draw.
 
     Raises:
@@ -76,12 +75,12 @@ class RegulatoryNetworkTwin(NetworkTwin):
         _above("dt", dt, 0.0)
         _above("hill_n", hill_n, 1.0)
         _above("hill_k", hill_k, 0.0)
-        self.steps_per_action, self.release_steps = steps_per_action, release_steps
+        self.steps_per_action, self.release_steps, self.n_members = steps_per_action, release_steps, n_members
         self.relaxation_steps = ceil(relaxation_time / (dt * (steps_per_action + release_steps)))
         cubes, times = HillCubes(self.network), self._time_constants(tau)
         constants = torch.tensor([hill_n, hill_k]).expand(1, self.latent_dim, 2)
         if n_members > 1:
-            constants = self._draw_members(n_members, Generator().manual_seed(seed), cubes, times)
+            constants = self._draw_constants(n_members, Generator().manual_seed(seed), cubes, times)
         self.dynamics = HillDynamics(cubes, constants[..., 0], constants[..., 1], times, dt, noise)
         self._check_stability(hill_n, hill_k)
 
@@ -91,7 +90,7 @@ class RegulatoryNetworkTwin(NetworkTwin):
         _above("tau", min(by_name.values(), default=1.0), 0.0)
         return torch.tensor([float(by_name.get(gene, 1.0)) for gene in self.network.genes])
 
-    def _draw_members(
+    def _draw_constants(
         self, n_members: int, generator: Generator, cubes: HillCubes, tau: Tensor
     ) -> Float[Tensor, "members genes 2"]:
         low = torch.tensor([HILL_N_RANGE[0], HILL_K_RANGE[0]])
@@ -132,9 +131,17 @@ class RegulatoryNetworkTwin(NetworkTwin):
 
     @torch.no_grad()
     def transition(
-        self, state: CellState, dose: Dose, noise: Float[Tensor, "cells steps genes"]
+        self,
+        state: CellState,
+        dose: Dose,
+        noise: Float[Tensor, "cells steps genes"],
+        member: Members | None = None,
     ) -> CellState:
-        """The state after the dose was held and released; see the class."""
+        """The state after the dose was held and released; see the class.
+
+        Raises:
+            ConfigurationError: a dose lies outside [-1, 1], or no member is given where there are several.
+        """
         held, noisy = self.steps_per_action, noise.shape[1] > 0
 
         def during(rows: slice, step: int) -> Tensor:
@@ -143,12 +150,17 @@ class RegulatoryNetworkTwin(NetworkTwin):
         def after(rows: slice, step: int) -> Tensor:
             return noise[rows, held + step].T
 
-        dosed = self.dynamics.advance(state, held, self.by_gene(dose), during if noisy else None)
-        return self.dynamics.advance(dosed, self.release_steps, None, after if noisy else None)
+        dosed = self.dynamics.advance(state, held, self.by_gene(dose), during if noisy else None, member)
+        return self.dynamics.advance(dosed, self.release_steps, None, after if noisy else None, member)
 
     @torch.no_grad()
     def simulate(
-        self, state: CellState, n_steps: int, dose: Dose | None = None, generator: Generator | None = None
+        self,
+        state: CellState,
+        n_steps: int,
+        dose: Dose | None = None,
+        generator: Generator | None = None,
+        member: Members | None = None,
     ) -> CellState:
         """The state ``n_steps`` of ``dt`` later under a constant dose, with noise drawn on the way.
 
@@ -160,7 +172,7 @@ class RegulatoryNetworkTwin(NetworkTwin):
             return torch.randn(shape, generator=generator, device=state.device)
 
         push = None if dose is None else self.by_gene(dose)
-        return self.dynamics.advance(state, n_steps, push, drawn if self.dynamics.noise else None)
+        return self.dynamics.advance(state, n_steps, push, drawn if self.dynamics.noise else None, member)
 
 
 def _at_least(name: str, value: float, least: float) -> None:

@@ -4,11 +4,13 @@ import pytest
 import torch
 from linear_twin import linear_env, linear_twin, normal
 from tensordict import TensorDict
+from torchrl.envs.utils import step_mdp
 
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
 
 EFFECTS = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.5, 0.5]])
 SHIFT = torch.tensor([1.0, 1.0])
@@ -167,3 +169,24 @@ def test_restarts_need_somewhere_to_restart():
     env = linear_env(EFFECTS, SHIFT)
     with pytest.raises(ConfigurationError, match="there is no state to restart from"):
         CellStateEnv(env.twin, env.task, restart_fraction=0.5)
+
+
+def test_an_ensemble_ends_alike_on_one_process_and_on_two():
+    twin = RegulatoryNetworkTwin("krumsiek11", n_members=3)
+    task = ReachCellState(goal="centroid", success="radius")
+    task.aim(twin.start_cells, twin.attractors()["erythrocyte"])
+    dose = 2 * torch.rand(512, 11, generator=torch.Generator().manual_seed(0)) - 1
+
+    def end(first, n):
+        env = CellStateEnv(twin, task, n_cells=n, first_cell=first, total_cells=512, horizon=3)
+        env.set_seed(4)
+        state = env.reset()
+        for _ in range(3):
+            state["action"] = dose[first : first + n]
+            state = step_mdp(env.step(state))
+        return state
+
+    whole, parts = end(0, 512), [end(0, 256), end(256, 256)]
+    for key in ("cell_state", "observation", "member"):
+        assert torch.equal(torch.cat([part[key] for part in parts]), whole[key]), key
+    assert len(whole["member"].unique()) == 3

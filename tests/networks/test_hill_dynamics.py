@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Generator
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.networks import hill_cubes
 from perturbrl.networks.attractors import steady_states
 from perturbrl.networks.bnet import parse_bnet
@@ -127,9 +128,20 @@ def test_members_of_an_ensemble_have_their_own_constants() -> None:
     both = HillDynamics(HillCubes(net), n, k, torch.ones(8), 0.1, 0.0)
     x = torch.rand(600, 8)
     ends = [dynamics(net, 2.0, 0.3).advance(x, 5), dynamics(net, 4.0, 0.6).advance(x, 5)]
-    found = both.advance(x, 5)
-    assert torch.allclose(found[0::2], ends[0][0::2], atol=1e-5)
-    assert torch.allclose(found[1::2], ends[1][1::2], atol=1e-5)
+    member = torch.randint(2, (600,), generator=Generator().manual_seed(0))
+    found = both.advance(x, 5, member=member)
+    for one, end in enumerate(ends):
+        assert torch.allclose(found[member == one], end[member == one], atol=1e-5)
+    with pytest.raises(ConfigurationError, match="could live in any of 2 members"):
+        both.advance(x, 5)
+
+
+def test_a_lone_cell_is_left_as_it_was() -> None:
+    x = torch.rand(1, 11)
+    before = x.clone()
+    end = dynamics(load_network("krumsiek11")).advance(x, 5)
+    assert torch.equal(x, before)
+    assert not torch.equal(end, before)
 
 
 def test_time_constants_per_gene() -> None:

@@ -84,6 +84,28 @@ def test_two_processes_equal_one(tmp_path: Path, alone: tuple[Path, dict[str, An
 
 
 @pytest.mark.slow
+def test_an_ensemble_ends_alike_on_two_processes(tmp_path: Path) -> None:
+    # 512 cells are no multiple of 3 members, nor are the 256 of each process.
+    folders, records = [tmp_path / name for name in ("alone", "shared")], []
+    three = (
+        f"--config={CONFIGS / 'hematopoiesis.yaml'}",
+        "--model.twin.init_args.n_members=3",
+        "--model.twin.init_args.steps_per_action=5",
+        "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1",
+        "--model.policy.hidden_sizes=[16]",
+    )
+    for folder, overlay in zip(folders, ([], [f"--config={CONFIGS / 'ddp.yaml'}"]), strict=True):
+        save = f"--trainer.logger.init_args.save_dir={folder}"
+        _launch(*CLI, "fit", *three[:1], *overlay, *three[1:], save, *_recording(folder / "record"))
+        records.append(_records(folder / "record", 1 + len(overlay)))
+    (alone,), (first, second) = records
+    _assert_equal_bits(first, second)
+    _assert_close(alone, first)
+    assert torch.equal(torch.cat((first["cells"], second["cells"])), alone["cells"])
+
+
+@pytest.mark.slow
 def test_two_nodes_equal_one(tmp_path: Path, alone: tuple[Path, dict[str, Any]]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

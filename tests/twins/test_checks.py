@@ -33,6 +33,13 @@ class InPlace(Good):
         return state * 0.9 + noise
 
 
+class LoneCellInPlace(Good):
+    def transition(self, state, dose, noise):
+        x = state.T.contiguous()
+        x *= 0.9
+        return x.T + dose @ self.push
+
+
 class HiddenRandomness(Good):
     def transition(self, state, dose, noise):
         return super().transition(state, dose, torch.randn_like(noise))
@@ -75,6 +82,63 @@ class CellsTogether(Good):
     def transition(self, state, dose, noise):
         following = super().transition(state, dose, noise)
         return following - following.mean(0)
+
+
+class RowNumber(Good):
+    def transition(self, state, dose, noise):
+        return super().transition(state, dose, noise) + torch.arange(len(state))[:, None] % 3
+
+
+class BatchSize(Good):
+    def transition(self, state, dose, noise):
+        return super().transition(state, dose, noise) * len(state) / 8
+
+
+class ChosenByTheFirstRow(Good):
+    def transition(self, state, dose, noise):
+        return super().transition(state, dose, noise) + 0.1 * state[:1]
+
+
+class Ensemble(Good):
+    n_members = 3
+
+    def transition(self, state, dose, noise, member):
+        return super().transition(state, dose, noise) + 0.1 * member[:, None]
+
+
+class NoMember(Ensemble):
+    def transition(self, state, dose, noise):
+        return Good.transition(self, state, dose, noise)
+
+
+class MemberIgnored(Ensemble):
+    def transition(self, state, dose, noise, member):
+        return Good.transition(self, state, dose, noise)
+
+
+class MemberByRow(Ensemble):
+    def transition(self, state, dose, noise, member):
+        return super().transition(state, dose, noise, torch.arange(len(state)) % 3)
+
+
+class MemberInPlace(Ensemble):
+    def transition(self, state, dose, noise, member):
+        member += 1
+        return super().transition(state, dose, noise, member - 1)
+
+
+class NoEnsemble(Good):
+    n_members = 0
+
+
+class ExpressionTogether(Good):
+    def expression(self, state):
+        return state / state.norm()
+
+
+class ExpressionByRow(Good):
+    def expression(self, state):
+        return state + torch.arange(len(state))[:, None]
 
 
 class PlainTensor(Good):
@@ -130,6 +194,7 @@ class ShortNoise(Good):
 BROKEN = {
     WrongShape: r"transition under no dose returns shape \(8, 2\) for 8 cells: it must be \(8, 3\)",
     InPlace: "transition changes its state in place",
+    LoneCellInPlace: "transition changes its state in place",
     HiddenRandomness: "transition gives another state for equal arguments",
     RandomStart: "initial_state is not decided by its generator",
     ConstantNoise: "draw_noise does not use its generator",
@@ -138,6 +203,16 @@ BROKEN = {
     NotANumber: "transition under no dose returns values that are not finite",
     DoseIgnored: "no dose changes any cell",
     CellsTogether: "a cell's next state depends on the other cells",
+    BatchSize: "depends on the other cells or on their number",
+    RowNumber: "a cell's next state depends on its row in the batch",
+    ChosenByTheFirstRow: "a cell's next state depends on its row in the batch",
+    NoMember: "n_members is 3, so transition must take state, dose, noise, member",
+    MemberIgnored: "all 3 members move cells alike",
+    MemberByRow: "of an ensemble, each cell's member is given",
+    MemberInPlace: "transition changes its member in place",
+    NoEnsemble: "n_members is 0",
+    ExpressionTogether: "the expression of a cell depends on its row or on the other cells",
+    ExpressionByRow: "the expression of a cell depends on its row or on the other cells",
     PlainTensor: "offset is a plain tensor",
     NotInTheStateDict: "a copy that loads the state dict moves cells otherwise",
     InfiniteBuffer: "the state dict is not finite in limit",
@@ -161,6 +236,10 @@ def test_a_broken_twin_is_told_what_is_wrong(twin_class):
     with pytest.raises(ConfigurationError, match=BROKEN[twin_class]) as caught:
         check_twin(twin_class())
     assert str(caught.value).startswith(f"{twin_class.__name__} breaks the contract")
+
+
+def test_a_good_ensemble_passes():
+    check_twin(Ensemble())
 
 
 def test_only_what_is_broken_is_named():

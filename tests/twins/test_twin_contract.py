@@ -141,10 +141,9 @@ def test_equal_seeds_give_equal_episodes_and_others_do_not(twin, task):
 
 
 def test_cells_may_be_spread_over_processes(twin, task):
-    # An ensemble gives cell i of a process to member i % n_members, so each share must be a multiple of that.
     given = actions(make_env(twin, task), HORIZON)
     whole = play(make_env(twin, task, seed=2), given)
-    for first, n in ((0, 3), (3, 3)):
+    for first, n in ((0, 4), (4, 2), (3, 1)):
         rows = slice(first, first + n)
         env = make_env(twin, task, seed=2, n_cells=n, first_cell=first, total_cells=N_CELLS)
         part = play(env, [action[rows] for action in given])
@@ -152,10 +151,41 @@ def test_cells_may_be_spread_over_processes(twin, task):
             "cell_state",
             "observation",
             ("next", "reward"),
+            "member",
             ("next", "cell_state"),
             ("next", "used"),
         ):
             assert torch.allclose(part[key].float(), whole[key][rows].float(), atol=1e-5), key
+
+
+def test_a_cells_row_does_not_matter(twin):
+    generator = torch.Generator().manual_seed(0)
+    space, n = twin.perturbations, 12
+    state, noise, member = twin.initial_state(n, generator), twin.draw_noise(n, generator), torch.arange(n)
+    dose = space.low + torch.rand(n, space.n_perturbations, generator=generator) * (space.high - space.low)
+    given = (state, dose, noise, member % twin.n_members)
+    together = twin.next_state(*given)
+    for rows in (torch.arange(n).flip(0), torch.arange(5, 12), torch.tensor([3]), torch.tensor([11, 0, 4])):
+        assert torch.allclose(twin.next_state(*(value[rows] for value in given)), together[rows], atol=1e-5)
+
+
+def test_members_are_drawn_evenly_and_in_random_order(twin):
+    drawn, again, other = (twin.draw_members(100, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    counts = torch.bincount(drawn, minlength=twin.n_members)
+    assert len(counts) == twin.n_members
+    assert int(counts.max() - counts.min()) <= 1
+    assert torch.equal(drawn, again)
+    assert twin.n_members == 1 or not torch.equal(drawn, other)
+
+
+def test_a_cell_keeps_its_member_for_an_episode(twin, task):
+    rollout = make_env(twin, task).rollout(2 * HORIZON, break_when_any_done=False)
+    member = rollout["member"][:, :, 0]
+    first, second = member[:, :HORIZON], member[:, HORIZON:]
+    assert (first == first[:, :1]).all()
+    assert (second == second[:, :1]).all()
+    assert torch.equal(rollout["next", "member"], rollout["member"])
+    assert twin.n_members == 1 or not torch.equal(first[:, 0], second[:, 0])
 
 
 def test_a_checkpoint_moves_cells_alike(master, twin, task):
@@ -186,7 +216,8 @@ def test_everything_moves_with_the_twin(twin, task):
     state = torch.empty(4, twin.latent_dim, device="meta")
     dose = torch.empty(4, twin.perturbations.n_perturbations, device="meta")
     used = torch.zeros(dose.shape, dtype=torch.bool, device="meta")
-    following = twin.transition(state, twin.perturbations.expand(dose), torch.empty_like(state))
+    member = torch.zeros(4, dtype=torch.long, device="meta")
+    following = twin.next_state(state, twin.perturbations.expand(dose), torch.empty_like(state), member)
     goal = task.goal_state(state)
     assert twin.expression(following).device.type == "meta"
     assert task.observation(following, goal).shape == (4, task.observation_dim)

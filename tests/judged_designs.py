@@ -4,7 +4,7 @@ import torch
 from linear_twin import linear_twin, normal
 
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.evaluation.design import evaluate_designs
+from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.planning.design_problem import DesignProblem, Planner
 
 
@@ -41,7 +41,7 @@ def held_out(shift=None, spread=0.3):
 
 def evaluate(planners, problem=None, shift=None, label="G0+G1"):
     problem = problem_of(shift=shift) if problem is None else problem
-    return evaluate_designs(problem, planners, *held_out(shift), label)
+    return evaluate_designs(problem, planners, UnseenCells(*held_out(shift)), label)
 
 
 PAIR, NOTHING = [1.0, 1.0, 0.0, 0.0, 0.0], [0.0] * 5

@@ -2,6 +2,7 @@
 
 python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
+python tools/study.py null-screens
 """
 
 import argparse
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 STUDIES = {
     "escape": "studies.escape",
+    "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
 }
 

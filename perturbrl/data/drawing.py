@@ -20,11 +20,16 @@ Name = TypeVar("Name", bound=str)
 
 
 def draw(
-    dataset: PerturbationDataset, among: CellFlags, fraction: float, seed: int, purpose: str
+    dataset: PerturbationDataset,
+    among: CellFlags,
+    fraction: float,
+    seed: int,
+    purpose: str,
+    at_least: int = 1,
 ) -> CellFlags:
     """Flag a share of the cells of every label, drawn by the hash of seed, purpose and barcode.
 
-    Of two cells or more of a label at least one is drawn and one is not, unless ``fraction`` is 0.
+    Of two cells or more of a label ``at_least`` are drawn and one is not, unless ``fraction`` is 0.
 
     Args:
         dataset: the cells.
@@ -32,6 +37,7 @@ def draw(
         fraction: share of each label's cells.
         seed: seed of the draw.
         purpose: keeps draws with the same seed independent.
+        at_least: cells of each label, where it has more.
     """
     drawn = np.zeros(dataset.n_cells, dtype=bool)
     rows = np.flatnonzero(among)
@@ -40,7 +46,7 @@ def draw(
     codes = pd.factorize(dataset.labels[rows])[0]
     hashes = _hashes([dataset.barcodes[row] for row in rows], f"{seed}/{purpose}")
     sizes = np.bincount(codes)
-    wanted = np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), 1), sizes - 1)
+    wanted = np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), at_least), sizes - 1)
     rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     drawn[rows[np.lexsort((hashes, codes))[rank < np.repeat(wanted, sizes)]]] = True
     return drawn

@@ -33,7 +33,8 @@ class Split:
         train: cells that anything may be learned from.
         validation: cells to choose between things learned.
         test: cells that only judge.
-        goal: cells of the design target that define the goal; never learned from, never judging.
+        goal: cells of the design target that define the goal, and cells of the source to tell them from
+            (reference cells, as unseen as they are); never learned from, never judging.
         barcodes: name of every cell of the data set, by row.
         held_out_perturbations: labels without any cell in train.
     """
@@ -133,7 +134,12 @@ class SplitStrategy(ABC):
     seed: int
 
     def split(
-        self, dataset: PerturbationDataset, hold_out: Sequence[str] = (), goal_fraction: float = 0.5
+        self,
+        dataset: PerturbationDataset,
+        hold_out: Sequence[str] = (),
+        goal_fraction: float = 0.5,
+        source: str | None = None,
+        reference_fraction: float = 0.2,
     ) -> Split:
         """Divide the cells.
 
@@ -141,16 +147,22 @@ class SplitStrategy(ABC):
             dataset: the cells.
             hold_out: labels, such as the design target, none of whose cells may be learned from.
             goal_fraction: share of the cells of each of these that define the goal; the others judge.
+            source: label of the cells to tell these from; ``None`` sets no reference cells aside.
+            reference_fraction: share of the source's cells, after those that judge, set aside as reference cells.
 
         Raises:
             DataError: a label was not measured, or the split cannot be made from these data.
             ConfigurationError: a fraction is out of range.
         """
-        check_fractions(goal_fraction)
+        check_fractions(goal_fraction, reference_fraction)
         is_target = _target_cells(dataset, hold_out)
         held = self.held_out(dataset, is_target)
         goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
         rest = ~(held.test | held.unused | is_target)
+        # At least two, because one cell has no spread to tell populations apart by.
+        of_source = rest & cells_under(dataset, () if source is None else (source,))
+        reference = draw(dataset, of_source, reference_fraction, self.seed, "reference", at_least=2)
+        rest &= ~reference
         validation = draw(dataset, rest, self.validation_fraction, self.seed, "validation")
         learned = set(dataset.labels[rest & ~validation])
         return Split(
@@ -159,7 +171,7 @@ class SplitStrategy(ABC):
             train=np.flatnonzero(rest & ~validation),
             validation=np.flatnonzero(validation),
             test=np.flatnonzero((held.test | is_target) & ~goal),
-            goal=np.flatnonzero(goal),
+            goal=np.flatnonzero(goal | reference),
             barcodes=dataset.barcodes,
             held_out_perturbations=tuple(label for label in dataset.perturbations if label not in learned),
         )

@@ -21,8 +21,17 @@ class Task(FittedModule, ABC):
     goal_depends_on_start: bool = False
 
     @abstractmethod
-    def aim(self, start_cells: Population, goal_cells: Population) -> None:
-        """Fix the goal from cells of the start and of the target population (training cells only)."""
+    def aim(
+        self, start_cells: Population, goal_cells: Population, reference_cells: Population | None = None
+    ) -> None:
+        """Fix the goal; none of the cells judges later.
+
+        Args:
+            start_cells: cells that episodes start from; encoder and twin may have been fitted on them.
+            goal_cells: cells of the target population, which nothing was fitted on.
+            reference_cells: cells of the start population, which nothing was fitted on either: only they may be
+                compared with goal cells where the populations' spread counts. ``None``: start cells are such.
+        """
 
     @abstractmethod
     def goal_state(self, start: CellState) -> CellState:

@@ -27,8 +27,8 @@ class ReachCellState(Task):
         cost_l1: price of one unit of dose, per step and perturbation.
         cost_l2: price of one unit of squared dose, per step and perturbation.
         cost_per_perturbation: price of each perturbation when a cell receives it for the first time.
-        success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between start and
-            target population assigns it to the target; ``radius`` when it is within ``success_radius`` of
+        success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference and
+            goal cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
         success_radius: in units of the mean distance at the start.
         reward: ``progress`` as above; ``closeness`` pays minus the distance after every step, so that time spent
@@ -81,8 +81,12 @@ class ReachCellState(Task):
         """Cell state and the way that is left, side by side."""
         return 2 * self.start_mean.shape[0]
 
-    def aim(self, start_cells: Population, goal_cells: Population) -> None:
+    def aim(
+        self, start_cells: Population, goal_cells: Population, reference_cells: Population | None = None
+    ) -> None:
         """Fix the goal, the unit of distance and the discriminant (see ``Task``).
+
+        The goal's shift counts from the mean of the start cells, whose noise the twin's effects share.
 
         Raises:
             ConfigurationError: the two populations have the same mean, so there is no way to go.
@@ -99,16 +103,17 @@ class ReachCellState(Task):
             raise ConfigurationError("start and target population have the same mean; choose another target")
         self.set_buffers(initial_distance=distance)
         if self.success == "discriminant":
-            self._fit_discriminant(start_cells, goal_cells)
+            self._fit_discriminant(start_cells if reference_cells is None else reference_cells, goal_cells)
 
-    def _fit_discriminant(self, start_cells: Population, goal_cells: Population) -> None:
-        if min(len(start_cells), len(goal_cells)) < 2:
+    def _fit_discriminant(self, reference_cells: Population, goal_cells: Population) -> None:
+        if min(len(reference_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
-                f"a discriminant needs at least 2 cells on both sides, found {len(start_cells)} at the start and "
-                f"{len(goal_cells)} at the target; set the task's success to 'radius'"
+                "a discriminant needs at least 2 cells on both sides that nothing was fitted on, found "
+                f"{len(reference_cells)} at the start and {len(goal_cells)} at the target; set the task's success to "
+                "'radius', or give more cells"
             )
-        cells = torch.cat((start_cells, goal_cells)).double().cpu().numpy()
-        is_goal = [0] * len(start_cells) + [1] * len(goal_cells)
+        cells = torch.cat((reference_cells, goal_cells)).double().cpu().numpy()
+        is_goal = [0] * len(reference_cells) + [1] * len(goal_cells)
         # Equal priors: the verdict on a cell must not depend on how many cells were measured on each side.
         lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
             cells, is_goal

@@ -22,6 +22,31 @@ from perturbrl.schema import CellState, Population
 
 
 @dataclass(frozen=True)
+class UnseenCells:
+    """Cells that nothing was fitted on: only they can say how well a design does, and whether anything is to do.
+
+    Cells on which, say, principal components were fitted differ from all others, even where no effect is.
+
+    Attributes:
+        start: held-out start cells; designs are simulated from them.
+        target: held-out target cells; they judge.
+        reference: further start cells (``Split.goal``); ``None`` where there are none but those of ``start``.
+        goal: further target cells, those that define the goal; ``None`` where they are those of ``target``.
+    """
+
+    start: Population
+    target: Population
+    reference: Population | None = None
+    goal: Population | None = None
+
+    def detectability(self) -> Detectability | None:
+        """Whether start and target population differ, by all cells of both (see ``detectability``)."""
+        start = self.start if self.reference is None else torch.cat((self.reference, self.start))
+        target = self.target if self.goal is None else torch.cat((self.goal, self.target))
+        return detectability(start, target)
+
+
+@dataclass(frozen=True)
 class DesignRow:
     """One design's line in the table.
 
@@ -117,8 +142,7 @@ class DesignEvaluation:
 def evaluate_designs(
     problem: DesignProblem,
     planners: Sequence[Planner],
-    start: Population,
-    target: Population,
+    cells: UnseenCells,
     target_label: str,
     progress: Callable[[Sequence[Planner]], Iterable[Planner]] = iter,
 ) -> DesignEvaluation:
@@ -127,8 +151,7 @@ def evaluate_designs(
     Args:
         problem: what planners may know.
         planners: policy first; planners that cannot treat the problem are left out.
-        start: ``[cells, latent]`` held-out start cells.
-        target: ``[cells, latent]`` held-out target cells.
+        cells: what designs start from and are judged by.
         target_label: canonical name of the target.
         progress: wraps the planners to show progress.
     """
@@ -136,16 +159,15 @@ def evaluate_designs(
     distances: dict[str, float] = {}
     for planner in progress(planners):
         if planner.plan(problem):
-            simulations[planner.name] = simulate(problem, planner, start)
+            simulations[planner.name] = simulate(problem, planner, cells.start)
             trained = simulate(problem, planner, problem.twin.start_cells)
             distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
     rows = tuple(
-        _row(problem, name, simulation, target, target_label, distances[name])
+        _row(problem, name, simulation, cells.target, target_label, distances[name])
         for name, simulation in simulations.items()
     )
     hits = rank_hits(problem, simulations[rows[0].name])
-    found = detectability(problem.twin.start_cells, torch.cat((problem.goal_cells, target)))
-    return DesignEvaluation(target_label, rows, hits, found, simulations, target)
+    return DesignEvaluation(target_label, rows, hits, cells.detectability(), simulations, cells.target)
 
 
 def _row(

@@ -9,7 +9,7 @@ import torch
 from anndata import AnnData
 
 from perturbrl.errors import DataError
-from perturbrl.evaluation.design import evaluate_designs
+from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.populations import detectability
 from perturbrl.evaluation.simulation import PolicyDesign, Simulation, simulate
@@ -26,10 +26,7 @@ from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,
     PERTURBATION_OBS,
-    CellState,
-    Population,
 )
-from perturbrl.training.datamodule import Part
 from perturbrl.training.progress import counted, working
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -59,11 +56,11 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool |
     """
     problem, target = design_problem(module), module.data.target
     assert target is not None
-    start, judged = _cells(module, "test")
+    cells = unseen_cells(module)
     search = problem.linear_effects is not None if search is None else search
     planners = (PolicyDesign(module.actor), *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
-    evaluation = evaluate_designs(problem, planners, start, judged, target, shown)
+    evaluation = evaluate_designs(problem, planners, cells, target, shown)
     simulation, hits = evaluation.simulations["policy"], in_words(module.data, evaluation.hits)
     with working("comparing predicted with measured cells"):
         # From training cells: the cells that judge must not be the prediction's own input.
@@ -81,7 +78,7 @@ def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool |
         answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
         question=_question(module),
-        data=_data(module, len(start), len(judged)),
+        data=_data(module, len(cells.start), len(cells.target)),
         evaluation=evaluation,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
@@ -156,7 +153,7 @@ def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> Finished:
 
 def _unjudged(module: TwoStageModule) -> tuple[str, ...]:
     said = ("These cells were not held out and no result is judged; perturbrl test does that.",)
-    found = detectability(module.twin.start_cells, module.goal_cells)
+    found = detectability(module.reference_cells, module.goal_cells)
     if found is None or found.detectable:
         return said
     return (
@@ -178,12 +175,13 @@ def design_problem(module: TwoStageModule) -> DesignProblem:
     )
 
 
-def _cells(module: TwoStageModule, part: Part) -> tuple[CellState, Population]:
+def unseen_cells(module: TwoStageModule) -> UnseenCells:
+    """What judges the module's design; a network's own cells, which nothing was fitted on."""
     data = module.data
     if not data.has_cells:
-        return module.twin.start_cells, module.goal_cells
-    assert data.target is not None
-    return data.cells(data.source, part), data.cells(data.target, part)
+        return UnseenCells(module.twin.start_cells, module.goal_cells)
+    start, target = data.cells(data.source, "test"), data.cells(str(data.target), "test")
+    return UnseenCells(start, target, module.reference_cells, module.goal_cells)
 
 
 def _question(module: TwoStageModule) -> Mapping[str, str]:
@@ -223,7 +221,10 @@ def _data(module: TwoStageModule, n_start: int, n_judged: int) -> Mapping[str, s
     }
     if split is not None and n_judged:
         about["learned from"] = f"{len(split.train)} training cells, none of {data.target}"
-        about["goal"] = f"{len(split.goal)} cells of {data.target}"
+        about["goal"] = (
+            f"{len(module.goal_cells)} cells of {data.target}, told apart from {len(module.reference_cells)} of "
+            f"{data.source}: nothing was learned from either"
+        )
         about["judged by"] = f"{judges}: cells that nothing was learned from"
     return about
 

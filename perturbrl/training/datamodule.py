@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 from anndata import AnnData
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -44,6 +45,8 @@ class PerturbationDataModule(LightningDataModule):
         synthetic: a simulated screen in place of a file.
         split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
+        reference_fraction: share of the source's cells, after those that judge, that nothing is fitted on: only
+            cells as unseen as the target's can tell whether the target differs at all.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
         encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed; null allows all.
@@ -65,6 +68,7 @@ class PerturbationDataModule(LightningDataModule):
         synthetic: SyntheticOptions | None = None,
         split: SplitStrategy | None = None,
         goal_fraction: float = 0.5,
+        reference_fraction: float = 0.2,
         n_top_genes: int | None = 2000,
         encoder: Encoder | None = None,
         allowed_perturbations: list[str] | None = None,
@@ -87,7 +91,7 @@ class PerturbationDataModule(LightningDataModule):
             "size_factor_key": size_factor_key,
         }
         self.strategy: SplitStrategy = HeldOutCells() if split is None else split
-        self.goal_fraction = goal_fraction
+        self.goal_fraction, self.reference_fraction = goal_fraction, reference_fraction
         self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
         self.encoder: Encoder = PCAEncoder() if encoder is None else encoder
         self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
@@ -141,7 +145,13 @@ class PerturbationDataModule(LightningDataModule):
             if self.target == self.source:
                 raise ConfigurationError(f"source and target are both '{self.source}'; choose another target")
             held = (self.target,)
-        self.split = self.strategy.split(dataset, hold_out=held, goal_fraction=self.goal_fraction)
+        self.split = self.strategy.split(
+            dataset,
+            hold_out=held,
+            goal_fraction=self.goal_fraction,
+            source=self.source if held else None,
+            reference_fraction=self.reference_fraction,
+        )
 
     def _fit(self, dataset: PerturbationDataset) -> None:
         rows = self._split_now().train
@@ -197,6 +207,12 @@ class PerturbationDataModule(LightningDataModule):
             DataError: there are none.
         """
         return self._encoded(self.expression(label, part))
+
+    def reference_cells(self) -> CellState:
+        """Cell states of the source's reference cells (see ``Split.goal``); no row where none were set aside."""
+        if len(self.rows(self.source, "goal")):
+            return self.cells(self.source, "goal")
+        return torch.empty(0, self.encoder.latent_dim, device=next(self.encoder.buffers()).device)
 
     def _encoded(self, expression: Expression) -> CellState:
         """Cell states on the encoder's device, which follows the twin's."""

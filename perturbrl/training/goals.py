@@ -1,5 +1,7 @@
 """Where episodes start and what they aim at: measured cells, or cells that rest in a network's attractors."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Generator
 
@@ -11,12 +13,22 @@ from perturbrl.twins.base import DigitalTwin, relax
 ATTRACTOR_CELLS = 256
 
 
-def start_and_goal(
-    twin: DigitalTwin, data: PerturbationDataModule, generator: Generator
-) -> tuple[CellState, Population]:
-    """Training cells of the source and the target cells that define the goal (never those that judge).
+class EpisodeCells(NamedTuple):
+    """Where episodes start and what they aim at; never cells that judge.
 
-    Where there are cells, the twin is fitted to them first.
+    Attributes:
+        start: training cells of the source; a network's cells at rest.
+        goal: target cells, which nothing was fitted on.
+        reference: source cells, which nothing was fitted on either, to tell the two populations apart by.
+    """
+
+    start: CellState
+    goal: Population
+    reference: Population
+
+
+def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: Generator) -> EpisodeCells:
+    """The cells of an episode; where cells were measured, the twin is fitted to the training cells first.
 
     Raises:
         ConfigurationError: there is no target, or the twin learns from cells and there are none.
@@ -26,7 +38,8 @@ def start_and_goal(
     if data.has_cells:
         twin.encoder = data.encoder
         twin.fit(data.training_cells(), data.encoder)
-        return data.cells(data.source, "train"), data.cells(data.target, "goal")
+        start, goal = data.cells(data.source, "train"), data.cells(data.target, "goal")
+        return EpisodeCells(start, goal, data.reference_cells())
     if twin.needs_data:
         raise ConfigurationError(
             f"{type(twin).__name__} learns from cells but data.path is null; give data.path a file"
@@ -34,7 +47,8 @@ def start_and_goal(
     # The same noise for both, so that they differ in nothing but the attractor.
     state = generator.get_state()
     start = _resting(twin, data.source, generator)
-    return start, _resting(twin, data.target, generator.set_state(state))
+    # Nothing was fitted on either, so the start cells are their own reference.
+    return EpisodeCells(start, _resting(twin, data.target, generator.set_state(state)), start)
 
 
 @torch.no_grad()

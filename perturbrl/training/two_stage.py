@@ -77,6 +77,7 @@ class TwoStageModule(LightningModule):
     """
 
     goal_cells: CellState
+    reference_cells: CellState
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class TwoStageModule(LightningModule):
         self.kl_coef = ppo.kl_coef
         self.normaliser: ObservationNormaliser | None = None
         self.register_buffer("goal_cells", torch.empty(0, 0))
+        self.register_buffer("reference_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
         self._trained = False
@@ -137,9 +139,9 @@ class TwoStageModule(LightningModule):
         # Where the twin is now: Lightning moves the module to its device after this hook.
         device = self.twin.start_cells.device
         generator = Generator(device=device).manual_seed(stream_seed(self.seed, 0, 4))
-        start, self.goal_cells = start_and_goal(self.twin, data, generator)
+        start, self.goal_cells, self.reference_cells = start_and_goal(self.twin, data, generator)
         self.twin.start_from(start)
-        self.task.aim(start, self.goal_cells)
+        self.task.aim(start, self.goal_cells, self.reference_cells)
         self.space = data.restrict(self.twin)
 
     @property
@@ -384,7 +386,8 @@ class TwoStageModule(LightningModule):
             )
         self._trained, description = True, checkpoint[CHECKPOINT_KEY]
         self.kl_coef = description["kl_coef"]
-        self.goal_cells = torch.empty_like(checkpoint["state_dict"]["goal_cells"])
+        for name in ("goal_cells", "reference_cells"):
+            setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
         if self.env is None and self.space is None:
             self.twin.restore(description["twin"])
             # Restored after this module, in place, and then moved with the twin.

@@ -69,6 +69,30 @@ def test_every_split_keeps_its_promises(strategy: SplitStrategy, hold_out: tuple
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_cells_of_the_source_are_set_aside_beside_the_goal(strategy: SplitStrategy) -> None:
+    target = DATASET.combinations[0]
+    plain = strategy.split(DATASET, (target,))
+    split = strategy.split(DATASET, (target,), source="control", reference_fraction=0.25)
+    control = set(DATASET.cells_of("control"))
+    reference = set(split.goal) & control
+    assert set(split.goal) - reference == set(plain.goal)
+    assert not reference & (set(split.train) | set(split.test) | set(split.validation))
+    # The cells that judge stay, and a quarter of the others is set aside.
+    np.testing.assert_array_equal(split.test, plain.test)
+    assert len(reference) == round(0.25 * len(control - set(split.test)))
+
+
+@pytest.mark.parametrize(("cells", "reference", "train"), [(10, 2, 6), (3, 1, 1), (2, 0, 1), (1, 0, 1)])
+def test_a_few_source_cells_are_shared_out_as_far_as_they_go(cells: int, reference: int, train: int) -> None:
+    adata = simulate_screen(3, 12, cells, 10, 0)
+    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata))
+    split = HeldOutCells().split(dataset, ("GENE0000",), source="control")
+    control = dataset.cells_of("control")
+    assert len(np.intersect1d(control, split.goal)) == reference
+    assert len(np.intersect1d(control, split.train)) == train
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 def test_the_seed_and_the_cells_decide_and_not_their_order(strategy: SplitStrategy) -> None:
     order = np.random.default_rng(1).permutation(DATASET.n_cells)
     shuffled = PerturbationDataset.from_adata(DATASET.adata[order].copy(), DATASET.fields)

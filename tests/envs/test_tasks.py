@@ -84,6 +84,20 @@ def test_the_discriminant_is_the_shrinkage_linear_discriminant():
     )
 
 
+def test_the_discriminant_compares_only_cells_that_nothing_was_fitted_on():
+    start, goal = populations()
+    reference = normal(50, 4, seed=7) + 0.3
+    task, alone, other = ReachCellState(), ReachCellState(), ReachCellState()
+    task.aim(start, goal, reference)
+    alone.aim(reference, goal)
+    other.aim(start + 3.0, goal, reference)
+    for seen in (alone, other):
+        assert torch.equal(task.discriminant, seen.discriminant)
+        assert torch.equal(task.threshold, seen.threshold)
+    # The way is that from the training cells all the same: the effects count from there, too.
+    assert torch.allclose(task.goal_state(start) - start, goal.mean(0) - start.mean(0), atol=1e-5)
+
+
 def test_the_number_of_cells_on_either_side_does_not_move_the_threshold():
     start, goal = populations(n=2000, m=100)
     task = ReachCellState()
@@ -144,6 +158,8 @@ def test_what_cannot_be_aimed_at_is_refused():
         ReachCellState().aim(start, start.clone())
     with pytest.raises(ConfigurationError, match=r"at least 2 cells .* found 80 at the start and 1"):
         ReachCellState().aim(start, goal[:1])
+    with pytest.raises(ConfigurationError, match="found 1 at the start and 60"):
+        ReachCellState().aim(start, goal, start[:1])
     with pytest.raises(ConfigurationError, match="success_radius is 0"):
         ReachCellState(success_radius=0.0)
     ReachCellState(success="radius").aim(start, goal[:1])

@@ -9,7 +9,7 @@ from linear_twin import linear_twin, normal
 
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.design import evaluate_designs
+from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.planners import default_planners
@@ -28,7 +28,9 @@ def test_a_policy_acts_by_its_best_action(discrete):
     start, target = held_out()
     first, again = (simulate(problem, PolicyDesign(actor), start) for _ in range(2))
     assert torch.equal(first.doses, again.doses)
-    evaluation = evaluate_designs(problem, (PolicyDesign(actor), *default_planners()), start, target, "G0+G1")
+    evaluation = evaluate_designs(
+        problem, (PolicyDesign(actor), *default_planners()), UnseenCells(start, target), "G0+G1"
+    )
     assert {"policy", "no_op"} <= {row.name for row in evaluation.rows}
 
 
@@ -74,7 +76,7 @@ def test_there_is_no_regret_where_the_optimum_arrives():
     task, goal = ReachCellState(), 0.1 * normal(30, 4) + 0.3
     task.aim(twin.start_cells, goal)
     problem = DesignProblem(twin, task, twin.perturbations, 1, goal)
-    evaluation = evaluate_designs(problem, default_planners(), twin.start_cells, goal, "other")
+    evaluation = evaluate_designs(problem, default_planners(), UnseenCells(twin.start_cells, goal), "other")
     assert all(np.isnan(row.regret) for row in evaluation.rows)
 
 
@@ -97,6 +99,27 @@ def test_where_nothing_differs_doing_nothing_wins():
     assert evaluation.winner.name == "no_op"
 
 
+def test_all_cells_that_nothing_was_fitted_on_say_whether_anything_differs():
+    """Six cells on either side cannot tell so small a difference, and more of the same can."""
+    start, target = held_out(shift=torch.full((4,), 0.25))
+    few = UnseenCells(start[:6], target[:6])
+    assert not few.detectability().detectable
+    more = replace(few, reference=start[6:], goal=target[6:])
+    assert more.detectability().detectable
+    assert UnseenCells(start[:3], target).detectability() is None
+    assert UnseenCells(start[:3], target, reference=start[3:6]).detectability() is not None
+
+
+def test_training_cells_do_not_say_whether_anything_differs():
+    """They were fitted on; here nothing is to be found among unseen cells, and they lie elsewhere."""
+    problem = problem_of()
+    problem.twin.start_from(problem.twin.start_cells + 5.0)
+    start, _ = held_out()
+    cells = UnseenCells(start[::2], start[1::2])
+    found = evaluate_designs(problem, [Fixed("policy", NOTHING)], cells, "G0+G1").detectability
+    assert not found.detectable
+
+
 def test_the_whole_is_plain_and_complete():
     found = evaluate([Fixed("policy", PAIR), *default_planners()]).as_dict()
     assert found["detectability"]["detectable"] is True
@@ -113,8 +136,8 @@ def test_held_out_cells_change_no_design():
     """Leak test: planners and hits see training cells only."""
     problem, planners = problem_of(), [Fixed("policy", PAIR), *default_planners()]
     start, target = held_out()
-    first = evaluate_designs(problem, planners, start, target, "G0+G1")
-    other = evaluate_designs(problem, planners, start, target + 50.0, "G0+G1")
+    first = evaluate_designs(problem, planners, UnseenCells(start, target), "G0+G1")
+    other = evaluate_designs(problem, planners, UnseenCells(start, target + 50.0), "G0+G1")
     for row, changed in zip(first.rows, other.rows, strict=True):
         assert (row.dose, row.regret, row.training_distance) == pytest.approx(
             (changed.dose, changed.regret, changed.training_distance), nan_ok=True

@@ -40,6 +40,16 @@ def test_no_target_cell_is_trained_on_and_the_goal_never_judges() -> None:
     assert goal | judged == set(data.rows(TARGET, "all"))
 
 
+def test_reference_cells_are_as_unseen_as_the_goal() -> None:
+    data = fitted()
+    reference = set(data.rows("control", "goal"))
+    assert len(reference) == 10  # a fifth of the 48 that do not judge
+    assert not reference & set(data.rows("control", "train"))
+    assert not reference & set(data.rows("control", "test"))
+    assert torch.equal(data.reference_cells(), data.cells("control", "goal"))
+    assert fitted(reference_fraction=0.0).reference_cells().shape == (0, 4)
+
+
 def test_what_is_learned_does_not_change_when_held_out_cells_do() -> None:
     adata = screen()
     plain = fitted(adata=adata)

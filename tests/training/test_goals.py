@@ -12,8 +12,9 @@ from perturbrl.training.goals import ATTRACTOR_CELLS, start_and_goal
 def test_cells_rest_around_their_attractors() -> None:
     built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}"])
     twin = built.model.twin
-    start, goal = start_and_goal(twin, built.data, torch.Generator().manual_seed(0))
+    start, goal, reference = start_and_goal(twin, built.data, torch.Generator().manual_seed(0))
     assert len(start) == len(goal) == ATTRACTOR_CELLS
+    assert reference is start  # nothing was fitted on either
     for cells, name in ((start, "monocyte"), (goal, "erythrocyte")):
         nearest = {key: float((cells.mean(0) - state[0]).norm()) for key, state in twin.attractors().items()}
         assert min(nearest, key=nearest.__getitem__) == name

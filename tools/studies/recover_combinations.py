@@ -26,7 +26,7 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, evaluate_designs
 from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.planners import default_planners
-from perturbrl.reporting.judge import design_problem
+from perturbrl.reporting.judge import design_problem, unseen_cells
 from studies.runner import Row, Run, add_common_arguments, run_all
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"
@@ -79,13 +79,12 @@ def one_run(path: Path, frames: int | None, setting: Run) -> Row:
         enable_model_summary=False,
     )
     trainer.fit(built.model, built.data)
-    model, data = built.model, built.data
+    model, target = built.model, str(built.data.target)
     evaluation = evaluate_designs(
         design_problem(model),
         (PolicyDesign(model.actor), *default_planners()),
-        data.cells(data.source, "test"),
-        data.cells(str(data.target), "test"),
-        str(data.target),
+        unseen_cells(model),
+        target,
     )
     row: Row = {"strongest": "+".join(hit.perturbation for hit in evaluation.hits[:2])}
     for design in evaluation.rows:

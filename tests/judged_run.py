@@ -27,6 +27,19 @@ def trained() -> Built:
 
 
 @cache
+def trained_on_nothing() -> Built:
+    """On a screen without any effect, with so many genes that components fit noise."""
+    return fitted(
+        build(
+            "--data.synthetic={n_perturbations: 4, n_genes: 2000, n_control: 120, cells_per_perturbation: 100, "
+            "n_combinations: 0, effect_size: 0}",
+            "--data.encoder.init_args.latent_dim=20",
+        ),
+        1,
+    )
+
+
+@cache
 def judged() -> Finished:
     return judge(trained().model, None)
 

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from judged_run import PAIR, fitted, judged, trained
+from judged_run import PAIR, fitted, judged, trained, trained_on_nothing
 from places import CONFIGS
 
 from perturbrl.cli import parse_config
+from perturbrl.evaluation.populations import detectability
 from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.reporting import judge as judging
-from perturbrl.reporting.judge import judge, predict
+from perturbrl.reporting.judge import judge, predict, unseen_cells
 
 
 def test_the_report_says_what_was_asked_and_with_which_cells():
@@ -51,8 +54,31 @@ def test_a_prediction_judges_nothing():
     assert "define the goal" in report.plots[2].caption
 
 
+def test_where_no_effect_is_none_is_found():
+    """The training cells, on which the components were fitted, differ from all others here."""
+    module = trained_on_nothing().model
+    assert detectability(module.twin.start_cells, module.goal_cells).detectable
+    report = judge(module, None).report
+    assert report.answer.startswith("No effect is detectable")
+    assert report.evaluation.winner.name == "no_op"
+
+
+def test_nor_where_the_first_file_is_not_at_hand():
+    report = predict(trained_on_nothing().model, None).report
+    assert report.warnings[0].startswith("No effect of GENE0000 is detectable")
+
+
+def test_a_networks_own_cells_judge_once(network_model):
+    """The goal's cells counted twice would look too equal among themselves, and so unlike all others."""
+    cells = unseen_cells(network_model)
+    assert cells.reference is None
+    assert cells.goal is None
+    resting = replace(cells, target=cells.start)
+    assert resting.detectability().p_value == 1.0
+
+
 @pytest.fixture(scope="module")
-def network():
+def network_model():
     built = parse_config(
         [
             f"--config={CONFIGS / 'hematopoiesis.yaml'}",
@@ -61,7 +87,12 @@ def network():
         ]
     )
     with torch.random.fork_rng():
-        return judge(fitted(built, 1).model, None).report
+        return fitted(built, 1).model
+
+
+@pytest.fixture(scope="module")
+def network(network_model):
+    return judge(network_model, None).report
 
 
 def test_a_network_shows_its_landscape_and_no_response(network):

@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass
 import torch
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.evaluation.hits import Hit, rank_hits, recall_of_components
+from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
+from perturbrl.evaluation.hits import Hit, rank_hits
 from perturbrl.evaluation.populations import (
     Detectability,
     detectability,
     equally_near,
     mean_distance,
-    mean_distance_interval,
-    replicate_distance,
 )
 from perturbrl.evaluation.simulation import Simulation, simulate
-from perturbrl.evaluation.statistics import Interval, wilson_interval
+from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.schema import CellState, Population
 
@@ -52,20 +51,8 @@ class DesignRow:
 
     Attributes:
         name: the design.
-        distance: between the mean of held-out cells as dosed and that of the target, in latent units, sampling
-            noise removed (``mean_distance_interval``).
-        observed_distance: the same with its sampling noise, which designs share; it orders the table.
-        relative_energy_distance: of dosed cells to target cells, in units of two halves of the target cells.
-        success: share of dosed cells that the task calls arrived.
-        dose: mean over cells of the summed absolute doses.
-        n_perturbations: mean number of different perturbations a cell receives.
-        displacement_from_start: R squared of the final against the START state of the same cells, which is 1
-            for doing nothing and says nothing about the target.
-        training_distance: distance to the goal's mean from the training cells.
-        regret: ``training_distance`` relative to the closed-form optimum, less 1; nan where none is known or
-            the optimum arrives. Slightly negative values can come from noise, and from policies that give
-            different cells different perturbations.
-        recall: share of the target's components among as many strongest doses; nan for other targets.
+
+    The others are what ``DESIGN_METRICS`` of the registry declare.
     """
 
     name: str
@@ -162,44 +149,20 @@ def evaluate_designs(
             simulations[planner.name] = simulate(problem, planner, cells.start)
             trained = simulate(problem, planner, problem.twin.start_cells)
             distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
+    names, best = problem.space.names, _optimal_distance(problem)
     rows = tuple(
-        _row(problem, name, simulation, cells.target, target_label, distances[name])
+        _row(name, DesignOutcome(simulation, cells.target, target_label, names, distances[name], best))
         for name, simulation in simulations.items()
     )
     hits = rank_hits(problem, simulations[rows[0].name])
     return DesignEvaluation(target_label, rows, hits, cells.detectability(), simulations, cells.target)
 
 
-def _row(
-    problem: DesignProblem,
-    name: str,
-    simulation: Simulation,
-    target: Population,
-    target_label: str,
-    training_distance: float,
-) -> DesignRow:
-    given = simulation.doses != 0
-    return DesignRow(
-        name=name,
-        distance=mean_distance_interval(simulation.final, target),
-        observed_distance=mean_distance(simulation.final, target),
-        relative_energy_distance=replicate_distance(simulation.final, target),
-        success=wilson_interval(int(simulation.success.sum()), len(simulation.success)),
-        dose=float(simulation.doses.abs().sum((1, 2)).mean()),
-        n_perturbations=float(given.any(1).sum(-1).float().mean()),
-        displacement_from_start=_r_squared(simulation.final, simulation.start),
-        training_distance=training_distance,
-        regret=_regret(problem, training_distance),
-        recall=recall_of_components(problem.space.names, simulation.doses, target_label),
-    )
+def _row(name: str, outcome: DesignOutcome) -> DesignRow:
+    return DesignRow(name, **{metric.name: metric.function(outcome) for metric in DESIGN_METRICS})
 
 
-def _regret(problem: DesignProblem, distance: float) -> float:
+def _optimal_distance(problem: DesignProblem) -> float:
+    """What the optimum leaves; nan below single precision, where there is nothing left to compare with."""
     best = problem.optimal_distance
-    # Below single precision there is nothing left to compare with.
-    return distance / best - 1 if best > 1e-5 * float(problem.shift.norm()) else float("nan")
-
-
-def _r_squared(x: CellState, reference: CellState) -> float:
-    total = (reference - reference.mean()).square().sum()
-    return float(1 - (x - reference).square().sum() / total) if float(total) > 0 else float("nan")
+    return best if best > 1e-5 * float(problem.shift.norm()) else float("nan")

@@ -77,29 +77,6 @@ def _distance_sum(x: Float[Tensor, "n features"], y: Float[Tensor, "m features"]
     return sum(float(torch.cdist(part, y).sum()) for part in x.split(_CHUNK))
 
 
-def split_half_floor(
-    cells: Cells, distance: CellDistance, n_splits: int = 10, seed: int = 0
-) -> Float[np.ndarray, " splits"]:
-    """Distance between two random halves of the same cells, once per split: what a perfect model would score.
-
-    A distance to a target population means little by itself; compared with the mean of this floor it says
-    how far from indistinguishable a prediction is. The halves are disjoint and of equal size (an odd cell is
-    left out), so the floor belongs to comparisons of ``len(cells) // 2`` cells with as many; at other sizes a
-    biased distance has another floor, which is why `relative_to_replicate` matches the sizes.
-
-    Args:
-        cells: ``[cells, features]``, at least four.
-        distance: a function of two populations, for example `energy_distance`.
-        n_splits: random splits.
-        seed: of the splits.
-
-    Raises:
-        DataError: fewer than four cells.
-    """
-    rng = np.random.default_rng(seed)
-    return np.array([distance(*_halves(cells, rng)) for _ in range(n_splits)])
-
-
 def _halves(cells: Cells, rng: np.random.Generator) -> tuple[Cells, Cells]:
     n = len(cells) // 2
     if n < 2:

@@ -1,14 +1,11 @@
 """Which perturbations a design doses, how strongly, and whether they are the target's own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
-from perturbrl.data.labels import Label
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.design_problem import DesignProblem
@@ -33,23 +30,6 @@ class Hit:
     dose: Interval
     direction: str
     share_of_cells: float
-
-
-def recall_of_components(
-    names: Sequence[str], doses: Float[Tensor, "cells time perturbations"], target: str
-) -> float:
-    """Share of the target's components among as many strongest mean doses; nan if they cannot be dosed."""
-    wanted = Label.parse(target).names
-    if not set(wanted) <= set(names):
-        return float("nan")
-    strength = doses.sum(1).mean(0).abs()
-    strongest = strength.topk(len(wanted))
-    chosen = {
-        names[i]
-        for i, size in zip(strongest.indices.tolist(), strongest.values.tolist(), strict=True)
-        if size
-    }
-    return len(chosen & set(wanted)) / len(wanted)
 
 
 def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:

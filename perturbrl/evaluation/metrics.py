@@ -187,11 +187,6 @@ class CallScores:
     f1: float
 
 
-def direction_calls(delta: Float[np.ndarray, "*shape"], threshold: float) -> Int[np.ndarray, "*shape"]:
-    """+1 where a gene rises by more than ``threshold`` (log units), -1 where it falls by more, else 0."""
-    return np.sign(delta).astype(np.int64) * (np.abs(delta) > threshold)
-
-
 def call_scores(predicted: Int[np.ndarray, " genes"], real: Int[np.ndarray, " genes"]) -> CallScores:
     """Accuracy over the calls up, unchanged and down; precision, recall and F1 averaged over up and down.
 
@@ -221,11 +216,15 @@ def displacement_from_start(
     1 − Σ(z_T − z_0)² / Σ(z_0 − mean z_0)² over cells, the mean over dimensions. Range (-inf, 1]. It is 1 for
     a policy that does nothing and falls with every movement, towards the target or away from it, so it
     measures stillness and not success. Reported because published notebooks for this method give this number
-    as the R² of the final state; never rank by it.
+    as the R² of the final state; never rank by it. Every dimension weighs the same, whatever its spread, so one in
+    which start cells hardly differ can rule the mean. Those in which they do not differ at all have no R² and are
+    left out; NaN where none is left.
 
-    Source: the notebooks that accompany arXiv 2510.13018.
+    Source: the notebooks that accompany arXiv 2510.13018, which take scikit-learn's ``r2_score`` dimension by
+    dimension and then the mean.
     """
-    return float(r2_score(start, final))
+    spread = np.ptp(start, axis=0) > 0
+    return float(r2_score(start[:, spread], final[:, spread])) if spread.any() else float("nan")
 
 
 def recall_at_k(
@@ -234,9 +233,9 @@ def recall_at_k(
     """Share of the true perturbations among the k with the highest scores.
 
     Perturbations with equal scores at the border of the top k share the places that are left, so the result
-    is the mean over every order of the tied ones and no order of names decides. Range [0, 1], at most
-    k / (number of true ones). Random or all-equal scores get k / n. Pitfall: with few candidates k / n is
-    already high; say n.
+    is the mean over every order of the tied ones and no order of names decides. A score of -inf says "not
+    proposed", which finds nothing. Range [0, 1], at most k / (number of true ones). Random or all-equal scores get
+    k / n. Pitfall: with few candidates k / n is already high; say n.
 
     Source: information retrieval; ties as in scikit-learn's ``ndcg_score``, averaged.
 
@@ -252,20 +251,7 @@ def recall_at_k(
     above, tied = scores > border, scores == border
     places_left = k - above.sum()
     credit = above + tied * (places_left / tied.sum())
-    return float(credit[is_true].sum() / is_true.sum())
-
-
-def success_regret(success: float, best: float) -> float:
-    """Success that was there to be had: best possible share of arrived cells − share of arrived cells.
-
-    Range [-1, 1]; 0 is optimal, slightly negative values are sampling noise, and a design that does nothing
-    scores ``best``. Take ``best`` from exact dynamic programming (``ReprogrammingTask.best_success`` at the
-    same number of actions) or from `ExhaustiveSearch`. Pitfall: an optimum of open-loop schedules is no bound
-    for a policy that looks at the cells, so say which it is.
-
-    Source: ``MacroMDP.optimal_values``.
-    """
-    return best - success
+    return float((credit * np.isfinite(scores))[is_true].sum() / is_true.sum())
 
 
 def excess_perturbations(used: Collection[str], minimal: Collection[Mapping[str, int]]) -> float:

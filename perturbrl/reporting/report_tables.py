@@ -15,26 +15,18 @@ from perturbrl.reporting.report_text import number, percent
 from perturbrl.responses.baselines import SplitHalfReplicate
 
 MAX_HITS_SHOWN: Final = 25
-INFORMED: Final = (
-    "policy",
-    SplitHalfReplicate.name,
-)  # they saw the half of the target's cells that does not judge
+# They saw the half of the target's cells that does not judge.
+INFORMED: Final = ("policy", SplitHalfReplicate.name)
 
-DESIGN_COLUMNS: Final[Mapping[str, str]] = {
-    "distance to target": "Between the means of dosed and of target cells in latent units, sampling noise removed, "
-    "with its 95 % interval. 0 is as near as so many cells can tell.",
-    "energy distance": "Between the two populations of cells, in units of the distance between two halves of the "
-    "target cells: 1 is as close as a replicate.",
-    "cells in target": "Share of dosed cells that the task counts as arrived, with a 95 % Wilson interval.",
-    "regret": "Distance to the goal on training cells relative to the closed-form optimum's, less 1: 0 is optimal. "
-    "Known for linear twins only; slightly below 0 is noise.",
-    "parts found": "Share of the target's own perturbations among as many strongest doses; a dash where they cannot "
-    "be dosed.",
-    "total dose": "Mean over cells of the absolute doses summed over perturbations and steps.",
-    "perturbations": "Mean number of different perturbations that a cell receives.",
-    "displacement from start": "R² of the final against the START state of the same cells. It is 1 for doing "
-    "nothing and says only how little cells moved; it is here because other work reports it as success.",
-}
+DESIGN_COLUMNS: Final = (
+    *("distance", "relative_energy_distance", "success", "regret", "recall"),
+    *("dose", "n_perturbations", "displacement_from_start"),
+)
+RESPONSE_COLUMNS: Final = (
+    *("pearson_delta", "pearson_centred", "l2", "rmse_top", "discrimination"),
+    *("energy_relative", "de_overlap", "de_recall", "de_precision", "call_f1"),
+)
+_PERCENTAGES: Final = ("success", "recall")
 
 
 @dataclass(frozen=True)
@@ -84,10 +76,6 @@ def interval_cell(value: Interval) -> CellText:
     return CellText(number(value.estimate), f"[{number(value.low)}, {number(value.high)}]")
 
 
-def _percent_cell(value: Interval) -> CellText:
-    return CellText(percent(value.estimate), f"[{100 * value.low:.0f}, {100 * value.high:.0f}]")
-
-
 def design_table(evaluation: DesignEvaluation) -> Table:
     """Every design with its intervals, nearest first, the winner and what equals it marked."""
     ordered = sorted(evaluation.rows, key=lambda row: row.observed_distance)
@@ -98,21 +86,27 @@ def design_table(evaluation: DesignEvaluation) -> Table:
         "rows cannot be told apart from it in distance (paired test, 5 %). Brackets: 95 % intervals over cells; they "
         "do not cover another training seed."
     )
-    return Table("designs", "Designs compared", ("design", *DESIGN_COLUMNS), rows, note, DESIGN_COLUMNS)
+    heads = _heads(DESIGN_COLUMNS)
+    return Table("designs", "Designs compared", ("design", *heads), rows, note, heads)
 
 
 def _design_cells(row: DesignRow) -> tuple[str | CellText, ...]:
-    return (
-        plain_name(row.name),
-        interval_cell(row.distance),
-        number(row.relative_energy_distance),
-        _percent_cell(row.success),
-        number(row.regret),
-        percent(row.recall),
-        number(row.dose),
-        number(row.n_perturbations),
-        number(row.displacement_from_start),
-    )
+    return (plain_name(row.name), *(_design_cell(name, getattr(row, name)) for name in DESIGN_COLUMNS))
+
+
+def _design_cell(name: str, value: float | Interval) -> str | CellText:
+    if isinstance(value, Interval):
+        return _percent_cell(value) if name in _PERCENTAGES else interval_cell(value)
+    return percent(value) if name in _PERCENTAGES else number(value)
+
+
+def _percent_cell(value: Interval) -> CellText:
+    return CellText(percent(value.estimate), f"[{100 * value.low:.0f}, {100 * value.high:.0f}]")
+
+
+def _heads(names: Sequence[str]) -> Mapping[str, str]:
+    """Heads of the columns of these metrics, each with its meaning."""
+    return {METRICS[name].title: METRICS[name].meaning for name in names}
 
 
 def hit_table(hits: Sequence[Hit]) -> Table:
@@ -159,12 +153,6 @@ def designs_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "distance", "low", "high"])
 
 
-RESPONSE_COLUMNS: Final = (
-    *("pearson_delta", "pearson_centred", "l2", "rmse_top", "discrimination"),
-    *("energy_relative", "de_overlap", "de_recall", "de_precision", "call_f1"),
-)
-
-
 def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]) -> Table:
     """Predicted against measured response, the best of every column marked.
 
@@ -182,7 +170,6 @@ def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]
         )
         for row, (_, record) in enumerate(frame.iterrows())
     )
-    columns = ("predictor", *(METRICS[name].title for name in shown))
     note = (
         f"Each row predicts how control cells change under {label}. All are compared with held-out cells really "
         "measured under it, never with their own input. Rows with † saw half of the target's cells (not those that "
@@ -190,8 +177,8 @@ def response_text_table(frame: pd.DataFrame, label: str, informed: Sequence[str]
         "the best of a column among the rows that never saw the target. Brackets: 95 % jackknife intervals over "
         "held-out cells."
     )
-    meaning = {METRICS[name].title: METRICS[name].meaning for name in shown}
-    return Table("response", "Predicted response", columns, rows, note, meaning)
+    heads = _heads(shown)
+    return Table("response", "Predicted response", ("predictor", *heads), rows, note, heads)
 
 
 def _predictor(name: str, informed: Sequence[str]) -> str:

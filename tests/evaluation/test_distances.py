@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn.metrics import pairwise_distances
 
 from perturbrl.errors import DataError
-from perturbrl.evaluation.distances import energy_distance, relative_to_replicate, split_half_floor
+from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
 
 
 def mean_norm(scale, dimension):
@@ -92,15 +92,6 @@ def test_bad_populations_are_named():
         energy_distance(np.where(np.arange(6).reshape(3, 2) == 4, np.nan, 0.0), cells)
 
 
-def test_floor_is_what_two_samples_of_one_population_score():
-    cells = np.random.default_rng(3).normal(size=(400, 5))
-    floor = split_half_floor(cells, energy_distance, n_splits=50, seed=1)
-    assert floor.shape == (50,)
-    assert floor.mean() == pytest.approx(2 * mean_norm(math.sqrt(2), 5) / 200, rel=0.1)
-    np.testing.assert_array_equal(floor, split_half_floor(cells, energy_distance, n_splits=50, seed=1))
-    assert not np.array_equal(floor, split_half_floor(cells, energy_distance, n_splits=50, seed=2))
-
-
 def test_halves_are_disjoint_equal_and_use_every_cell_but_an_odd_one():
     seen = []
 
@@ -108,10 +99,22 @@ def test_halves_are_disjoint_equal_and_use_every_cell_but_an_odd_one():
         seen.append((x[:, 0], y[:, 0]))
         return 1.0
 
-    split_half_floor(np.arange(9.0)[:, None], record, n_splits=3)
-    for x, y in seen:
+    relative_to_replicate(-np.ones((4, 1)), np.arange(9.0)[:, None], record, n_splits=3)
+    halves, others = seen[1::2], [y for _, y in seen[::2]]
+    assert len(halves) == 3
+    for (x, y), other in zip(halves, others, strict=True):
         assert len(x) == len(y) == 4
         assert len({*x.tolist(), *y.tolist()}) == 8
+        assert np.array_equal(y, other), "both are compared with the same half"
+
+
+def test_splits_are_seeded():
+    rng = np.random.default_rng(3)
+    cells, predicted = rng.normal(size=(60, 5)), rng.normal(size=(60, 5))
+    first, again, other = (
+        relative_to_replicate(predicted, cells, energy_distance, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again != other
 
 
 def test_replicate_scores_one_whatever_the_number_of_cells_and_an_effect_more():
@@ -127,7 +130,7 @@ def test_replicate_scores_one_whatever_the_number_of_cells_and_an_effect_more():
 
 def test_floor_errors():
     with pytest.raises(DataError, match="3 cells cannot be split"):
-        split_half_floor(np.zeros((3, 2)), energy_distance)
+        relative_to_replicate(np.ones((5, 2)), np.zeros((3, 2)), energy_distance)
     with pytest.raises(DataError, match="not all equal"):
         relative_to_replicate(np.ones((5, 2)), np.zeros((8, 2)), energy_distance)
     with pytest.raises(DataError, match="1 predicted cells"):

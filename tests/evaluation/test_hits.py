@@ -1,24 +1,9 @@
-import numpy as np
 import pytest
-import torch
 from judged_designs import PAIR, Fixed, held_out, problem_of
 from linear_twin import normal
 
-from perturbrl.evaluation.hits import rank_hits, recall_of_components
+from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.simulation import simulate
-
-
-def test_recall_of_the_targets_components():
-    names = ("A", "B", "C", "D")
-    doses = torch.tensor([[0.9, 0.1, -0.95, 0.0]]).expand(6, 1, 4)
-    assert recall_of_components(names, doses, "A+C") == 1.0
-    assert recall_of_components(names, doses, "A+B") == 0.5
-    assert recall_of_components(names, doses, "C") == 1.0
-    assert recall_of_components(names, doses, "B+D") == 0.0
-    assert np.isnan(recall_of_components(names, doses, "A+X"))
-    assert recall_of_components(names, torch.zeros(6, 1, 4), "A+B") == 0.0
-    over_time = torch.tensor([[0.3, 0.0, 0.0, 0.0], [0.3, 0.4, 0.0, 0.0]]).expand(2, 2, 4)
-    assert recall_of_components(names, over_time, "A") == 1.0
 
 
 def test_hits_are_ranked_by_the_size_of_their_mean_dose():

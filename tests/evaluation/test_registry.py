@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+import torch
 import toy_responses
 
+from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
 from perturbrl.evaluation.predicted_response import response_table
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS
+from perturbrl.evaluation.simulation import Simulation
+from perturbrl.evaluation.statistics import Interval
 
 RESPONSE = (*MEAN_METRICS, *PANEL_METRICS, *CELL_METRICS)
+COSTS = ("dose", "n_perturbations")
 
 
 def named(metrics):
@@ -16,8 +21,9 @@ def named(metrics):
 
 
 def test_names_and_titles_are_unique():
-    assert len(METRICS) == len(RESPONSE)
-    assert len({metric.title for metric in RESPONSE}) == len(RESPONSE)
+    assert len(METRICS) == len(RESPONSE) + len(DESIGN_METRICS)
+    for table in (RESPONSE, DESIGN_METRICS):
+        assert len({metric.title for metric in table}) == len(table)
 
 
 @named(METRICS.values())
@@ -74,3 +80,59 @@ def test_a_better_prediction_is_never_worse(better_and_better, metric):
     assert np.mean(half) <= np.mean(nothing) + 1e-12
     # Half an effect is called in fewer genes, and with more precision.
     assert metric.name == "call_precision" or np.mean(all_of_it) <= np.mean(half) + 1e-12
+
+
+def outcome(share, seed=0):
+    """A design that brings cells ``share`` of the way to the target by doses of its two parts."""
+    rng = torch.Generator().manual_seed(seed)
+    start, noise = (torch.randn(40, 3, generator=rng) for _ in range(2))
+    way = torch.tensor([4.0, 2.0, -3.0])
+    final = start + share * way
+    doses = torch.zeros(40, 2, 4)
+    doses[:, 0, :2] = share
+    simulation = Simulation(
+        start, final, torch.stack((start, final), 1), doses, torch.full((40,), share == 1.0)
+    )
+    return DesignOutcome(simulation, noise + way, "A+B", ("A", "B", "C", "D"), 5.0 * (1.1 - share), 0.5)
+
+
+def random_outcome(seed):
+    rng = torch.Generator().manual_seed(seed)
+    start, final, target = (torch.randn(12, 3, generator=rng) * 3 for _ in range(3))
+    doses = torch.randn(12, 2, 4, generator=rng) * (torch.rand(12, 2, 4, generator=rng) > 0.5)
+    arrived = torch.rand(12, generator=rng) > 0.5
+    simulation = Simulation(start, final, torch.stack((start, final), 1), doses, arrived)
+    left, best = torch.rand(2, generator=rng).tolist()
+    return DesignOutcome(simulation, target, "A+C", ("A", "B", "C", "D"), left, best)
+
+
+def score(metric, design):
+    value = metric.function(design)
+    return value.estimate if isinstance(value, Interval) else value
+
+
+@named(DESIGN_METRICS)
+def test_no_design_leaves_the_range(metric):
+    values = [metric.function(random_outcome(seed)) for seed in range(30)]
+    ends = np.array([[v.low, v.high] if isinstance(v, Interval) else [v, v] for v in values])
+    assert np.isfinite(ends).all()
+    assert metric.low <= ends.min() < ends.max() <= metric.high
+
+
+@named(DESIGN_METRICS)
+def test_a_design_that_does_nothing_scores_what_is_declared(metric):
+    nothing = [score(metric, outcome(0.0, seed)) for seed in range(3)]
+    if metric.no_op is not None:
+        assert nothing == [metric.no_op] * 3
+
+
+@named(DESIGN_METRICS)
+def test_a_better_design_is_never_worse_and_a_dearer_one_never_better(metric):
+    nothing, half, all_of_it = (metric.loss(score(metric, outcome(share))) for share in (0.0, 0.5, 1.0))
+    if metric.name in COSTS:
+        assert nothing < half <= all_of_it
+    elif metric.better == "neither":
+        assert nothing == half == all_of_it
+    else:
+        assert all_of_it < nothing
+        assert all_of_it <= half <= nothing

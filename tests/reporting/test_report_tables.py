@@ -9,6 +9,7 @@ from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.names import plain_name
 from perturbrl.reporting.report_tables import (
+    DESIGN_COLUMNS,
     RESPONSE_COLUMNS,
     CellText,
     TableRow,
@@ -98,7 +99,8 @@ def test_a_column_in_which_all_are_equal_has_no_best():
 
 
 def test_every_metric_is_explained():
-    assert all(METRICS[name].meaning.endswith(".") for name in RESPONSE_COLUMNS)
+    for columns in (RESPONSE_COLUMNS, DESIGN_COLUMNS):
+        assert all(METRICS[name].meaning.endswith(".") for name in columns)
 
 
 def test_cells_of_a_row_have_one_form():

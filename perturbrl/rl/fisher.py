@@ -28,6 +28,7 @@ from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.perceptron import Layers, affine, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
+from perturbrl.rl.private_apis import has_forward_hooks
 
 # States handled at a time, of which much stays in the cache: on one thread, 16,384 states of 200 doses took a fifth
 # less than in one piece.
@@ -61,7 +62,7 @@ def mlp_structure(actor: ProbabilisticActor) -> MLPStructure | None:
     known = (
         all(p.requires_grad for p in parameters)
         and len(parameters) == 2 * len(layers.linears) + (gaussian is not None)
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in actor.modules())
+        and not has_forward_hooks(actor)
     )
     return MLPStructure(actor.in_keys[0], layers, gaussian) if known else None
 

@@ -30,7 +30,8 @@ class FlatLayout:
 
     def assign(self, flat: Vector) -> None:
         """Copy ``flat`` into the parameters."""
-        torch._foreach_copy_([parameter.detach() for parameter in self.parameters], self.views(flat))
+        for parameter, view in zip(self.parameters, self.views(flat), strict=True):
+            parameter.detach().copy_(view)
 
     def position(self, parameter: Tensor) -> int:
         """Which of the parameters this one is."""

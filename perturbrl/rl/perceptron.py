@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.tanh import Tanh, tanh_, times_slope_
+from perturbrl.rl.private_apis import has_forward_hooks, tanh_backward_
+from perturbrl.rl.tanh import Tanh, tanh_
 
 ELEMENTWISE: Final = (
     Tanh,
@@ -39,7 +40,7 @@ class Slope:
     def times_(self, x: Tensor) -> Tensor:
         """Multiply in place."""
         if self.of_tanh:
-            return times_slope_(x, self.values)
+            return tanh_backward_(x, self.values)
         return x.mul_(self.values)
 
     def dense(self) -> Tensor:
@@ -84,7 +85,7 @@ def layers_of(module: nn.Module) -> Layers | None:
         len(linears) == len(activations) + 1
         and all(type(m) is nn.Linear and m.bias is not None for m in linears)
         and all(type(m) in ELEMENTWISE and not getattr(m, "inplace", False) for m in activations)
-        and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+        and not has_forward_hooks(module)
     )
     return Layers(normaliser, linears, activations) if known else None
 

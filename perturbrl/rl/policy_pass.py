@@ -101,7 +101,8 @@ class _Recorded:
             allow_unused=True,
             materialize_grads=True,
         )
-        torch._foreach_add_(list(views), gradients)
+        for view, gradient in zip(views, gradients, strict=True):
+            view.add_(gradient)
 
 
 def policy_passes(

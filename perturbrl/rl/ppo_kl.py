@@ -320,7 +320,8 @@ def _squared_error(
         with torch.enable_grad():
             total = F.mse_loss(critic.module(observation), target, reduction="sum")
             gradients = torch.autograd.grad(total, layout.parameters)
-        torch._foreach_add_(list(views), gradients)
+        for view, gradient in zip(views, gradients, strict=True):
+            view.add_(gradient)
         return total.detach()
 
     mixed = torch.is_autocast_enabled(layout.parameters[0].device.type)

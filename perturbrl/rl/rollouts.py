@@ -15,6 +15,7 @@ from torchrl.objectives.value.functional import generalized_advantage_estimate
 
 from perturbrl import schema
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.private_apis import after_each_step
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -141,7 +142,7 @@ class Rollouts:
         first, total = getattr(env, "first_cell", 0), getattr(env, "total_cells", n_cells)
         self._explore = _Explore(actor, self.generator, first, total)
         self._record = _Record(env, steps, _training_keys(env, actor) if only_for_training else None)
-        env._post_step_mdp_hooks = self._record
+        after_each_step(env, self._record)
         self._collector = Collector(
             env,
             self._explore,

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from perturbrl.rl.private_apis import tanh_backward
+
 _NUMPYS: Final = (torch.float32, torch.float64)
 
 
@@ -21,11 +23,6 @@ def tanh_(x: Tensor) -> Tensor:
     values = x.detach().numpy()
     np.tanh(values, out=values)
     return x
-
-
-def times_slope_(x: Float[Tensor, "*shape"], hidden: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """``x`` times the derivative 1 − h² of the hyperbolic tangent whose value is ``hidden``, in place."""
-    return torch.ops.aten.tanh_backward.grad_input(x, hidden, grad_input=x)
 
 
 class _Tanh(torch.autograd.Function):
@@ -43,7 +40,7 @@ class _Tanh(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (hidden,) = ctx.saved_tensors
-        return torch.ops.aten.tanh_backward(gradient, hidden)
+        return tanh_backward(gradient, hidden)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from perturbrl.rl.tanh import Tanh, tanh_, times_slope_
+from perturbrl.rl.tanh import Tanh, tanh_
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -67,11 +67,6 @@ def test_derivatives_backward_forward_and_twice_are_right() -> None:
     )
     for in_dim in (0, 1):
         torch.testing.assert_close(torch.func.vmap(layer, in_dims=in_dim, out_dims=in_dim)(at), at.tanh())
-
-
-def test_the_slope_is_that_of_the_value() -> None:
-    x, cotangent = torch.randn(6, 3), torch.randn(6, 3)
-    torch.testing.assert_close(times_slope_(cotangent.clone(), x.tanh()), cotangent * (1 - x.tanh() ** 2))
 
 
 def test_it_is_a_layer_like_torchs() -> None:

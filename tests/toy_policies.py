@@ -7,6 +7,7 @@ import torch
 from tensordict import TensorDict
 from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import NormalParamExtractor, OneHotCategorical, ProbabilisticActor
 
@@ -34,6 +35,23 @@ def _state_dependent_gaussian() -> ProbabilisticActor:
     )
 
 
+def checked_normal(loc: Tensor, scale: Tensor) -> Independent:
+    """A distribution that refuses parameters which are not numbers."""
+    return Independent(Normal(loc, scale, validate_args=True), 1, validate_args=True)
+
+
+def _checked_gaussian() -> ProbabilisticActor:
+    network = nn.Sequential(
+        nn.Linear(OBSERVATION_DIM, 6), nn.Softplus(), nn.Linear(6, 6), NormalParamExtractor()
+    )
+    return ProbabilisticActor(
+        TensorDictModule(network, ["observation"], ["loc", "scale"]),
+        in_keys=["loc", "scale"],
+        distribution_class=checked_normal,
+        return_log_prob=True,
+    )
+
+
 def _one_hot() -> ProbabilisticActor:
     network = nn.Sequential(nn.Linear(OBSERVATION_DIM, 5), nn.GELU(), nn.Linear(5, 3))
     return ProbabilisticActor(
@@ -51,6 +69,7 @@ ACTORS: dict[str, Callable[[], ProbabilisticActor]] = {
     "bernoulli": partial(bernoulli_actor, OBSERVATION_DIM, 3, (6,)),
     "one_hot": _one_hot,
     "state_dependent_gaussian": _state_dependent_gaussian,
+    "checked_gaussian": _checked_gaussian,
 }
 
 

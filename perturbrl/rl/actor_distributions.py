@@ -1,5 +1,6 @@
 """From TorchRL actors and torch's distributions to the action distributions that the optimiser knows."""
 
+import torch
 from tensordict import TensorDictBase
 from torch import Tensor
 from torch.distributions import (
@@ -77,7 +78,31 @@ def _shared_row(scale: Tensor) -> Tensor:
 
 def distribution_of(actor: ProbabilisticActor, batch: TensorDictBase) -> ActionDistribution:
     """The action distributions of a TorchRL actor in the states of ``batch``, attached to the graph."""
-    return as_action_distribution(actor.get_dist(batch.select(*actor.in_keys)))
+    return distribution_from(actor, actor.get_dist_params(batch.select(*actor.in_keys)))
+
+
+def distribution_from(actor: ProbabilisticActor, parameters: TensorDictBase) -> ActionDistribution:
+    """The distributions that ``actor`` builds from these parameters.
+
+    Where it refuses them, as one that checks its arguments does with NaN, all parameters are NaN instead: what is
+    computed from them shows it on every process, and no process is left waiting for one that raised an exception.
+    """
+    try:
+        return as_action_distribution(actor.build_dist_from_params(parameters))
+    except ValueError as refusal:
+        return _not_a_number(actor, parameters.select(*actor.dist_params_keys), refusal)
+
+
+def _not_a_number(
+    actor: ProbabilisticActor, parameters: TensorDictBase, refusal: ValueError
+) -> ActionDistribution:
+    try:
+        known = as_action_distribution(actor.build_dist_from_params(parameters.apply(torch.ones_like)))
+    except ValueError:
+        raise refusal from None  # it was not for the values
+    # A sum over what was refused, so that its gradient, NaN as well, reaches the weights.
+    nan = torch.nan * torch.stack([value.sum() for value in parameters.values(True, True)]).sum()
+    return known.with_parameters(tuple(torch.zeros_like(value) + nan for value in known.parameters))
 
 
 def kl_divergence(old: ActionDistribution | Distribution, new: ActionDistribution | Distribution) -> Tensor:

@@ -62,10 +62,6 @@ class ActionDistribution(ABC):
         """Entropy in nats for each state, ``[*batch]``; of the base where there is a bijection."""
 
     @abstractmethod
-    def entropy_gradient(self) -> Cotangents:
-        """Gradient of Σ over states of ``entropy`` with respect to the parameters."""
-
-    @abstractmethod
     def total_fisher(self) -> Tensor:
         """Σ over states of the dense Fisher matrix of the first parameter, ``[actions, actions]``."""
 
@@ -205,11 +201,6 @@ class DiagonalGaussian(ActionDistribution):
         total = (self.scale.log() + HALF_LOG_2_PI_E).sum(-1)
         return total.expand(self.loc.shape[:-1])
 
-    def entropy_gradient(self) -> Cotangents:
-        """Nothing for the mean, 1/σ for the standard deviation."""
-        n_states = self.loc.shape[:-1].numel() if self._shares_scale else 1
-        return torch.zeros_like(self.loc), n_states / self.scale
-
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(σ⁻²)."""
         precision = self.scale.square().reciprocal()
@@ -296,11 +287,6 @@ class SoftmaxChoice(ActionDistribution):
         """−Σ_a p_a log p_a over the choices that are possible."""
         return -self._weighted_log(self.logits.log_softmax(-1)).sum(-1)
 
-    def entropy_gradient(self) -> Cotangents:
-        """−p (log p + entropy)."""
-        weighted = self._weighted_log(self.logits.log_softmax(-1))
-        return (self.logits.softmax(-1) * weighted.sum(-1, keepdim=True) - weighted,)
-
     @staticmethod
     def _weighted_log(log_p: Tensor) -> Tensor:
         return log_p.exp() * torch.where(log_p == -torch.inf, 0.0, log_p)
@@ -363,10 +349,6 @@ class BernoulliSwitches(ActionDistribution):
     def entropy(self) -> Tensor:
         """Σ_d softplus(l) − p l."""
         return (_softplus(self.logits) - self.logits.sigmoid() * self.logits).sum(-1)
-
-    def entropy_gradient(self) -> Cotangents:
-        """−p (1 − p) l."""
-        return (-self.logits.sigmoid() * (-self.logits).sigmoid() * self.logits,)
 
     def total_fisher(self) -> Tensor:
         """Σ over states of diag(p (1 − p))."""

@@ -121,7 +121,7 @@ def categorical_actor(
 ) -> ProbabilisticActor:
     """A TorchRL actor with a categorical distribution over ``n_actions`` integer actions."""
     module = mlp(observation_dim, hidden_sizes, n_actions, out_gain=0.01, normaliser=normaliser)
-    return _actor(module, ["logits"], Categorical)
+    return _actor(module, ["logits"], partial(Categorical, validate_args=False))
 
 
 def independent_bernoulli(logits: Tensor) -> Independent:

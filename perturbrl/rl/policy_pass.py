@@ -11,7 +11,7 @@ from torch import Tensor
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
-from perturbrl.rl.actor_distributions import as_action_distribution, distribution_of
+from perturbrl.rl.actor_distributions import distribution_from, distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.fisher import MLPLinearisation, hand_written
 from perturbrl.rl.flat import FlatLayout
@@ -38,7 +38,7 @@ class PolicyRows:
     @staticmethod
     def of(actor: ProbabilisticActor, batch: TensorDictBase) -> "PolicyRows":
         """The rows of a flat batch with the actor's inputs, its old parameters, action and advantage."""
-        old = as_action_distribution(actor.build_dist_from_params(batch.select(*actor.dist_params_keys)))
+        old = distribution_from(actor, batch.select(*actor.dist_params_keys))
         action, advantage = batch[schema.ACTION], batch[schema.ADVANTAGE].reshape(len(batch))
         return PolicyRows(batch.select(*actor.in_keys), action, advantage, old, old.log_prob(action))
 

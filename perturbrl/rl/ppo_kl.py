@@ -68,20 +68,18 @@ class PPOKLTerms:
 
     surrogate: Tensor
     kl: Tensor
-    entropy: Tensor
 
 
 class PPOKLLoss:
-    """The penalised surrogate -E[r A] + kl_coef * KL(old, new) - entropy_coef * H (Schulman 2017, eq. 8).
+    """The penalised surrogate -E[r A] + kl_coef * KL(old, new) (Schulman 2017, equation 8).
 
     Args:
         actor: the policy that is being improved.
-        entropy_coef: weight of the entropy bonus.
         clip_epsilon: clip ratios to [1 - e, 1 + e] (Schulman 2017, eq. 7); ``None`` does not clip.
     """
 
-    def __init__(self, actor: ProbabilisticActor, entropy_coef: float, clip_epsilon: float | None) -> None:
-        self.actor, self.entropy_coef, self.clip_epsilon = actor, entropy_coef, clip_epsilon
+    def __init__(self, actor: ProbabilisticActor, clip_epsilon: float | None = None) -> None:
+        self.actor, self.clip_epsilon = actor, clip_epsilon
 
     def terms(self, batch: TensorDictBase) -> PPOKLTerms:
         """The parts of the objective on rows with observation, action, advantage and old distribution."""
@@ -92,7 +90,7 @@ class PPOKLLoss:
         """The same, given the policy's distributions in the states of ``rows``."""
         compared = rows.old.compare(new, rows.action)
         gain = self._gain(rows, compared.log_prob)[0]
-        return PPOKLTerms(gain.sum(), compared.kl.sum(), new.entropy().sum())
+        return PPOKLTerms(gain.sum(), compared.kl.sum())
 
     def kl_and_gradient(
         self, rows: PolicyRows, new: ActionDistribution, kl_coef: float, n_rows: int
@@ -100,16 +98,11 @@ class PPOKLLoss:
         """The sum of KL(old, new), and the derivative of ``loss`` with respect to the parameters of ``new``."""
         compared = rows.old.compare(new, rows.action)
         weight = self._gain(rows, compared.log_prob)[1]
-        gradient = compared.gradient(weight / -n_rows, kl_coef / n_rows)
-        if self.entropy_coef:
-            parts = zip(gradient, new.entropy_gradient(), strict=True)
-            gradient = tuple(g.sub(h, alpha=self.entropy_coef / n_rows) for g, h in parts)
-        return compared.kl.sum(), gradient
+        return compared.kl.sum(), compared.gradient(weight / -n_rows, kl_coef / n_rows)
 
     def loss(self, terms: PPOKLTerms, kl_coef: float, n_rows: int) -> Tensor:
         """The loss of a minibatch of ``n_rows`` rows over all processes."""
-        total = -terms.surrogate + kl_coef * terms.kl - self.entropy_coef * terms.entropy
-        return total / n_rows
+        return (kl_coef * terms.kl - terms.surrogate) / n_rows
 
     def _gain(self, rows: PolicyRows, log_prob: Tensor) -> tuple[Tensor, Tensor]:
         """Each row's part of the surrogate, and the weight of its score in the gradient."""
@@ -191,14 +184,14 @@ def ppo_kl_epochs(
         max_grad_norm: clip the gradient's norm; ``None`` does not.
         generator: order of the rows, equal on all processes.
         reduce_sum: sums a tensor over processes.
-        moved: since the batch was collected, so that the objective need not be measured before the first step;
-            ``None`` measures it, and so do clipping and an entropy bonus.
+        moved: what stage 1 measured on this batch, from which the unclipped objective before the first step
+            follows. ``None`` measures that objective here.
     """
     layout = FlatLayout([p for p in loss.actor.parameters() if p.requires_grad])
     data = PolicyRows.of(loss.actor, batch)
     passes = policy_passes(loss.actor, layout, data.inputs, reduce_sum)
     before = layout.gather()
-    if moved is not None and not loss.entropy_coef and (loss.clip_epsilon is None or moved == Moved()):
+    if moved is not None:
         total = torch.stack((data.advantage.sum(), data.advantage.new_tensor(len(data)))).double()
         gain = float(torch.div(*reduce_sum(total))) + moved.improvement
         loss_before, kl_before = kl_coef * moved.kl - gain, moved.kl

@@ -4,8 +4,7 @@ Source: Schulman, Levine, Abbeel, Jordan and Moritz 2015 (TRPO), appendix C; the
 and the units of the constants are described in ``TrustRegion``.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from math import isfinite
@@ -14,7 +13,6 @@ from typing import Any, Final, Literal
 import torch
 from tensordict import TensorDictBase
 from torch import Tensor
-from torch.distributions import Distribution
 from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
@@ -24,9 +22,11 @@ from perturbrl.rl.fisher import MLPLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
+from perturbrl.rl.step_options import StepOptions
 
 # dᵀHd at or below this multiple of ‖d‖² is no curvature to scale a step by.
 SINGULAR: Final = 1e-10
+DEFAULTS: Final = StepOptions()
 
 
 def _identity(value: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class TrustRegion(torch.optim.Optimizer):
       products, more products do not make up for it, and ranks could not agree with one process.
     - ``torch.compile`` of the product, not kept: 4 % slower on CPU after 53 s of compiling.
 
-    ``state_dict`` holds the options, how often each outcome occurred and the last direction.
+    ``state_dict`` holds the options and how often each outcome occurred.
 
     Args:
         actor: any TorchRL actor whose action distribution is a diagonal Gaussian, a tanh-bounded one, categorical
@@ -78,31 +78,30 @@ class TrustRegion(torch.optim.Optimizer):
     def __init__(
         self,
         actor: ProbabilisticActor,
-        max_kl: float = 0.01,
-        cg_damping: float = 0.1,
-        cg_max_steps: int = 10,
-        cg_tolerance: float = 1e-4,
-        precondition: bool = True,
-        line_search_max_iter: int = 10,
-        line_search_shrinking_factor: float = 0.8,
-        kl_scaling: Literal["undamped", "damped"] = "undamped",
+        max_kl: float = DEFAULTS.max_kl,
+        cg_damping: float = DEFAULTS.cg_damping,
+        cg_max_steps: int = DEFAULTS.cg_max_steps,
+        cg_tolerance: float = DEFAULTS.cg_tolerance,
+        precondition: bool = DEFAULTS.precondition,
+        line_search_max_iter: int = DEFAULTS.line_search_max_iter,
+        line_search_shrinking_factor: float = DEFAULTS.line_search_shrinking_factor,
+        kl_scaling: Literal["undamped", "damped"] = DEFAULTS.kl_scaling,
         reduce_sum: Callable[[Tensor], Tensor] = _identity,
     ) -> None:
-        options = {
-            "max_kl": max_kl,
-            "cg_damping": cg_damping,
-            "cg_max_steps": cg_max_steps,
-            "cg_tolerance": cg_tolerance,
-            "precondition": precondition,
-            "line_search_max_iter": line_search_max_iter,
-            "line_search_shrinking_factor": line_search_shrinking_factor,
-            "kl_scaling": kl_scaling,
-        }
-        _check_options(options)
+        options = StepOptions(
+            max_kl,
+            cg_damping,
+            cg_max_steps,
+            cg_tolerance,
+            precondition,
+            line_search_max_iter,
+            line_search_shrinking_factor,
+            kl_scaling,
+        )
         parameters = [parameter for parameter in actor.parameters() if parameter.requires_grad]
         if not parameters:
             raise ConfigurationError("The actor has no trainable parameter, so there is nothing to optimise.")
-        super().__init__(parameters, options)
+        super().__init__(parameters, dict(vars(options)))
         self.actor = actor
         self.reduce_sum = reduce_sum
         self.layout = FlatLayout(parameters)
@@ -127,12 +126,8 @@ class TrustRegion(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 closure()
-        with _unvalidated_distributions():
-            result, direction = _Step(self, batch).run()
+        result = _Step(self, batch).run()
         self.param_groups[0]["outcomes"][result.outcome.value] += 1
-        if direction is not None:
-            for parameter, view in zip(self.layout.parameters, self.layout.views(direction), strict=True):
-                self.state[parameter]["direction"] = view
         return result
 
 
@@ -151,30 +146,30 @@ class _Step:
         states = batch.select(*self._actor.in_keys).reshape(n_states)
         self._policy = linearise(self._actor, self._layout, states, self._reduce_sum)
 
-    def run(self) -> tuple[TrustRegionStep, Vector | None]:
-        """The step's result, and its direction if one was found."""
+    def run(self) -> TrustRegionStep:
+        """The step's result."""
         gradient = self._mean(self._policy.score(self._action, self._advantage))
         if not bool(gradient.isfinite().all() & self._start.isfinite().all()):
-            return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
+            return TrustRegionStep(TrustRegionOutcome.NON_FINITE)
         if not bool(gradient.any()):
-            return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT), None
+            return TrustRegionStep(TrustRegionOutcome.ZERO_GRADIENT)
         try:
             solution = self._solve(gradient)
         except torch.linalg.LinAlgError:
             # A factor of the preconditioner has no eigenvalues, on all ranks alike.
-            return TrustRegionStep(TrustRegionOutcome.NON_FINITE), None
+            return TrustRegionStep(TrustRegionOutcome.NON_FINITE)
         rejected = TrustRegionStep(
             TrustRegionOutcome.NON_FINITE, cg_residual=solution.residual, cg_steps=solution.steps
         )
         direction, curvature = solution.x, self._agreed_number(solution.x @ solution.product)
         if not (isfinite(curvature) and isfinite(solution.residual)):
-            return replace(rejected, cg_residual=0.0), None
+            return replace(rejected, cg_residual=0.0)
         if curvature <= SINGULAR * self._agreed_number(direction @ direction):
-            return replace(rejected, outcome=TrustRegionOutcome.SINGULAR_CURVATURE), None
+            return replace(rejected, outcome=TrustRegionOutcome.SINGULAR_CURVATURE)
         if self._options["kl_scaling"] == "damped":
             curvature = self._agreed_number(gradient @ direction)
         scale = (2 * self._options["max_kl"] / curvature) ** 0.5
-        return self._line_search(self._agreed(scale * direction), rejected), direction
+        return self._line_search(self._agreed(scale * direction), rejected)
 
     @cached_property
     def _old_log_prob(self) -> Tensor:
@@ -255,27 +250,3 @@ def _advantage(batch: TensorDictBase) -> Tensor:
             "give one number per state, with or without a last dimension of 1."
         )
     return advantage.reshape(-1)
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    for name in ("max_kl", "cg_max_steps", "line_search_max_iter"):
-        if not options[name] > 0:
-            raise ConfigurationError(f"{name} is {options[name]}; give a number above 0.")
-    if not options["cg_damping"] >= 0:
-        raise ConfigurationError(f"cg_damping is {options['cg_damping']}; give 0 or more.")
-    if not 0 < options["line_search_shrinking_factor"] < 1:
-        value = options["line_search_shrinking_factor"]
-        raise ConfigurationError(f"line_search_shrinking_factor is {value}; give a number between 0 and 1.")
-    if options["kl_scaling"] not in ("undamped", "damped"):
-        raise ConfigurationError(f"kl_scaling is {options['kl_scaling']!r}; give 'undamped' or 'damped'.")
-
-
-@contextmanager
-def _unvalidated_distributions() -> Iterator[None]:
-    """A trial that is not finite is an outcome here, not the exception that argument checks would raise."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.step_options import StepOptions
 from perturbrl.training.annealing import Annealing
 
 # Squares of a standard deviation and of its reciprocal are numbers in float32 well beyond.
 MOST_LOG_STD: Final = 20.0
 
-Schedule = Literal["alternate", "warm_start", "trust_region_only", "ppo_only"]
+StageSchedule = Literal["alternate", "warm_start", "trust_region_only", "ppo_only"]
 
 
 def _require(condition: bool, option: str, value: object, meaning: str) -> None:
@@ -121,30 +122,14 @@ class RolloutOptions:
 
 
 @dataclass(frozen=True)
-class TrustRegionOptions:
-    """Stage 1, the natural-gradient step.
+class TrustRegionOptions(StepOptions):
+    """Stage 1, the natural-gradient step; the other options are those of ``StepOptions``.
 
     Args:
-        max_kl: hard limit on the mean KL of one step, in nats summed over action dimensions.
-        max_kl_annealing: how that limit falls towards 0 over trainer.max_epochs.
-        cg_damping: added to the Fisher matrix's diagonal, in the same units.
-        cg_max_steps: conjugate-gradient iterations, at most.
-        cg_tolerance: they stop once one brings less than this share of the quadratic model's gain.
-        precondition: use the Kronecker-factored Fisher matrix as preconditioner (policies that are perceptrons).
-        line_search_max_iter: backtracking steps, at most.
-        line_search_shrinking_factor: what each backtracking step multiplies the step by, or less after a KL far off.
-        kl_scaling: length of the full step, by the undamped curvature or as the paper prints it.
+        max_kl_annealing: how ``max_kl`` falls towards 0 over trainer.max_epochs.
     """
 
-    max_kl: float = 0.5
     max_kl_annealing: Annealing = "constant"
-    cg_damping: float = 1.0
-    cg_max_steps: int = 10
-    cg_tolerance: float = 1e-4
-    precondition: bool = True
-    line_search_max_iter: int = 10
-    line_search_shrinking_factor: float = 0.8
-    kl_scaling: Literal["undamped", "damped"] = "undamped"
 
 
 @dataclass(frozen=True)
@@ -160,7 +145,6 @@ class PPOOptions:
         kl_coef_factor: what the weight is multiplied or divided by once per iteration.
         target_kl: KL in nats that stage 2 may add to what stage 1 did.
         kl_stop: stop before a minibatch whose KL exceeds that of stage 1 by ``kl_stop * target_kl``.
-        entropy_coef: weight of the entropy bonus.
         clip_epsilon: clip the ratio to [1 - e, 1 + e]; null does not clip.
         max_grad_norm: clip the gradient's norm; null does not clip.
     """
@@ -173,7 +157,6 @@ class PPOOptions:
     kl_coef_factor: float = 1.5
     target_kl: float = 0.05
     kl_stop: float = 2.0
-    entropy_coef: float = 0.0
     clip_epsilon: float | None = None
     max_grad_norm: float | None = 1.0
 
@@ -185,7 +168,6 @@ class PPOOptions:
         _require(self.target_kl > 0, "ppo.target_kl", self.target_kl, "a positive number of nats")
         _require(self.kl_stop > 0, "ppo.kl_stop", self.kl_stop, "a positive number")
         _require(self.learning_rate > 0, "ppo.learning_rate", self.learning_rate, "a positive number")
-        _require(self.entropy_coef >= 0, "ppo.entropy_coef", self.entropy_coef, "0 or more")
         clip, norm = self.clip_epsilon, self.max_grad_norm
         _require(clip is None or clip > 0, "ppo.clip_epsilon", clip, "a positive number, or null")
         _require(norm is None or norm > 0, "ppo.max_grad_norm", norm, "a positive number, or null")

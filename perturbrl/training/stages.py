@@ -63,7 +63,7 @@ def improve_policy(
     group = optimizer.optimizer.param_groups[0]
     group["lr"] = min(group["lr"], largest_rate)
     result = ppo_kl_epochs(
-        PPOKLLoss(actor, options.entropy_coef, options.clip_epsilon),
+        PPOKLLoss(actor, options.clip_epsilon),
         optimizer.step,
         flat,
         minibatches,
@@ -73,7 +73,8 @@ def improve_policy(
         max_grad_norm=options.max_grad_norm,
         generator=generator,
         reduce_sum=reduce_sum,
-        moved=moved,
+        # Stage 1 does not clip, so after a step of it the clipped objective has to be measured.
+        moved=moved if options.clip_epsilon is None or moved == Moved() else None,
     )
     factor = options.kl_coef_factor
     group["lr"] = adapt_learning_rate(group["lr"], result, minibatches.per_epoch, largest_rate, factor)

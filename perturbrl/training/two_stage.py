@@ -33,7 +33,7 @@ from perturbrl.training.options import (
     PolicyOptions,
     PPOOptions,
     RolloutOptions,
-    Schedule,
+    StageSchedule,
     TrustRegionOptions,
 )
 from perturbrl.training.plain_env import (
@@ -83,7 +83,7 @@ class TwoStageModule(LightningModule):
         self,
         twin: DigitalTwin | None = None,
         task: Task | None = None,
-        schedule: Schedule = "alternate",
+        schedule: StageSchedule = "alternate",
         trust_region_iterations: int = 5,
         policy: PolicyOptions = PolicyOptions(),
         rollout: RolloutOptions = RolloutOptions(),

@@ -33,7 +33,7 @@ def same(value):
 def batch_kl(actor, batch, reduce_sum):
     """The mean KL that stage 2 reports when it takes no step."""
     return ppo_kl_epochs(
-        PPOKLLoss(actor, 0.0, None),
+        PPOKLLoss(actor),
         lambda: None,
         batch,
         Minibatches(ROWS, 0, ROWS, ROWS),
@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_written_out_formula(clip):
     actor = gaussian()
     batch = batch_of(actor)
     moved(actor)
-    loss = PPOKLLoss(actor, entropy_coef=0.3, clip_epsilon=clip)
+    loss = PPOKLLoss(actor, clip)
     found = loss.loss(loss.terms(batch), 2.0, ROWS)
     mu, sigma = batch["loc"], batch["scale"]
     new_mu, new_sigma = actor[0].module(batch["observation"])
@@ -85,8 +85,7 @@ def test_the_gradient_is_that_of_the_written_out_formula(clip):
     if clip is not None:
         gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantage)
     kl = ((new_sigma / sigma).log() + (sigma**2 + (mu - new_mu) ** 2) / (2 * new_sigma**2) - 0.5).sum(-1)
-    entropy = (0.5 * torch.log(2 * torch.pi * torch.e * new_sigma**2)).sum(-1)
-    expected = (-gain + 2.0 * kl - 0.3 * entropy).mean()
+    expected = (-gain + 2.0 * kl).mean()
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
     parameters = list(actor.parameters())
     for one, other in zip(
@@ -100,14 +99,13 @@ def test_the_gradient_of_a_choice_is_that_of_the_written_out_formula():
     actor = categorical_actor(WIDTH, 4, (8,))
     batch = batch_of(actor)
     moved(actor)
-    loss = PPOKLLoss(actor, 0.1, None)
+    loss = PPOKLLoss(actor)
     found = loss.loss(loss.terms(batch), 1.5, ROWS)
     old, new = batch["logits"].log_softmax(-1), actor[0].module(batch["observation"]).log_softmax(-1)
     index = batch["action"][:, None]
     ratio = (new.gather(1, index) - old.gather(1, index)).exp()
     kl = (old.exp() * (old - new)).sum(-1)
-    entropy = -(new.exp() * new).sum(-1)
-    expected = (-(ratio * batch["advantage"])[:, 0] + 1.5 * kl - 0.1 * entropy).mean()
+    expected = (-(ratio * batch["advantage"])[:, 0] + 1.5 * kl).mean()
     for one, other in zip(
         torch.autograd.grad(found, list(actor.parameters())),
         torch.autograd.grad(expected, list(actor.parameters())),
@@ -157,7 +155,7 @@ def test_summed_gradients_of_processes_are_those_of_one():
     actor = gaussian()
     batch = batch_of(actor)
     moved(actor)
-    loss, parameters = PPOKLLoss(actor, 0.1, None), list(actor.parameters())
+    loss, parameters = PPOKLLoss(actor), list(actor.parameters())
     whole = torch.autograd.grad(loss.loss(loss.terms(batch), 1.0, ROWS), parameters)
     parts = [
         torch.autograd.grad(loss.loss(loss.terms(batch[rows]), 1.0, ROWS), parameters)
@@ -170,7 +168,7 @@ def test_summed_gradients_of_processes_are_those_of_one():
 def run(actor, batch, kl_limit=1e9, epochs=3, rate=0.05, size=10, **options):
     optimizer = torch.optim.SGD(actor.parameters(), rate)
     return ppo_kl_epochs(
-        PPOKLLoss(actor, 0.0, None),
+        PPOKLLoss(actor),
         optimizer.step,
         batch,
         Minibatches(ROWS, 0, ROWS, size),
@@ -187,12 +185,12 @@ def run(actor, batch, kl_limit=1e9, epochs=3, rate=0.05, size=10, **options):
 def test_every_minibatch_of_every_epoch_is_a_step():
     actor = gaussian()
     batch = batch_of(actor)
-    before = PPOKLLoss(actor, 0.0, None).terms(batch).surrogate.item()
+    before = PPOKLLoss(actor).terms(batch).surrogate.item()
     result = run(actor, batch)
     assert (result.steps, result.stopped) == (12, False)
     assert result.kl > 0
     assert result.kl == pytest.approx(batch_kl(actor, batch, same))
-    assert PPOKLLoss(actor, 0.0, None).terms(batch).surrogate.item() > before
+    assert PPOKLLoss(actor).terms(batch).surrogate.item() > before
 
 
 def test_it_stops_before_a_step_beyond_the_limit():

@@ -10,11 +10,12 @@ from toy_policies import collect, flat_parameters, make_actor
 from perturbrl.rl.outcomes import TrustRegionOutcome
 from perturbrl.rl.trust_region import TrustRegion
 
-KINDS = ["gaussian", "categorical", "state_dependent_gaussian"]
+KINDS = ["gaussian", "categorical", "state_dependent_gaussian", "checked_gaussian"]
 PRECISION = {
     "gaussian": torch.float32,
     "categorical": torch.float64,
     "state_dependent_gaussian": torch.float64,
+    "checked_gaussian": torch.float64,
 }
 SHARES = [(0, 37), (37, 100)]
 N_STEPS = 20
@@ -36,6 +37,8 @@ def _train(kind, rows, reduce_sum):
         batch = collect(collector, 100, seed=seed)
         if seed == 5:
             batch["advantage"][-1] = float("nan")
+        if seed == 7:
+            batch["observation"][SHARES[1][0]] = float("nan")
         step = optimizer.step(batch=batch[rows])
         results.append({**vars(step), "outcome": step.outcome.value})
     return flat_parameters(actor), results, optimizer.param_groups[0]["outcomes"]
@@ -64,7 +67,7 @@ def test_ranks_agree_bit_for_bit_and_with_one_process(ranks, kind):
     assert torch.equal(first.view(torch.int32), second.view(torch.int32))
     assert results == other_results
     assert outcomes == other_outcomes
-    assert outcomes[TrustRegionOutcome.ACCEPTED.value] >= N_STEPS - 2
+    assert outcomes[TrustRegionOutcome.ACCEPTED.value] >= N_STEPS - 3
     alone, alone_results, _ = _train(kind, slice(None), lambda total: total)
     torch.testing.assert_close(first, alone, rtol=1e-5, atol=1e-5)
     assert [r["outcome"] for r in results] == [r["outcome"] for r in alone_results]
@@ -73,5 +76,6 @@ def test_ranks_agree_bit_for_bit_and_with_one_process(ranks, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_on_one_rank_is_an_outcome_on_both(ranks, kind):
-    """The sixth batch has a NaN, in the second rank's share only."""
-    assert [rank[kind][1][5]["outcome"] for rank in ranks] == [TrustRegionOutcome.NON_FINITE.value] * 2
+    """Two batches have a NaN in the second rank's share; a distribution that checks refuses the one observed."""
+    for step in (5, 7):
+        assert [rank[kind][1][step]["outcome"] for rank in ranks] == [TrustRegionOutcome.NON_FINITE.value] * 2

@@ -4,6 +4,8 @@ import re
 import pytest
 
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.step_options import StepOptions
+from perturbrl.rl.trust_region import TrustRegion
 from perturbrl.training import options
 from perturbrl.training.options import (
     CriticOptions,
@@ -17,10 +19,14 @@ from perturbrl.training.options import (
 ALL = (SyntheticOptions, PolicyOptions, RolloutOptions, TrustRegionOptions, PPOOptions, CriticOptions)
 
 
+def described(group):
+    return re.findall(r"^ {8}([a-z_]+): ", inspect.getdoc(group).replace("\n    ", "\n        "), re.M)
+
+
 @pytest.mark.parametrize("group", ALL)
 def test_defaults_are_valid_and_every_option_is_documented(group):
     group()
-    documented = set(re.findall(r"^ {8}(\w+): ", inspect.getdoc(group).replace("\n    ", "\n        "), re.M))
+    documented = set().union(*(described(c) for c in group.__mro__ if c is not object))
     assert documented == set(group.__dataclass_fields__)
 
 
@@ -28,7 +34,7 @@ def test_no_group_is_forgotten_here():
     groups = {
         c for _, c in inspect.getmembers(options, inspect.isclass) if hasattr(c, "__dataclass_fields__")
     }
-    assert groups == set(ALL)
+    assert groups == {*ALL, StepOptions}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,6 @@ def test_no_group_is_forgotten_here():
         (PPOOptions, "target_kl", 0.0),
         (PPOOptions, "kl_stop", 0.0),
         (PPOOptions, "learning_rate", 0.0),
-        (PPOOptions, "entropy_coef", -0.1),
         (PPOOptions, "clip_epsilon", 0.0),
         (PPOOptions, "max_grad_norm", 0.0),
         (CriticOptions, "epochs", -1),
@@ -79,3 +84,9 @@ def test_the_entropy_bonus_falls_to_nothing_in_a_straight_line():
     falling = RolloutOptions(entropy_bonus=0.8, entropy_iterations=4)
     assert [falling.entropy_bonus_at(i) for i in (0, 1, 3, 4, 9)] == pytest.approx([0.8, 0.6, 0.2, 0.0, 0.0])
     assert RolloutOptions(entropy_bonus=0.8).entropy_bonus_at(1000) == 0.8
+
+
+def test_the_natural_step_has_one_set_of_defaults():
+    defaults = {name: p.default for name, p in inspect.signature(TrustRegion).parameters.items()}
+    for name, value in vars(StepOptions()).items():
+        assert defaults[name] == vars(TrustRegionOptions())[name] == value, name

@@ -138,7 +138,7 @@ def our_update(
     assert rollouts is not None
     batch = add_advantages(rollouts.collect(0), module.critic, gamma=1.0, gae_lambda=0.95).reshape(-1)
     normalise_advantages(batch, lambda total: total)
-    loss = PPOKLLoss(module.actor, 0.0, 0.2)
+    loss = PPOKLLoss(module.actor, 0.2)
     actor, critic = (
         torch.optim.Adam(m.parameters(), 3e-4, fused=True) for m in (module.actor, module.critic)
     )

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from perturbrl.training.options import Schedule
+from perturbrl.training.options import StageSchedule
 
 Kind = Literal["trained", "exact", "search", "outside"]
 Options = Mapping[str, dict[str, Any]]
@@ -88,7 +88,7 @@ class Method:
 
     name: str
     kind: Kind = "trained"
-    schedule: Schedule = "alternate"
+    schedule: StageSchedule = "alternate"
     trust_region_iterations: int = 5
     options: Options = field(default_factory=dict)
     step: tuple[str, str] | None = None

@@ -74,8 +74,9 @@ def test_mixed_precision_leaves_the_policy_in_float32_and_still_trains_the_criti
     ids=["up", "down"],
 )
 def test_the_penaltys_weight_follows_what_stage_two_itself_added(learning_rate: str, far_enough) -> None:
-    """Stage 2 stops near 2 target_kl, long before the KL of both stages is 1.5 times as large as it should be."""
+    """Stage 2 stops near 2 target_kl, long before the KL of both is 1.5 times what both should add."""
     options = ("--model.ppo.minibatch_size=16", "--model.ppo.kl_coef=0.1")
+    options += ("--model.ppo.target_kl=0.02", "--model.ppo.kl_stop=3")
     built = build(*options, f"--model.ppo.learning_rate={learning_rate}")
     quiet_trainer(1).fit(built.model, built.data)
     done, ppo = built.model.last_iteration, built.model.ppo

@@ -46,11 +46,14 @@ def judged() -> Finished:
 
 @cache
 def trained_on_logs() -> Built:
-    """On log values with a pseudotime, aiming at a single perturbation that may not be dosed."""
+    """On log values with pseudotime and cell types, aiming at a single perturbation that may not be dosed."""
     screen = simulate_screen(6, 60, 60, 40, n_combinations=0)
     counts = screen.X.toarray()
     logs = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
-    obs = screen.obs.assign(pseudotime=np.random.default_rng(0).random(screen.n_obs))
+    rng = np.random.default_rng(0)
+    obs = screen.obs.assign(
+        pseudotime=rng.random(screen.n_obs), cell_type=rng.choice(["B", "T"], screen.n_obs)
+    )
     built = build()
     data = PerturbationDataModule.from_adata(
         AnnData(logs, obs, screen.var), "GENE0000", encoder=built.data.encoder

@@ -89,15 +89,8 @@ class DesignEvaluation:
     @property
     def ties(self) -> tuple[str, ...]:
         """Designs that the held-out cells cannot tell from the winner, in the order of the rows."""
-        best = self.winner.name
-        return tuple(
-            row.name
-            for row in self.rows
-            if row.name != best
-            and equally_near(
-                self.simulations[best].final, self.simulations[row.name].final, self.target_cells
-            )
-        )
+        final = {row.name: self.simulations[row.name].final for row in self.rows}
+        return equally_near(final.pop(self.winner.name), final, self.target_cells)
 
     def row(self, name: str) -> DesignRow:
         """The row called ``name``.

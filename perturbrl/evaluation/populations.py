@@ -1,17 +1,20 @@
 """How far apart two populations of cells are, and how sure that is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.stats import norm
 from torch import Tensor
 
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.evaluation.statistics import Interval
+from perturbrl.evaluation.statistics import Interval, holm_correction
 from perturbrl.schema import CellState, Population
 
+SIGNIFICANCE: Final = 0.05
 N_PERMUTATIONS: Final = 500
 MAX_CELLS_IN_TEST: Final = 500
 MAX_CELLS_IN_DISTANCE: Final = 2000
@@ -54,17 +57,30 @@ def _covariance_of_mean(cells: Population) -> Float[Tensor, "latent latent"]:
     return centred.T @ centred / (len(cells) - 1) / len(cells)
 
 
-def equally_near(a: CellState, b: CellState, target: Population) -> bool:
-    """Whether the data cannot tell which of two designs ends nearer to the target.
+def equally_near(cells: CellState, others: Mapping[str, CellState], target: Population) -> tuple[str, ...]:
+    """The designs of which the data cannot tell whether they end nearer to the target than ``cells`` do.
+
+    One comparison with each of the others, with p-values corrected for their number (Holm), so that with a chance
+    of 95 % no design is set apart that is as near.
+    """
+    p_values = np.array([nearness_p_value(cells, other, target) for other in others.values()])
+    return tuple(name for name, p in zip(others, holm_correction(p_values), strict=True) if p > SIGNIFICANCE)
+
+
+def nearness_p_value(a: CellState, b: CellState, target: Population) -> float:
+    """P-value of two designs ending equally near to the target, two-sided.
 
     Row i of ``a`` and of ``b`` started as the same cell, and both are compared with the same target cells, so
-    the noise they share cancels: the interval is that of the difference of squared distances, linearised in
-    the means (two-sided, 5 %). Overlapping intervals of the single distances say much less.
+    the noise they share cancels: the test is that of the difference of squared distances, linearised in the
+    means. Overlapping intervals of the single distances say much less.
     """
     to_a, to_b = a.mean(0) - target.mean(0), b.mean(0) - target.mean(0)
-    difference = float(to_a @ to_a - to_b @ to_b)
+    rounding = 1e-6 * float(to_a @ to_a)
+    difference = max(abs(float(to_a @ to_a - to_b @ to_b)) - rounding, 0.0)
     variance = _variance_of_mean(2 * (a @ to_a - b @ to_b)) + _variance_of_mean(2 * (target @ (to_b - to_a)))
-    return abs(difference) <= _Z * variance**0.5 + 1e-6 * float(to_a @ to_a)
+    if difference == 0 or variance == 0:
+        return float(difference == 0)
+    return float(2.0 * norm.sf(difference / variance**0.5))
 
 
 def _variance_of_mean(values: Float[Tensor, " cells"]) -> float:
@@ -88,7 +104,7 @@ class Detectability:
     @property
     def detectable(self) -> bool:
         """Whether the difference is significant at 5 %."""
-        return self.p_value <= 0.05
+        return self.p_value <= SIGNIFICANCE
 
 
 def detectability(start: Population, target: Population) -> Detectability | None:

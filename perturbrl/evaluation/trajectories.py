@@ -1,10 +1,14 @@
 """Simulated trajectories against cells ordered by pseudotime, one latent dimension at a time."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import wasserstein_distance
 
 from perturbrl.errors import DataError
+from perturbrl.evaluation.registry_entry import Metric
 
 
 def dtw_distance(
@@ -68,3 +72,49 @@ def wasserstein_per_dimension(
     """
     flat = simulated.reshape(-1, simulated.shape[-1])
     return np.array([wasserstein_distance(flat[:, d], real[:, d]) for d in range(real.shape[1])])
+
+
+@dataclass(frozen=True, eq=False)
+class PairedTrajectories:
+    """Simulated ways of cells and what they are compared with.
+
+    Attributes:
+        simulated: ``[cells, time, latent]`` simulated states.
+        reference: ``[steps, latent]`` real cells' path, from the start on.
+        real: ``[n, latent]`` states of real cells.
+        whole_way: whether ``real`` are from the whole way; else from its end, and only ends are compared with them.
+    """
+
+    simulated: Float[np.ndarray, "cells time latent"]
+    reference: Float[np.ndarray, "steps latent"]
+    real: Float[np.ndarray, "n latent"]
+    whole_way: bool
+
+    @property
+    def states(self) -> Float[np.ndarray, "*cells latent"]:
+        """The simulated states that are compared with ``real``."""
+        return self.simulated if self.whole_way else self.simulated[:, -1]
+
+
+TRAJECTORY_METRICS: Final[tuple[Metric[PairedTrajectories], ...]] = (
+    Metric(
+        "dtw",
+        "DTW distance",
+        "Dynamic time warping distance of the mean simulated path to that of real cells, per latent dimension.",
+        "min over alignments of Σ |aᵢ − bⱼ|",
+        better="smaller",
+        no_op=None,
+        source="Sakoe & Chiba 1978 (10.1109/TASSP.1978.1163055)",
+        function=lambda pair: dtw_distance(pair.simulated.mean(axis=0), pair.reference),
+    ),
+    Metric(
+        "wasserstein",
+        "Wasserstein distance",
+        "1-Wasserstein distance of simulated to real states, per latent dimension; order in time does not enter.",
+        "∫ |F − G|",
+        better="smaller",
+        no_op=None,
+        source="scipy.stats.wasserstein_distance",
+        function=lambda pair: wasserstein_per_dimension(pair.states, pair.real),
+    ),
+)

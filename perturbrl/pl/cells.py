@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from perturbrl.evaluation.trajectories import dtw_distance, wasserstein_per_dimension
+from perturbrl.evaluation.trajectories import TRAJECTORY_METRICS, PairedTrajectories
 from perturbrl.pl.names import plain_name
 from perturbrl.pl.style import BLUE, GREY, ORANGE, SEQUENTIAL, Plot, legend_beside, new_figure
 from perturbrl.schema import Points
@@ -100,8 +100,7 @@ def trajectory_distances(
 ) -> pd.DataFrame:
     """How far each design's way is from that of real cells, one row per design and latent dimension.
 
-    ``dtw`` compares the mean simulated path with the reference path, ``wasserstein`` simulated with real
-    states, both in latent units (see ``trajectories``).
+    The columns are the ``TRAJECTORY_METRICS`` of ``trajectories``, in latent units.
 
     Args:
         paths: simulated states by design.
@@ -109,17 +108,12 @@ def trajectory_distances(
         real: states of real cells.
         whole_way: whether these are from the whole way; else from its end, and only ends are compared with them.
     """
-    tables = [
-        pd.DataFrame(
-            {
-                "design": name,
-                "dimension": np.arange(1, reference.shape[1] + 1),
-                "dtw": dtw_distance(path.mean(0), reference),
-                "wasserstein": wasserstein_per_dimension(path if whole_way else path[:, -1], real),
-            }
-        )
-        for name, path in paths.items()
-    ]
+    tables = []
+    for name, path in paths.items():
+        pair = PairedTrajectories(path, reference, real, whole_way)
+        columns = {metric.name: metric.function(pair) for metric in TRAJECTORY_METRICS}
+        dimension = np.arange(1, reference.shape[1] + 1)
+        tables.append(pd.DataFrame({"design": name, "dimension": dimension, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 

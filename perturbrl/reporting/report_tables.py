@@ -83,8 +83,8 @@ def design_table(evaluation: DesignEvaluation) -> Table:
     rows = tuple(TableRow(_design_cells(row), row.name in nearest) for row in ordered)
     note = (
         f"Nearest first, judged by the cells named above. Nearest: {plain_name(evaluation.winner.name)}. The marked "
-        "rows cannot be told apart from it in distance (paired test, 5 %). Brackets: 95 % intervals over cells; they "
-        "do not cover another training seed."
+        "rows cannot be told apart from it in distance (paired tests, 5 % for all rows together). Brackets: 95 % "
+        "intervals over cells; they do not cover another training seed."
     )
     heads = _heads(DESIGN_COLUMNS)
     return Table("designs", "Designs compared", ("design", *heads), rows, note, heads)

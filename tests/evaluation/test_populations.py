@@ -9,6 +9,7 @@ from perturbrl.evaluation.populations import (
     equally_near,
     mean_distance,
     mean_distance_interval,
+    nearness_p_value,
     permutation_p,
     replicate_distance,
     some_of,
@@ -56,7 +57,8 @@ def test_one_cell_has_a_distance_but_no_spread():
 
 def test_equal_designs_are_equally_near():
     x, y = populations(40, 60, 2.0, 0)
-    assert equally_near(x, x.clone(), y)
+    assert equally_near(x, {"same": x.clone()}, y) == ("same",)
+    assert equally_near(x, {}, y) == ()
 
 
 def test_shared_noise_does_not_hide_a_difference():
@@ -65,8 +67,8 @@ def test_shared_noise_does_not_hide_a_difference():
     nearer = x.clone()
     nearer[:, 3] += 0.6
     assert mean_distance_interval(nearer, y).high > mean_distance_interval(x, y).low
-    assert not equally_near(x, nearer, y)
-    assert not equally_near(nearer, x, y)
+    assert not equally_near(x, {"nearer": nearer}, y)
+    assert not equally_near(nearer, {"farther": x}, y)
 
 
 def test_designs_that_differ_within_noise_are_called_equal_at_the_nominal_rate():
@@ -76,8 +78,24 @@ def test_designs_that_differ_within_noise_are_called_equal_at_the_nominal_rate()
         left, right = x.clone(), x.clone()
         left[:, 5] += 0.7
         right[:, 5] -= 0.7  # both are as far from the target's population
-        equal.append(equally_near(left, right, y))
+        equal.append(nearness_p_value(left, right, y) > 0.05)
     assert 0.90 <= np.mean(equal) <= 0.99
+
+
+def test_the_more_designs_are_compared_the_surer_one_must_be_to_set_one_apart():
+    """Ten designs that are equally near in truth: rarely any of them is set apart, but often without correction."""
+    set_apart, uncorrected = [], []
+    for seed in range(150):
+        x, y = populations(60, 60, 1.0, seed)
+        designs = {str(i): x.clone() for i in range(10)}
+        for i, design in enumerate(designs.values()):
+            design[:, 5] += 0.7 * (-1) ** i
+            design[:, 6 + i // 2] += 0.7 * (-1) ** i
+        first = designs.pop("0")
+        set_apart.append(len(equally_near(first, designs, y)) < 9)
+        uncorrected.append(min(nearness_p_value(first, other, y) for other in designs.values()) <= 0.05)
+    assert np.mean(set_apart) <= 0.08
+    assert np.mean(uncorrected) > 0.12
 
 
 def test_p_values_are_uniform_where_nothing_differs():

@@ -7,10 +7,11 @@ import toy_responses
 
 from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
 from perturbrl.evaluation.predicted_response import response_table
-from perturbrl.evaluation.registry import METRICS
+from perturbrl.evaluation.registry import METRICS, TABLES
 from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.statistics import Interval
+from perturbrl.evaluation.trajectories import TRAJECTORY_METRICS, PairedTrajectories
 
 RESPONSE = (*MEAN_METRICS, *PANEL_METRICS, *CELL_METRICS)
 COSTS = ("dose", "n_perturbations")
@@ -21,8 +22,8 @@ def named(metrics):
 
 
 def test_names_and_titles_are_unique():
-    assert len(METRICS) == len(RESPONSE) + len(DESIGN_METRICS)
-    for table in (RESPONSE, DESIGN_METRICS):
+    assert len(METRICS) == sum(map(len, TABLES.values()))
+    for table in (RESPONSE, DESIGN_METRICS, TRAJECTORY_METRICS):
         assert len({metric.title for metric in table}) == len(table)
 
 
@@ -136,3 +137,23 @@ def test_a_better_design_is_never_worse_and_a_dearer_one_never_better(metric):
     else:
         assert all_of_it < nothing
         assert all_of_it <= half <= nothing
+
+
+def ways(share, seed, whole_way=True):
+    """Cells that go ``share`` of the way of real cells."""
+    rng = np.random.default_rng(seed)
+    reference = np.linspace(0.0, 1.0, 6)[:, None] * [3.0, -2.0]
+    simulated = share * reference + 0.1 * rng.normal(size=(20, 6, 2))
+    real = (reference if whole_way else reference[-1:]) + 0.1 * rng.normal(
+        size=(30, 6 if whole_way else 1, 2)
+    )
+    return PairedTrajectories(simulated, reference, real.reshape(-1, 2), whole_way)
+
+
+@named(TRAJECTORY_METRICS)
+@pytest.mark.parametrize("whole_way", [True, False])
+def test_a_trajectory_nearer_to_that_of_real_cells_scores_better_and_none_leaves_the_range(metric, whole_way):
+    nothing, half, all_of_it = (metric.function(ways(share, 0, whole_way)) for share in (0.0, 0.5, 1.0))
+    assert (all_of_it < half).all()
+    assert (half < nothing).all()
+    assert min(metric.function(ways(share, 1, whole_way)).min() for share in (-1.0, 1.0, 3.0)) >= metric.low

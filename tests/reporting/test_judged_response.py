@@ -73,7 +73,9 @@ def test_log_values_allow_no_cells_but_all_metrics_of_means():
     assert finished.response.real is None
     assert "l2" in finished.report.response
     assert "energy_relative" not in finished.report.response
-    assert "twin" not in set(finished.report.response["predictor"])
+    predictors = set(finished.report.response["predictor"])
+    assert "twin" not in predictors
+    assert "cell_type_mean" in predictors, "the types of these cells are known"
     assert any("no raw counts" in reason for reason in finished.report.left_out)
 
 

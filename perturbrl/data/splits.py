@@ -80,7 +80,7 @@ class Split:
         return {
             "name": self.name,
             "seed": self.seed,
-            "held_out_perturbations": list(self.held_out_perturbations),
+            "held_out_perturbations": [str(label) for label in self.held_out_perturbations],
             "parts": {part: [self.barcodes[row] for row in getattr(self, part)] for part in PARTS},
         }
 

@@ -15,10 +15,13 @@ class Task(FittedModule, ABC):
     Attributes:
         observation_dim: width of ``observation``; known after ``aim``.
         goal_depends_on_start: whether cells have goals of their own, so that none can start elsewhere.
+        heeds_newly_used: whether the reward looks at ``newly_used``. The policy then sees, beside
+            ``observation``, what a cell has received before (``ObservationFunction``).
     """
 
     observation_dim: int
     goal_depends_on_start: bool = False
+    heeds_newly_used: bool = True
 
     @abstractmethod
     def aim(
@@ -39,7 +42,7 @@ class Task(FittedModule, ABC):
 
     @abstractmethod
     def observation(self, state: CellState, goal: CellState) -> Tensor:
-        """What the policy sees, ``[cells, observation_dim]``."""
+        """What the policy sees of a cell on its way, ``[cells, observation_dim]``; time and doses are added."""
 
     @abstractmethod
     def reward(

@@ -10,6 +10,7 @@ from torchrl.envs import EnvBase
 
 from perturbrl import schema
 from perturbrl.envs.base import Task
+from perturbrl.envs.observation import ObservationFunction
 from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState, Dose, UsedMask
 from perturbrl.twins.base import DigitalTwin
@@ -20,7 +21,8 @@ class CellStateEnv(EnvBase):
     """TorchRL environment of ``n_cells`` cells side by side: twin x task x horizon.
 
     The end of the horizon terminates an episode, it does not truncate it: dosing has a last step, and the
-    observation says how much time is left. Bootstrapping beyond it would rest on states never visited.
+    observation (see ``ObservationFunction``) says how much time is left. Bootstrapping beyond it would rest on
+    states never visited.
 
     Args:
         twin: the dynamics.
@@ -35,6 +37,7 @@ class CellStateEnv(EnvBase):
         restart_fraction: share of cells that start there instead of in a start cell of the twin.
 
     Attributes:
+        observe: what a policy sees.
         restarts: ``[cells]``, which cells start in ``restart_states``.
 
     Raises:
@@ -79,6 +82,7 @@ class CellStateEnv(EnvBase):
                 f"restart_fraction is {restart_fraction:g} but there is no state to restart from; give "
                 "restart_states, or 0"
             )
+        self.observe = ObservationFunction(task, self.space, horizon)
         self.generator = Generator(device=twin.start_cells.device)
         self._make_specs()
 
@@ -87,7 +91,7 @@ class CellStateEnv(EnvBase):
         p = self.space.n_perturbations
         self.observation_spec = Composite(
             {
-                schema.OBSERVATION: Unbounded((n, self.task.observation_dim + 1), device=device),
+                schema.OBSERVATION: Unbounded((n, self.observe.width), device=device),
                 schema.CELL_STATE: Unbounded((n, latent), device=device),
                 schema.GOAL_STATE: Unbounded((n, latent), device=device),
                 schema.DOSE: Unbounded((n, p), device=device),
@@ -143,10 +147,8 @@ class CellStateEnv(EnvBase):
         count: Tensor,
         **more: Tensor,
     ) -> TensorDict:
-        time_left = 1.0 - count / self.horizon
-        observation = torch.cat((self.task.observation(state, goal), time_left), dim=-1)
         values = {
-            schema.OBSERVATION: observation,
+            schema.OBSERVATION: self.observe(state, goal, used, count),
             schema.CELL_STATE: state,
             schema.GOAL_STATE: goal,
             schema.MEMBER: member,

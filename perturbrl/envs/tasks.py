@@ -68,7 +68,7 @@ class ReachCellState(Task):
                 f"success_radius is {success_radius:g}; give a positive share of the way"
             )
         self.goal, self.success, self.success_radius = goal, success, success_radius
-        self.goal_depends_on_start = goal == "shift"
+        self.goal_depends_on_start, self.heeds_newly_used = goal == "shift", cost_per_perturbation > 0
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
         self.pays, self.order = reward, 1 if norm == "manhattan" else 2
         for name in ("start_mean", "goal_mean", "spread", "discriminant"):

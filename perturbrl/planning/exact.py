@@ -11,6 +11,8 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.envs.base import Task
+from perturbrl.envs.observation import ObservationFunction
+from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState
 from perturbrl.twins.macro import MacroTwin
 
@@ -42,6 +44,10 @@ class PolicyChain:
 
     Attributes:
         observation: ``[time, states, observation]`` what a policy sees at every time in every state.
+
+    Raises:
+        ConfigurationError: what follows depends on what a cell has received before, which no state of the chain
+            says.
     """
 
     def __init__(self, twin: MacroTwin, task: Task, goal: CellState, horizon: int) -> None:
@@ -51,10 +57,19 @@ class PolicyChain:
         n_states = len(twin.states)
         start = twin.rows(twin.start_cells)
         self.start = torch.bincount(start, minlength=n_states).double() / len(start)
-        seen = task.observation(twin.states, goal.expand(n_states, -1))
-        time_left = 1.0 - torch.arange(horizon, device=seen.device) / horizon
-        self.observation = torch.cat(
-            (seen.expand(horizon, -1, -1), time_left[:, None, None].expand(-1, n_states, 1)), dim=-1
+        observe = ObservationFunction(task, twin.perturbations, horizon)
+        if observe.remembers:
+            raise ConfigurationError(
+                "the chain's states do not say what a cell has received before, on which a limit or a price per "
+                "perturbation depends; judge by simulation, or take off the limit and the price"
+            )
+        unused = torch.zeros(
+            n_states, twin.perturbations.n_perturbations, dtype=torch.bool, device=goal.device
+        )
+        count = torch.zeros(n_states, 1, dtype=torch.int64, device=goal.device)
+        everywhere = goal.expand(n_states, -1)
+        self.observation = torch.stack(
+            [observe(twin.states, everywhere, unused, count + time) for time in range(horizon)]
         )
 
     @torch.no_grad()

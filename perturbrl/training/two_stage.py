@@ -14,6 +14,7 @@ from torchrl.envs import EnvBase
 from perturbrl import schema
 from perturbrl.envs.base import Task
 from perturbrl.envs.cell_state_env import CellStateEnv
+from perturbrl.envs.observation import ObservationFunction
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.exploration import add_entropy_bonus
@@ -119,7 +120,10 @@ class TwoStageModule(LightningModule):
                 self._build_networks(observation_width(env), action_box(env))
         elif stage == "fit" and self.space is None:
             self._aim(self.data)
-            self._build_networks(self.task.observation_dim + 1, self.require_space())
+            self._build_networks(self._observe().width, self.require_space())
+
+    def _observe(self) -> ObservationFunction:
+        return ObservationFunction(self.task, self.require_space(), self.rollout.horizon)
 
     @property
     def data(self) -> PerturbationDataModule:
@@ -365,7 +369,7 @@ class TwoStageModule(LightningModule):
         checkpoint[CHECKPOINT_KEY] = {
             "twin": self.twin.describe(),
             "space": {
-                "allowed": list(space.names),
+                "allowed": [str(name) for name in space.names],
                 "min_dose": space.min_dose,
                 "max_perturbations": space.max_perturbations,
             },
@@ -388,7 +392,11 @@ class TwoStageModule(LightningModule):
         self.kl_coef = description["kl_coef"]
         for name in ("goal_cells", "reference_cells"):
             setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
-        if self.env is None and self.space is None:
+        if self.env is not None:
+            return
+        if self.space is not None:
+            _require_equal_widths(description["observation_dim"], self._observation_dim)
+        else:
             self.twin.restore(description["twin"])
             # Restored after this module, in place, and then moved with the twin.
             self.twin.encoder = self.data.encoder if self.data.has_cells else None
@@ -396,8 +404,18 @@ class TwoStageModule(LightningModule):
             self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:
-        """Refuse to judge a policy that was never trained."""
+        """Refuse to judge a policy that was never trained, or that was trained to see something else."""
         if not self._trained:
             raise ConfigurationError(NOT_TRAINED)
+        if self.env is None:
+            _require_equal_widths(self._observation_dim, self._observe().width)
 
     on_predict_start = on_test_start
+
+
+def _require_equal_widths(trained: int, now: int) -> None:
+    if trained != now:
+        raise CheckpointError(
+            f"the checkpoint's policy sees {trained} numbers of a cell and would be shown {now}; give the horizon, "
+            "the limit on perturbations, the prices and the cell states that it was trained with"
+        )

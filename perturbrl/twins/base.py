@@ -97,7 +97,7 @@ class DigitalTwin(FittedModule, ABC):
         """What a checkpoint must say, beside the tensors, to rebuild this twin; plain values only."""
         return {
             "latent_dim": self.latent_dim,
-            "names": list(self.perturbations.names),
+            "names": [str(name) for name in self.perturbations.names],
             "low": self.perturbations.low.tolist(),
             "high": self.perturbations.high.tolist(),
             "discrete": self.perturbations.discrete,

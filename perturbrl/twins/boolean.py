@@ -13,6 +13,7 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.networks.boolean_network import BooleanNetwork
 from perturbrl.schema import CellState, Dose
 from perturbrl.twins.network_twin import NetworkTwin
+from perturbrl.twins.splitmix import random_bits, shifted
 
 GeneBits = Bool[Tensor, "genes cells"]
 Seeds = Int[Tensor, " cells"]
@@ -134,20 +135,6 @@ class RuleTables(nn.Module):
 
 
 def uniform_pair(seeds: Seeds, draw: int) -> tuple[Float[Tensor, " cells"], Float[Tensor, " cells"]]:
-    """Two uniform numbers in [0, 1) per seed, the ``draw``-th of its stream (SplitMix64, Steele 2014)."""
-    bits = seeds + _signed(0x9E3779B97F4A7C15 * (draw + 1))
-    bits = (bits ^ _shifted(bits, 30)) * _signed(0xBF58476D1CE4E5B9)
-    bits = (bits ^ _shifted(bits, 27)) * _signed(0x94D049BB133111EB)
-    bits = bits ^ _shifted(bits, 31)
-    span = 2**_UNIFORM_BITS
-    return _shifted(bits, 64 - _UNIFORM_BITS) / span, (bits & (span - 1)) / span
-
-
-def _signed(number: int) -> int:
-    """The number modulo 2^64 as a signed 64-bit integer, the only kind that tensors have."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _shifted(bits: Seeds, by: int) -> Seeds:
-    # A right shift of a negative number brings in ones; SplitMix64 shifts in zeros.
-    return (bits >> by) & ((1 << (64 - by)) - 1)
+    """Two uniform numbers in [0, 1) per seed, from the ``draw``-th number of its stream."""
+    bits, span = random_bits(seeds, draw), 2**_UNIFORM_BITS
+    return shifted(bits, 64 - _UNIFORM_BITS) / span, (bits & (span - 1)) / span

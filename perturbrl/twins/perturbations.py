@@ -92,6 +92,16 @@ class PerturbationSpace(nn.Module):
             return self.n_perturbations
         return 1 + self.n_perturbations * (1 if bool((self.low == 0).all()) else 2)
 
+    @property
+    def most_used(self) -> int:
+        """How many different perturbations a cell may receive in an episode."""
+        return min(self.max_perturbations or self.n_perturbations, self.n_perturbations)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a cell may receive fewer perturbations than there are."""
+        return self.most_used < self.n_perturbations
+
     def restrict(
         self,
         allowed: Sequence[str] | None = None,
@@ -150,7 +160,7 @@ class PerturbationSpace(nn.Module):
         """
         dose = self._one_dose(action) if self.discrete else action.clamp(self.low, self.high)
         wanted = dose.abs() > self.min_dose * (self.high - self.low)
-        if self.max_perturbations is not None and self.max_perturbations < self.n_perturbations:
+        if self.is_limited:
             wanted = wanted & self._within_limit(dose, wanted, used)
         return dose * wanted, used | wanted
 
@@ -164,7 +174,7 @@ class PerturbationSpace(nn.Module):
         # Perturbations already used outrank every new one: what is left of the limit goes to the strongest new.
         size = dose.abs() / (self.high - self.low)
         score = torch.where(used, size + 2.0, size * wanted)
-        best = score.topk(self.max_perturbations or 1, dim=-1).indices
+        best = score.topk(self.most_used, dim=-1).indices
         return torch.zeros_like(used).scatter(-1, best, True)
 
     def expand(self, dose: Dose) -> Float[Tensor, "cells twin_perturbations"]:

@@ -7,6 +7,7 @@ from torch import Generator
 
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.exact import PolicyChain
@@ -74,3 +75,12 @@ def test_a_sampled_policy_is_judged_as_its_episodes_turn_out() -> None:
     assert float(likeliest.float().mean()) == pytest.approx(
         chain.judge(actor, explore=False).success, abs=0.05
     )
+
+
+def test_a_price_per_perturbation_is_refused() -> None:
+    task = reprogramming_task("S4")
+    twin = task.macro_twin()
+    aimed = ReachCellState(goal="centroid", success="radius", cost_per_perturbation=0.1)
+    aimed.aim(twin.start_cells, twin.attractors()[task.target])
+    with pytest.raises(ConfigurationError, match="states do not say what a cell has received before"):
+        PolicyChain(twin, aimed, twin.attractors()[task.target], HORIZON)

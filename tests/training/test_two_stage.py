@@ -136,6 +136,20 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
         quiet_trainer(1).test(built.model, built.data, ckpt_path=tmp_path / "other.ckpt", verbose=False)
 
 
+def test_a_policy_is_not_shown_what_it_was_not_trained_to_see(tmp_path: Path) -> None:
+    limited = ("--data.max_perturbations=1", "--model.rollout.horizon=2")
+    built, saver = build(*limited), ModelCheckpoint(tmp_path, filename="last")
+    quiet_trainer(1, enable_checkpointing=True, callbacks=[saver]).fit(built.model, built.data)
+    once = build(*limited, "--model.rollout.horizon=1")
+    with pytest.raises(
+        CheckpointError, match=r"sees 17 numbers of a cell and would be shown 11; give the horizon"
+    ):
+        quiet_trainer(1).test(once.model, once.data, ckpt_path=tmp_path / "last.ckpt", verbose=False)
+    once = build(*limited, "--model.rollout.horizon=1")
+    with pytest.raises(CheckpointError, match="sees 17 numbers of a cell and would be shown 11"):
+        quiet_trainer(2).fit(once.model, once.data, ckpt_path=tmp_path / "last.ckpt")
+
+
 def test_missing_target_and_wrong_attractor_are_said() -> None:
     built = build("--data.target=null")
     with pytest.raises(ConfigurationError, match=r"data\.target is null"):

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 from perturbrl.errors import PerturbRLError
 
 if TYPE_CHECKING:
-    from perturbrl.api import design
+    from perturbrl.api import design, respond
 
-__all__ = ["PerturbRLError", "design"]
+__all__ = ["PerturbRLError", "design", "respond"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``design`` on first use: it brings torch and Lightning, which ``perturbrl.errors`` need not."""
-    if name == "design":
-        from perturbrl.api import design
+    """Import the calls on first use: they bring torch and Lightning, which ``perturbrl.errors`` need not."""
+    if name in ("design", "respond"):
+        from perturbrl import api
 
-        return design
+        return getattr(api, name)
     raise AttributeError(f"module 'perturbrl' has no attribute '{name}'")

@@ -1,5 +1,6 @@
-"""The whole path as one Python call."""
+"""What the commands do, as Python calls."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,11 @@ from anndata import AnnData
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.presets import detect_fields
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
+from perturbrl.responses.answers import Paths, Responses, answer, read_priors
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
@@ -68,6 +72,39 @@ def design(
     trainer.test(module, data, verbose=False)
     assert judge.report is not None
     return judge.report
+
+
+def respond(
+    adata: AnnData,
+    queries: Sequence[str],
+    *,
+    gene_sets: Paths = (),
+    edges: Paths = (),
+    features: Paths = (),
+    cell_type_key: str | None = None,
+    n_cells: int = 0,
+    seed: int = 0,
+) -> Responses:
+    """Say what perturbations do to cells, measured or not: shift, interval and evidence of each.
+
+    Args:
+        adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
+        queries: ``STAT1``, ``KLF1+MAP2K6`` (together), ``dexamethasone:3`` (dose), ``IFNB@NK`` (cell type).
+        gene_sets: GMT files, plain or gzipped: genes of one set may do alike.
+        edges: edge lists such as STRING's: genes with the same neighbours may do alike.
+        features: tables of numbers by perturbation.
+        cell_type_key: obs column with cell types, in each of which an effect may differ.
+        n_cells: predicted cells of each query, as counts beside the real control cells; 0 makes none.
+        seed: of the cells drawn.
+
+    Returns:
+        Responses: ``.delta`` and ``.sd`` by query and gene, ``.evidence``, ``.sentences``, ``.cells``.
+
+    Raises:
+        PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
+    """
+    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, cell_type_key=cell_type_key))
+    return answer(dataset, queries, read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed)
 
 
 def screen_model(seed: int = 0) -> TwoStageModule:

@@ -21,6 +21,7 @@ from perturbrl.evaluation.pairs import (
 from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS, MeanMetric
 from perturbrl.responses.baselines import NoOpResponse, competitors
 from perturbrl.responses.emission import CellEmitter
+from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector, LogExpression
 
@@ -31,12 +32,12 @@ Shifts = Mapping[str, GeneVector]
 """Predicted shift of the mean from control, by perturbation."""
 
 
-def baseline_shifts(
+def predicted_shifts(
     training: TrainingCells, perturbations: Sequence[str], seed: int = 0
 ) -> dict[str, Shifts]:
-    """What each baseline predicts from training cells alone, by its name."""
-    fitted = [baseline.fit(training) for baseline in competitors(training, seed)]
-    return {baseline.name: {label: baseline.delta(label) for label in perturbations} for baseline in fitted}
+    """What kriging and each baseline predict from training cells alone, by their names."""
+    fitted = [model.fit(training) for model in (*competitors(training, seed), Kriging())]
+    return {model.name: {label: model.delta(label) for label in perturbations} for model in fitted}
 
 
 def judge_responses(

@@ -16,8 +16,8 @@ from perturbrl.evaluation.adata_pairs import pair_from_adata
 from perturbrl.evaluation.pairs import FEWEST_TARGET, MeasuredResponses
 from perturbrl.evaluation.predicted_response import (
     Shifts,
-    baseline_shifts,
     judge_responses,
+    predicted_shifts,
     top_gene_table,
 )
 from perturbrl.evaluation.simulation import Simulation
@@ -74,7 +74,7 @@ def judge_response(module: TwoStageModule, forecast: Simulation) -> JudgedRespon
     predictors: dict[str, Shifts] = {"policy": {label: policy}}
     alone = _forecast(module, cells, label)
     predictors |= {} if alone is None else {"twin": {label: alone}}
-    predictors |= baseline_shifts(training, [label], module.seed)
+    predictors |= predicted_shifts(training, [label], module.seed)
     predictors[SplitHalfReplicate.name] = {label: _replicate(data, cells, label)}
     emitter = _emitter(data, module.seed)
     table, genes = judge_responses(real, predictors, training, emitter), top_gene_table(real, label, policy)

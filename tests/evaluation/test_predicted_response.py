@@ -16,8 +16,8 @@ from perturbrl.evaluation.distances import energy_distance
 from perturbrl.evaluation.pairs import MeasuredResponses, PredictedResponses, ResponsePair
 from perturbrl.evaluation.predicted_response import (
     FEWEST_GENES,
-    baseline_shifts,
     judge_responses,
+    predicted_shifts,
     response_table,
     top_gene_table,
 )
@@ -44,7 +44,7 @@ def training():
 def shifts(training):
     control = training.expression[:60].mean(axis=0)
     replicate = {LABEL: cells(LABEL, 0).mean(axis=0) - control}
-    return baseline_shifts(training, [LABEL]) | {CEILING: replicate}
+    return predicted_shifts(training, [LABEL]) | {CEILING: replicate}
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_jackknife_intervals_are_as_wide_as_new_cells_say(real, shifts, training
 
 def test_many_perturbations_are_judged_as_each_would_be_alone(training):
     held_out = ["G1", LABEL]
-    predictors = baseline_shifts(training, held_out)
+    predictors = predicted_shifts(training, held_out)
     emitter = toy_responses.emitter()
     together = judge_responses(toy_responses.measured(*held_out, panel=["G3"]), predictors, training, emitter)
     assert len(together) == 2 * len(predictors)
@@ -196,7 +196,7 @@ def test_a_replicate_scores_like_one(replicate):
 
 
 def test_a_single_perturbation_cannot_be_discriminated(training):
-    table = judge_responses(toy_responses.measured(LABEL), baseline_shifts(training, [LABEL]), training)
+    table = judge_responses(toy_responses.measured(LABEL), predicted_shifts(training, [LABEL]), training)
     assert table["discrimination"].isna().all()
     targets_only = MeasuredResponses(
         ("G2", "G3"), np.ones((2, 2)), {"G2": np.eye(4)[:, :2]}, {"G3": np.ones(2)}

@@ -20,7 +20,7 @@ def test_the_design_the_twin_and_every_baseline_are_compared(response):
     table = response.table.set_index("predictor")
     assert list(table.index) == [
         *("policy", "twin", "no_op", "random", "training_mean", "additive", "matching_mean"),
-        *("bilinear_ridge", "nearest_perturbation", "split_half_replicate"),
+        *("bilinear_ridge", "nearest_perturbation", "kriging", "split_half_replicate"),
     ]
     assert table.loc["no_op", "pearson_delta"] == 0.0
     assert {"l2", "energy_relative", "de_recall", "discrimination"} <= set(table.columns)

@@ -1,0 +1,215 @@
+"""What is known of perturbations beside their measurements: gene sets, networks, tables of features."""
+
+import gzip
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import eigsh
+
+from perturbrl.data.presets import listed
+from perturbrl.errors import DataError
+
+SMALLEST_SET: Final = 3
+LARGEST_SET: Final = 500
+SPECTRAL_DIMENSIONS: Final = 64
+
+# Columns that published edge lists name their two ends by.
+_ENDS: Final = (("protein1", "protein2"), ("tf", "target"), ("source", "target"), ("node1", "node2"))
+
+
+@dataclass(frozen=True, eq=False)
+class PriorKnowledge:
+    """Features of perturbations, from which similar ones are told.
+
+    Attributes:
+        source: what it is called in reports, such as the file's name.
+        names: perturbations that it knows.
+        features: one row per name; a row of zeros says nothing.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    features: csr_matrix = field(repr=False)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    @cached_property
+    def _directions(self) -> csr_matrix:
+        length = np.sqrt(np.asarray(self.features.multiply(self.features).sum(axis=1)).ravel())
+        return csr_matrix(diags(1.0 / np.where(length > 0, length, 1.0)) @ self.features)
+
+    def knows(self, name: str) -> bool:
+        """Whether anything is said of a perturbation."""
+        return name in self._row_of and self._directions[self._row_of[name]].nnz > 0
+
+    def similarity(self, a: Sequence[str], b: Sequence[str]) -> Float[np.ndarray, "a b"]:
+        """Cosine of the features, 0 where one of the two is not known; of a known one with itself 1."""
+        return np.asarray((self._of(a) @ self._of(b).T).toarray(), dtype=np.float64)
+
+    def _of(self, names: Sequence[str]) -> csr_matrix:
+        asked = [(i, self._row_of[name]) for i, name in enumerate(names) if name in self._row_of]
+        rows, columns = np.array(asked, dtype=np.int64).reshape(-1, 2).T
+        chosen = csr_matrix((np.ones(len(asked)), (rows, columns)), shape=(len(names), len(self.names)))
+        return csr_matrix(chosen @ self._directions)
+
+
+def read_gene_sets(path: Path | str) -> PriorKnowledge:
+    """Gene sets of a GMT file, plain or gzipped: a line holds a name, a description and genes, tab-separated.
+
+    Sets of fewer than ``SMALLEST_SET`` or more than ``LARGEST_SET`` genes say little and are left out. A gene's
+    features are its sets, each weighted by one over the root of its size, so that a small set says more.
+
+    Raises:
+        DataError: the file is not there, or is no GMT file.
+    """
+    path = Path(path)
+    sets = {name: genes for name, genes in _gmt_lines(path) if SMALLEST_SET <= len(genes) <= LARGEST_SET}
+    if not sets:
+        raise DataError(
+            f"'{path.name}' has no gene set of {SMALLEST_SET} to {LARGEST_SET} genes; give a GMT file, one set a "
+            "line: name, description and genes, separated by tabs"
+        )
+    names = tuple(sorted(set().union(*sets.values())))
+    row_of = {name: row for row, name in enumerate(names)}
+    entries = [
+        (row_of[gene], column, len(genes)) for column, genes in enumerate(sets.values()) for gene in genes
+    ]
+    rows, columns, sizes = np.array(entries).T
+    features = csr_matrix((sizes**-0.5, (rows, columns)), shape=(len(names), len(sets)))
+    return PriorKnowledge(path.name, names, features)
+
+
+def _gmt_lines(path: Path) -> Iterator[tuple[str, frozenset[str]]]:
+    for number, line in enumerate(_lines(path), start=1):
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise DataError(
+                f"'{path.name}' is no GMT file: line {number} ('{line[:40]}') has {len(fields)} tab-separated fields; "
+                "give a name, a description and genes on every line"
+            )
+        yield fields[0], frozenset(gene for gene in fields[2:] if gene)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = content.decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"'{path}' cannot be read as text ({error}); check the path and the file") from error
+    yield from (line for line in text.splitlines() if line.strip())
+
+
+def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> PriorKnowledge:
+    """A network of perturbations: a table with two names on every line and, where there is one, a weight.
+
+    The ends are columns called as in STRING, DoRothEA or SIF files (``protein1`` and ``protein2``, ``tf`` and
+    ``target``, ``source`` and ``target``, ``node1`` and ``node2``), else the first two. The weight is the first column
+    of numbers; signs do not count.
+
+    Features are the leading eigenvectors of the symmetrically normalised adjacency matrix, each times the root of
+    its eigenvalue (von Luxburg 2007, 10.1007/s11222-007-9033-z), so that names which share neighbours are alike.
+    Columns are separated by tabs, commas or spaces.
+
+    Args:
+        path: the table, plain or gzipped.
+        dimensions: eigenvectors kept, at most.
+
+    Raises:
+        DataError: the file is no such table, or a weight is negative or no number.
+    """
+    path = Path(path)
+    table = _table(path)
+    ends = _ends(path, table)
+    weight = _weights(path, table.drop(columns=ends.columns))
+    codes, names = pd.factorize(ends.to_numpy().ravel(), sort=True)
+    a, b = codes.reshape(-1, 2).T
+    one_way = csr_matrix((weight, (a, b)), shape=(len(names), len(names)))
+    features = _spectral(one_way.maximum(one_way.T), dimensions)
+    return PriorKnowledge(path.name, tuple(map(str, names)), csr_matrix(features))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    lines = list(_lines(path))
+    first = lines[0] if lines else ""
+    separator = next((mark for mark in "\t," if mark in first), r"\s+")
+    try:
+        return pd.read_csv(StringIO("\n".join(lines)), sep=separator)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as a table ({error}); give one with tabs or commas"
+        ) from error
+
+
+def _ends(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    if table.shape[1] < 2:
+        raise DataError(
+            f"'{path.name}' has {table.shape[1]} column; an edge list has two names on every line"
+        )
+    named = next((list(pair) for pair in _ENDS if set(pair) <= set(table.columns)), list(table.columns[:2]))
+    return table[named].astype(str)
+
+
+def _weights(path: Path, rest: pd.DataFrame) -> np.ndarray:
+    numeric = rest.select_dtypes("number")
+    if rest.empty:
+        return np.ones(len(rest))
+    if numeric.empty:
+        raise DataError(
+            f"no weight of '{path.name}' is a number (first: {rest.iloc[0, 0]!r}); give numbers, or two columns of "
+            "names"
+        )
+    weight = numeric.iloc[:, 0].abs().to_numpy(dtype=np.float64)
+    if not np.isfinite(weight).all():
+        raise DataError(
+            f"{int((~np.isfinite(weight)).sum())} weights of '{path.name}' are missing; give one on every line"
+        )
+    return weight
+
+
+def _spectral(adjacency: csr_matrix, dimensions: int) -> Float[np.ndarray, "names features"]:
+    degree = np.asarray(adjacency.sum(axis=1)).ravel()
+    scale = diags(np.where(degree > 0, degree, 1.0) ** -0.5)
+    n = adjacency.shape[0]
+    normalised = scale @ adjacency @ scale
+    if n <= dimensions + 1:
+        values, vectors = np.linalg.eigh(normalised.toarray())
+    else:
+        # A start vector of its own makes the result repeatable.
+        values, vectors = eigsh(normalised, k=dimensions, which="LA", v0=np.ones(n))
+    return vectors * np.sqrt(values.clip(min=0.0))
+
+
+def read_features(path: Path | str) -> PriorKnowledge:
+    """A table of features, one perturbation a line: its name, then numbers.
+
+    Raises:
+        DataError: the file is no such table, a name occurs twice, or a feature is missing or no number.
+    """
+    path = Path(path)
+    table = _table(path)
+    numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
+    bad = int(numbers.isna().to_numpy().sum())
+    if numbers.shape[1] == 0 or bad:
+        raise DataError(
+            f"{bad} of {numbers.size} features of '{path.name}' are missing or no numbers; give a name and then "
+            "numbers on every line"
+        )
+    names = tuple(table.iloc[:, 0].astype(str))
+    repeated = (
+        sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
+    )
+    if repeated:
+        raise DataError(f"'{path.name}' has features of {listed(repeated, 5)} twice; give each name once")
+    centred = numbers.to_numpy(dtype=np.float64)
+    centred = centred - centred.mean(axis=0)
+    return PriorKnowledge(path.name, names, csr_matrix(centred))

@@ -1,0 +1,235 @@
+"""Kriging: the shift under a perturbation nobody measured, from those that were, with its uncertainty.
+
+The shift of a population is the sum of its perturbations' effects, an interaction and noise. Effects are a Gaussian
+process whose covariance is a sum of named ones (see ``covariances``). How much each of these explains is averaged over
+(see ``weight_averaging``). All principal components of the measured shifts are used, in units of their noise, each with
+an amplitude of its own. Additive effects, training mean and nearest context are limits of it.
+
+Source: Rasmussen and Williams 2006, chapter 2 (kriging is their name in geostatistics, Matheron 1963).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.errors import DataError
+from perturbrl.responses.base import ResponseBaseline
+from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.moments import Condition, Moments
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.weight_averaging import (
+    FEW_ROWS,
+    MOST_KEPT,
+    Named,
+    Spectrum,
+    WeightNet,
+    Whitened,
+    weigh,
+)
+from perturbrl.schema import GeneVector
+
+Evidence = Literal["measured", "combined", "transferred", "prior", "none"]
+
+EVIDENCE: Final[dict[Evidence, str]] = {
+    "measured": "cells under this very perturbation, in this context, were measured",
+    "combined": "all its perturbations were measured in this context, alone or in combinations",
+    "transferred": "all its perturbations were measured, but some only in another context",
+    "prior": "some of its perturbations were never measured, but prior knowledge says which are like them",
+    "none": "nothing is known of some of its perturbations, so the effect is near none and uncertain",
+}
+
+_CHUNK: Final = 256
+
+Shifts = Float[np.ndarray, "asked genes"]
+Across = Float[np.ndarray, "_ asked rows"]
+Within = Float[np.ndarray, "_ asked asked"]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedShifts:
+    """What kriging says of conditions.
+
+    Attributes:
+        mean: ``[asked, genes]`` expected shift of mean log expression from control.
+        sd: ``[asked, genes]`` standard deviation of the shift itself, without the noise of any cells that judge it.
+        evidence: what each rests on.
+    """
+
+    mean: Shifts
+    sd: Shifts
+    evidence: tuple[Evidence, ...]
+
+
+class Kriging(ResponseBaseline):
+    """A Gaussian process over perturbations (see the module).
+
+    Args:
+        priors: sources of similarity between perturbations; which of them help is found from the data.
+
+    Attributes:
+        weights: share of the variance of effects that each covariance over treatments explains, on average; known
+            after ``fit``.
+    """
+
+    name = "kriging"
+
+    weights: dict[str, float]
+
+    def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
+        self.priors = tuple(priors)
+
+    def fit(self, cells: TrainingCells) -> Self:
+        """Learn from training cells; cell types, where they are known, are contexts.
+
+        Raises:
+            DataError: see ``Moments``.
+        """
+        super().fit(cells)
+        self._moments = Moments.of(cells)
+        self._covariances = Covariances.of(self._moments, self.priors)
+        self._take_components()
+        rows = self._moments.conditions
+        treatments, contexts = (
+            self._covariances.over_treatments(rows, rows),
+            self._covariances.over_contexts(rows, rows),
+        )
+        self._net = self._weighed(treatments, contexts)
+        whiten = self._whiten
+        self._spectra = [
+            Spectrum.of(whiten(whiten(self._net.covariance(i, treatments, contexts)).T), self._responses)
+            for i in range(len(self._net.shares))
+        ]
+        average = self._net.shares @ self._net.treatments
+        self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
+        return self
+
+    def _take_components(self) -> None:
+        """Principal components of the shifts in units of their noise, and what they leave out of a new shift."""
+        moments = self._moments
+        self._whiten = Whitened(moments.noise)
+        turned = self._whiten(moments.shifts)
+        _, size, directions = np.linalg.svd(turned, full_matrices=False)
+        kept = size > 1e-9 * max(float(size[0]), np.finfo(float).tiny)
+        self._components = directions[kept]
+        spread = np.square(moments.residuals @ self._components.T).sum(axis=0) / moments.degrees_of_freedom
+        self._noise_sd = np.sqrt(spread.clip(min=np.finfo(float).tiny))
+        self._responses = turned @ self._components.T / self._noise_sd
+        self._outside = _outside_variance(moments)
+
+    def _weighed(self, treatments: Named, contexts: Named) -> WeightNet:
+        """The net after the data; of many rows, every so-manyth weighs it."""
+        moments = self._moments
+        n_rows = len(moments.conditions)
+        some = np.arange(0, n_rows, -(-n_rows // FEW_ROWS))
+        whiten = Whitened(moments.noise[np.ix_(some, some)])
+        responses = whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
+        even = WeightNet.even(len(treatments), len(contexts))
+        weighed = weigh(
+            even, treatments[:, some][:, :, some], contexts[:, some][:, :, some], whiten, responses
+        )
+        return weighed if len(some) == n_rows else weighed.most_likely(MOST_KEPT)
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """Contexts that can be asked about: those with control cells."""
+        return tuple(sorted(self._moments.controls))
+
+    def shifts(self, conditions: Sequence[Condition]) -> PredictedShifts:
+        """What is expected under conditions, measured ones included.
+
+        Raises:
+            DataError: a context has no control cells among the training cells.
+        """
+        self._require_contexts(conditions)
+        parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
+        mean, sd = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+        return PredictedShifts(mean, sd, tuple(self._evidence(condition) for condition in conditions))
+
+    def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts]:
+        rows, covariances = self._moments.conditions, self._covariances
+        across = covariances.over_treatments(asked, rows), covariances.over_contexts(asked, rows)
+        within = covariances.over_treatments(asked, asked), covariances.over_contexts(asked, asked)
+        points = [self._at_point(i, across, within) for i in range(len(self._spectra))]
+        mean, variance, prior = np.average(np.array(points), axis=0, weights=self._net.shares)
+        between = np.average(
+            np.square([point[0] - mean for point in points]), axis=0, weights=self._net.shares
+        )
+        unit = np.square(self._noise_sd)
+        unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
+        of_genes = ((variance + between) * unit) @ np.square(self._components)
+        sd = np.sqrt(of_genes + unexplained[:, None] * self._outside)
+        return (mean * self._noise_sd) @ self._components, sd
+
+    def _at_point(
+        self, point: int, across: tuple[Across, Across], within: tuple[Within, Within]
+    ) -> Float[np.ndarray, "3 asked components"]:
+        """Mean, variance, and variance before the data, at one point of the net, in units of the components' noise."""
+        spectrum = self._spectra[point]
+        seen = spectrum.vectors.T @ self._whiten(self._net.covariance(point, *across).T)
+        prior = np.diag(self._net.covariance(point, *within))[:, None] * spectrum.amplitude
+        variance = prior - np.square(seen).T @ spectrum.curvature
+        return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
+
+    def delta(self, perturbation: str) -> GeneVector:
+        """Expected shift, mean over the control cells of all contexts."""
+        contexts, counts = zip(*self._moments.control_counts.items(), strict=True)
+        label = Label.parse(perturbation)
+        found = self.shifts([(label, context) for context in contexts]).mean
+        return np.average(found, axis=0, weights=counts)
+
+    def _require_contexts(self, conditions: Sequence[Condition]) -> None:
+        known = self._moments.controls
+        absent = sorted({context for _, context in conditions} - set(known))
+        if absent:
+            raise DataError(
+                f"no control cells were measured in the context '{absent[0]}'; choose among "
+                f"{', '.join(name or 'the only one' for name in sorted(known))}"
+            )
+
+    def _evidence(self, condition: Condition) -> Evidence:
+        label, context = condition
+        if condition in self._moments.conditions:
+            return "measured"
+        names = set(label.names)
+        if names <= self._measured_in(context):
+            return "combined"
+        unmeasured = names - self._measured_in(None)
+        if not unmeasured:
+            return "transferred"
+        return "prior" if all(self._is_like_a_measured_one(name) for name in unmeasured) else "none"
+
+    def _measured_in(self, context: str | None) -> set[str]:
+        return {
+            name
+            for label, where in self._moments.conditions
+            if context is None or where == context
+            for name in label.names
+        }
+
+    def _is_like_a_measured_one(self, name: str) -> bool:
+        measured = sorted(self._measured_in(None))
+        return any(
+            prior.similarity([name], measured).any()
+            for prior in self.priors
+            if self.weights[prior.source] > 0
+        )
+
+
+def _outside_variance(moments: Moments) -> GeneVector:
+    """Variance by gene of what a new shift has outside of the span of the others, sampling noise taken off.
+
+    Each measured shift is compared with the span of all others (the hat-matrix identity of leave-one-out residuals).
+    """
+    gram = moments.shifts @ moments.shifts.T
+    scale = float(np.trace(gram)) / len(gram)
+    inverse = np.linalg.inv(gram + 1e-9 * max(scale, np.finfo(float).tiny) * np.eye(len(gram)))
+    combination = inverse / np.diag(inverse)[:, None]
+    left = combination @ moments.shifts
+    noise = np.einsum("ij,jk,ik->i", combination, moments.noise, combination)
+    variance = np.square(moments.residuals).sum(axis=0) / moments.degrees_of_freedom
+    return (np.square(left) - noise[:, None] * variance).mean(axis=0).clip(min=0.0)

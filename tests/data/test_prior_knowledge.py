@@ -1,0 +1,99 @@
+"""Gene sets, networks and tables as similarities, and what is said of files that are none of these."""
+
+import gzip
+
+import numpy as np
+import pytest
+from places import DATA
+
+from perturbrl.data.prior_knowledge import read_edges, read_features, read_gene_sets
+from perturbrl.errors import DataError
+
+GMT = "one\tabout\tA\tB\tC\ntwo\tabout\tC\tD\tE\nlonely\tabout\tF\n"
+
+
+def write(folder, text, name="prior.gmt"):
+    path = folder / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["prior.gmt", "prior.gmt.gz"])
+def test_genes_of_one_set_are_alike(tmp_path, name):
+    prior = read_gene_sets(write(tmp_path, GMT, name))
+    found = prior.similarity(["A", "C", "F"], ["A", "B", "C", "D"])
+    np.testing.assert_allclose(found, [[1, 1, 2**-0.5, 0], [2**-0.5, 2**-0.5, 1, 2**-0.5], [0, 0, 0, 0]])
+    assert prior.knows("A")
+    assert not prior.knows("F")
+    assert not prior.knows("nobody")
+
+
+def test_small_sets_say_more(tmp_path):
+    large = "large\tabout\t" + "\t".join(f"x{i}" for i in range(20)) + "\tA\tB\n"
+    prior = read_gene_sets(write(tmp_path, large + "small\tabout\tA\tC\tD\n"))
+    to_b, to_c = prior.similarity(["A"], ["B", "C"])[0]
+    assert to_c > to_b > 0
+
+
+def test_similarities_are_those_of_a_covariance(tmp_path):
+    edges = "protein1 protein2 combined_score\n" + "\n".join(
+        f"n{i} n{(i * 7 + 3) % 40} {100 + i}" for i in range(40)
+    )
+    for prior in (read_gene_sets(write(tmp_path, GMT)), read_edges(write(tmp_path, edges, "edges.txt"))):
+        names = [*prior.names, "unknown"]
+        found = prior.similarity(names, names)
+        np.testing.assert_allclose(found, found.T, atol=1e-12)
+        assert np.linalg.eigvalsh(found).min() > -1e-9
+
+
+def test_nodes_that_share_neighbours_are_alike(tmp_path):
+    ring = [f"hub1,a{i},1\nhub1,b{i},1\nhub2,c{i},1\nhub2,d{i},1" for i in range(6)]
+    prior = read_edges(write(tmp_path, "x,y,w\n" + "\n".join(ring), "edges.csv"), dimensions=8)
+    same, other = prior.similarity(["a0"], ["b3", "c3"])[0]
+    assert same > 0.9 > 0.1 > abs(other)
+
+
+def test_columns_of_published_networks_are_known(tmp_path):
+    table = "tf,confidence,target,mor\nT1,A,g1,1.0\nT1,A,g2,-1.0\nT2,B,g3,1.0\n"
+    assert set(read_edges(write(tmp_path, table, "tf.csv")).names) == {"T1", "T2", "g1", "g2", "g3"}
+
+
+def test_features_are_centred_before_they_are_compared(tmp_path):
+    prior = read_features(write(tmp_path, "gene,x,y\nA,10,11\nB,10.1,11\nC,12,9\nD,12,9.1\n", "f.csv"))
+    alike, unlike = prior.similarity(["A"], ["B", "C"])[0]
+    assert alike > 0.9
+    assert unlike < -0.9
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "said"),
+    [
+        (read_gene_sets, "A,B,C\n", r"no GMT file: line 1 \('A,B,C'\) has 1 tab-separated"),
+        (read_gene_sets, "one\tabout\tA\n", r"no gene set of 3 to 500 genes"),
+        (read_edges, "a\nb\n", r"has 1 column"),
+        (read_edges, "a,b,w\nx,y,strong\n", r"no weight .* is a number \(first: 'strong'\)"),
+        (read_edges, "a,b,w\nx,y,1\nx,z,\n", r"1 weights .* are missing"),
+        (read_features, "gene,x\nA,1\nB,\n", r"1 of 2 features"),
+        (read_features, "gene,x\nA,1\nA,2\n", r"features of A twice"),
+    ],
+)
+def test_files_that_are_something_else_are_told_so(tmp_path, read, text, said):
+    with pytest.raises(DataError, match=said):
+        read(write(tmp_path, text, "prior.csv"))
+
+
+def test_a_missing_and_a_broken_file_are_told_so(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_gene_sets(tmp_path / "nowhere.gmt")
+    (tmp_path / "broken.gmt.gz").write_bytes(gzip.compress(GMT.encode())[:20])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_gene_sets(tmp_path / "broken.gmt.gz")
+
+
+@pytest.mark.realdata
+def test_reactome_knows_the_interferon_pathway():
+    path = DATA / "prior" / "reactome_pathways.gmt"
+    if not path.exists():
+        pytest.skip("reactome_pathways.gmt is absent; set PERTURBRL_DATA to the folder that holds prior/")
+    near, far = read_gene_sets(path).similarity(["STAT1"], ["JAK2", "SMAD4"])[0]
+    assert near > 2 * far

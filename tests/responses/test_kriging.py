@@ -1,0 +1,207 @@
+"""Kriging against closed forms, an independent library and its own model."""
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import DotProduct
+
+from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.errors import DataError
+from perturbrl.responses import kriging
+from perturbrl.responses.kriging import EVIDENCE, Kriging
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.weight_averaging import Spectrum, WeightNet
+
+GENES = tuple(f"g{i}" for i in range(12))
+
+
+def screen(effects, n_cells=40, n_control=200, noise=0.3, seed=0, contexts=None):
+    """Cells with the given mean shift by label, normal around it."""
+    rng = np.random.default_rng(seed)
+    blocks, labels, types = [], [], []
+    for context, offset in (contexts or {"": 0.0}).items():
+        for label, effect in {"control": np.zeros(len(GENES)), **effects}.items():
+            shift = effect(context) if callable(effect) else effect
+            if shift is None:
+                continue
+            n = n_control if label == "control" else n_cells
+            blocks.append(2.0 + offset + shift + noise * rng.normal(size=(n, len(GENES))))
+            labels += [label] * n
+            types += [context] * n
+    return TrainingCells(np.concatenate(blocks), labels, GENES, types if contexts else None)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def certain(monkeypatch, treatments, contexts=(1.0,)):
+    """Let one point of the net have all the weight beforehand."""
+    net = WeightNet(np.array([treatments], dtype=float), np.array([contexts], dtype=float), np.ones(1))
+    monkeypatch.setattr(kriging.WeightNet, "even", lambda *sizes: net)
+
+
+def shift_of(model, text, context=""):
+    return model.shifts([(Label.parse(text), context)])
+
+
+SINGLES = dict(zip("ABCD", normal(4, 12), strict=True))
+
+
+def test_effects_of_their_own_add_up(monkeypatch):
+    certain(monkeypatch, (0.0, 1.0))
+    cells = screen(SINGLES, n_cells=4000, n_control=8000)
+    model = Kriging().fit(cells)
+    np.testing.assert_allclose(shift_of(model, "A+C").mean[0], SINGLES["A"] + SINGLES["C"], atol=0.05)
+
+
+def test_a_common_effect_is_the_mean_of_the_training_shifts(monkeypatch):
+    certain(monkeypatch, (1.0, 0.0))
+    common = normal(12, seed=5)
+    cells = screen({name: common + 0.02 * effect for name, effect in SINGLES.items()}, n_cells=500)
+    model = Kriging().fit(cells)
+    expected = model.training_mean - model.control
+    np.testing.assert_allclose(shift_of(model, "unseen").mean[0], expected, atol=0.03)
+    np.testing.assert_allclose(shift_of(model, "x+y").mean[0], 2 * expected, atol=0.06)
+
+
+def test_the_nearest_context_carries_its_effect_over(monkeypatch):
+    certain(monkeypatch, (0.5, 0.5), (0.0, 0.0, 1.0, 0.0))
+    near, far = normal(2, 12, seed=7)
+    contexts = {"a": 0.0, "b": 0.01, "c": 9.0}
+    effects = {"A": lambda context: {"a": near, "b": None, "c": far}[context]}
+    model = Kriging().fit(screen(effects, n_cells=2000, contexts=contexts))
+    found = shift_of(model, "A", "b")
+    assert found.evidence == ("transferred",)
+    np.testing.assert_allclose(found.mean[0], near, atol=0.15)
+
+
+def test_a_point_of_the_net_is_the_gaussian_process_of_scikit_learn():
+    """One component with a known amplitude: mean and variance by an independent library."""
+    rng = np.random.default_rng(3)
+    features, new = rng.normal(size=(8, 3)), rng.normal(size=(4, 3))
+    y = features @ rng.normal(size=3) + rng.normal(size=8)
+    amplitude = 1.0  # in the middle of the net of amplitudes, made certain below
+    theirs = GaussianProcessRegressor(DotProduct(sigma_0=1e-8, sigma_0_bounds="fixed"), alpha=1.0).fit(
+        features, y
+    )
+    mean, sd = theirs.predict(new, return_std=True)
+    spectrum = Spectrum.of(features @ features.T, y[:, None], amplitudes=np.array([amplitude]))
+    seen = spectrum.vectors.T @ (features @ new.T)
+    np.testing.assert_allclose(seen.T @ spectrum.coefficients[:, 0], mean)
+    variance = amplitude * np.square(new).sum(1) - np.square(seen).T @ spectrum.curvature[:, 0]
+    np.testing.assert_allclose(np.sqrt(variance), sd)
+    expected = theirs.log_marginal_likelihood() + 4 * np.log(2 * np.pi)
+    np.testing.assert_allclose(spectrum.evidence, expected)
+
+
+def test_a_measured_perturbation_is_predicted_as_measured():
+    model = Kriging().fit(screen(SINGLES, n_cells=2000, n_control=4000))
+    found = shift_of(model, "B")
+    np.testing.assert_allclose(found.mean[0], SINGLES["B"], atol=0.05)
+    assert found.evidence == ("measured",)
+    assert found.sd.max() < 0.05
+
+
+def test_evidence_says_what_a_prediction_rests_on():
+    prior = PriorKnowledge("sets", *_features({"A": (1, 0), "Z": (1, 0.1), "D": (0, 1)}))
+    effects = SINGLES | {"A+B": SINGLES["A"] + SINGLES["B"]}
+    model = Kriging((prior,)).fit(screen(effects))
+    asked = {"A+B": "measured", "B+C": "combined", "Z": "prior", "Q": "none", "A+Q": "none"}
+    conditions = [(Label.parse(text), "") for text in asked]
+    assert model.shifts(conditions).evidence == tuple(asked.values())
+    assert set(asked.values()) <= set(EVIDENCE)
+
+
+def _features(rows):
+    from scipy.sparse import csr_matrix
+
+    return tuple(rows), csr_matrix(np.array(list(rows.values()), dtype=float))
+
+
+def test_what_is_not_known_is_near_nothing_and_uncertain():
+    model = Kriging().fit(screen(SINGLES, n_cells=200))
+    unknown, known = shift_of(model, "Q"), shift_of(model, "A")
+    assert np.linalg.norm(unknown.mean) < 0.6 * np.linalg.norm(known.mean)
+    assert unknown.sd.mean() > 5 * known.sd.mean()
+    assert (unknown.sd > 0).all()
+
+
+def test_prior_knowledge_that_tells_is_used_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(24)]
+    modules = rng.normal(size=(4, 12))
+    effects = {name: modules[i % 4] + 0.1 * rng.normal(size=12) for i, name in enumerate(names)}
+    told = {name: np.eye(4)[i % 4] for i, name in enumerate(names)}
+    mixed = dict(zip(names, rng.permutation(list(told.values())), strict=True))
+    cells = screen({name: effects[name] for name in names[:-1]}, n_cells=60)
+    right, wrong = (Kriging((PriorKnowledge("told", *_features(rows)),)).fit(cells) for rows in (told, mixed))
+    assert right.weights["told"] > 0.5 > 0.2 > wrong.weights["told"]
+    truth = effects[names[-1]]
+    assert np.linalg.norm(shift_of(right, names[-1]).mean - truth) < 0.3 * np.linalg.norm(truth)
+
+
+def test_null_data_stay_null():
+    model = Kriging().fit(screen({name: np.zeros(12) for name in "ABCDEF"}, n_cells=30))
+    found = model.shifts([(Label.parse(text), "") for text in ("A", "A+B", "Q")])
+    sampling = 0.3 * (1 / 30 + 1 / 200) ** 0.5
+    assert (np.sqrt(np.square(found.mean).mean(axis=1)) < np.array([0.8, 1.2, 0.8]) * sampling).all()
+    assert (np.abs(found.mean) < 3 * found.sd).mean() > 0.97
+
+
+@pytest.mark.parametrize("n_measured", [12, 40])
+def test_intervals_cover_what_they_say(n_measured):
+    """Unmeasured perturbations and combinations, drawn from the model that is fitted."""
+    inside = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        common = 0.5 * rng.normal(size=12)
+        effects = {f"p{i}": common + rng.normal(size=12) for i in range(n_measured + 4)}
+        measured = dict(list(effects.items())[:n_measured])
+        model = Kriging().fit(screen(measured, n_cells=40, seed=seed))
+        asked = {f"p{n_measured + i}": effects[f"p{n_measured + i}"] for i in range(4)}
+        asked["p0+p1"] = effects["p0"] + effects["p1"]
+        found = model.shifts([(Label.parse(text), "") for text in asked])
+        inside.append(np.abs(found.mean - np.stack(list(asked.values()))) < 1.645 * found.sd)
+    assert 0.84 < np.mean(inside) < 0.97
+
+
+def test_neither_the_order_of_cells_nor_that_of_parts_matters():
+    cells = screen(SINGLES | {"A+B": SINGLES["A"]}, n_cells=20)
+    order = np.random.default_rng(0).permutation(len(cells.labels))
+    mixed = TrainingCells(
+        np.asarray(cells.expression)[order], [_turned(cells.labels[i]) for i in order], GENES
+    )
+    one, other = (Kriging().fit(some) for some in (cells, mixed))
+    for text in ("A+B", "C+D", "Q"):
+        np.testing.assert_allclose(shift_of(one, text).mean, shift_of(other, _turned(text)).mean, atol=1e-8)
+
+
+def _turned(label):
+    return "+".join(reversed(label.split("+")))
+
+
+def test_many_rows_are_weighed_by_some_of_them(monkeypatch):
+    monkeypatch.setattr(kriging, "FEW_ROWS", 10)
+    rng = np.random.default_rng(1)
+    common = rng.normal(size=12)
+    effects = {f"p{i}": common + 0.3 * rng.normal(size=12) for i in range(45)}
+    model = Kriging().fit(screen(effects, n_cells=40))
+    assert np.linalg.norm(shift_of(model, "new").mean - common) < 0.3 * np.linalg.norm(common)
+
+
+def test_a_context_without_controls_is_an_error():
+    contexts = {"a": 0.0, "b": 1.0}
+    model = Kriging().fit(screen(SINGLES, contexts=contexts))
+    with pytest.raises(DataError, match="'c'; choose among a, b"):
+        shift_of(model, "A", "c")
+
+
+def test_doses_near_each_other_are_alike():
+    effect = normal(12)
+    effects = {"A:1": 0.2 * effect, "A:10": 0.6 * effect, "A:100": effect, "B": normal(12, seed=3)}
+    model = Kriging().fit(screen(effects, n_cells=300))
+    lengths = [np.linalg.norm(shift_of(model, f"A:{dose}").mean) for dose in (1, 3, 10, 30, 100)]
+    assert lengths == sorted(lengths)
+    assert shift_of(model, "A:30").evidence == ("combined",)

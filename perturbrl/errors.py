@@ -1,5 +1,7 @@
 """The errors a user can cause: each message says what is wrong, the value, and what to do."""
 
+from collections.abc import Sequence
+
 
 class PerturbRLError(Exception):
     """Base of every error a user can mend; the command line prints it in one sentence and exits with 2."""
@@ -23,3 +25,11 @@ class NetworkError(PerturbRLError):
 
 class CheckpointError(PerturbRLError):
     """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+def listed(names: Sequence[str], limit: int | None = None) -> str:
+    """Names as in a sentence, ``A, B and C``; of more than ``limit`` the first ones, and how many more there are."""
+    said = list(names[:limit])
+    if len(said) < len(names):
+        said.append(f"{len(names) - len(said)} more")
+    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else "".join(said)

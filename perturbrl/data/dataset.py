@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from perturbrl.data.labels import CONTROL, Label
-from perturbrl.data.presets import FieldMap, detect_fields, label_in_file, listed
+from perturbrl.data.presets import FieldMap, detect_fields, label_in_file
 from perturbrl.data.reading import (
     Matrix,
     ValueKind,
@@ -22,7 +22,7 @@ from perturbrl.data.reading import (
     row_chunks,
     value_kind,
 )
-from perturbrl.errors import DataError
+from perturbrl.errors import DataError, listed
 from perturbrl.schema import (
     BATCH_OBS,
     CELL_TYPE_OBS,

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL, Label
-from perturbrl.data.presets import FieldMap, detect_fields, listed
+from perturbrl.data.presets import FieldMap, detect_fields
 from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
-from perturbrl.errors import DataError
+from perturbrl.errors import DataError, listed
 from perturbrl.schema import COUNTS_LAYER, IS_CONTROL_OBS
 
 FEW_CELLS: Final = 20

@@ -7,9 +7,8 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.presets import listed
 from perturbrl.data.reading import InMemory, ValueKind, read_rows, row_chunks, to_dense
-from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CellIndex, Expression
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from perturbrl.data.labels import CONTROL, Label, Part, split_label
-from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CONTROL_LABEL
 
 CELL_TYPE_KEYS: Final = ("cell_type", "celltype")
@@ -78,12 +78,6 @@ def label_in_file(text: str, fields: FieldMap) -> Label:
     if text == fields.control_value:
         return CONTROL
     return Label(Part(name) for name in split_label(text) if name != fields.control_value)
-
-
-def listed(names: Sequence[str], limit: int) -> str:
-    """Return the first names, for a message, and how many more there are."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def detect_fields(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
 from perturbrl.data.labels import Label
-from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CellState, Expression
 
 
@@ -99,9 +99,8 @@ class EncodedCells:
         """
         rows = self.rows_of(label)
         if len(rows) == 0:
-            known = sorted(self._rows)
-            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise DataError(f"no training cell is labelled '{label}'; choose one of {listed}")
+            known = listed(sorted(self._rows), 12)
+            raise DataError(f"no training cell is labelled '{label}'; choose one of {known}")
         return self.latent[rows].mean(0)
 
     @property

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from perturbrl.errors import NetworkError
+from perturbrl.errors import NetworkError, listed
 from perturbrl.networks.bnet import BoolArray, Rule, parse_bnet
 
 States = NDArray[np.uint8]
@@ -54,8 +54,7 @@ class BooleanNetwork:
         for gene, value in values.items():
             if gene not in self.rules:
                 raise NetworkError(
-                    f"network '{self.name}' has no gene '{gene}'; its genes are {', '.join(self.genes[:12])}"
-                    f"{', ...' if len(self.genes) > 12 else ''}"
+                    f"network '{self.name}' has no gene '{gene}'; its genes are {listed(self.genes, 12)}"
                 )
             if value not in (0, 1):
                 raise NetworkError(f"gene '{gene}' cannot be clamped to {value}; use 0 or 1")

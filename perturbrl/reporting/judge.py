@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from perturbrl.errors import DataError
+from perturbrl.errors import DataError, listed
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.populations import detectability
@@ -21,7 +21,7 @@ from perturbrl.reporting.figures import design_figures, dose_figures, learning_f
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
-from perturbrl.reporting.report_text import answer_sentence, caution, dosed, listed
+from perturbrl.reporting.report_text import answer_sentence, caution, dosed
 from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
+from perturbrl.errors import listed
 from perturbrl.evaluation.design import DesignEvaluation, DesignRow
 from perturbrl.evaluation.hits import Hit
 from perturbrl.pl.names import plain_name
@@ -27,11 +28,6 @@ def percent(value: float) -> str:
     if math.isnan(value):
         return "–"
     return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as in a sentence."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def dosed(hits: Sequence[Hit]) -> list[str]:

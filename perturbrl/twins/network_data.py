@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from perturbrl import schema
 from perturbrl.data.labels import Label
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import CellState, Dose
 from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
 
@@ -113,7 +113,7 @@ def _dose(twin: RegulatoryNetworkTwin, label: str, dose: float) -> Tensor:
     if unknown:
         raise ConfigurationError(
             f"perturbation '{label}' doses {unknown}, which are not among the twin's genes "
-            f"{', '.join(twin.perturbations.names[:12])}; correct the list or 'controllable'"
+            f"{listed(twin.perturbations.names, 12)}; correct the list or 'controllable'"
         )
     return torch.tensor([dose if name in genes else 0.0 for name in twin.perturbations.names])
 

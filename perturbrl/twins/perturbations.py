@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torchrl.data import Bounded, Categorical, TensorSpec
 
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import Dose, UsedMask
 
 DEFAULT_MIN_DOSE: Final = 0.05
@@ -120,7 +120,7 @@ class PerturbationSpace(nn.Module):
         if unknown:
             raise ConfigurationError(
                 f"allowed perturbations {unknown} are not among the {len(self.names)} available ones "
-                f"({', '.join(self.names[:12])}{', ...' if len(self.names) > 12 else ''}); correct the list"
+                f"({listed(self.names, 12)}); correct the list"
             )
         index = torch.tensor([place[name] for name in names], dtype=torch.long, device=self.low.device)
         space = PerturbationSpace(

@@ -126,7 +126,7 @@ def test_an_unknown_target_is_answered_with_the_closest_labels() -> None:
         dataset.require_label("klf1")
     with pytest.raises(DataError, match=r"did you mean.*KLF1\+MAP2K6"):
         dataset.require_label("MAP2K6+SET")
-    with pytest.raises(DataError, match="choose one such as KLF1, KLF1\\+MAP2K6, MAP2K6, STAT1"):
+    with pytest.raises(DataError, match="choose one such as KLF1, KLF1\\+MAP2K6, MAP2K6 and STAT1"):
         dataset.cells_of("zzz")
     with pytest.raises(DataError, match="'control' is the control; name a perturbation such as KLF1"):
         dataset.require_label("control")

@@ -142,7 +142,7 @@ def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: P
         ),
         ("papalexi2021_thp1_eccite", ["22 single", "replicate", "obs['n_umis_full']", "JAK2", "none"]),
         ("kang2018_pbmc_ifnb", ["only control cells at cell_type NK", "CD4T (634)", "there are 1"]),
-        ("cao2018_a549_dex_rna_atac", ["no control cells at time_h 1, 3", "obsm['ATAC'], 5,000 columns"]),
+        ("cao2018_a549_dex_rna_atac", ["no control cells at time_h 1 and 3", "obsm['ATAC'], 5,000 columns"]),
         (
             "mimitou2019_pbmc_citeseq",
             ["none recognised", "healthy PBMC", "obsm['protein_counts'], 49 columns"],

@@ -128,7 +128,7 @@ def test_genes_are_found_by_name() -> None:
 
 def test_a_missing_gene_is_named_and_never_zero() -> None:
     fitted = Preprocessor(None).fit(DATASET, TRAIN)
-    with pytest.raises(DataError, match=r"lack 2 of the 60 genes .*\(GENE0000, GENE0001\)"):
+    with pytest.raises(DataError, match=r"lack 2 of the 60 genes .*\(GENE0000 and GENE0001\)"):
         fitted.transform(dataset_of(screen()[:, 2:].copy()), EVERY)
 
 

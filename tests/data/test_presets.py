@@ -100,11 +100,11 @@ def test_explicit_keys_go_before_presets() -> None:
     [
         ({"perturbation_key": "treatmnt"}, "no obs column 'treatmnt'; did you mean 'treatment'"),
         ({"cell_type_key": "zzz"}, r"no obs column 'zzz'; choose one of obs\['perturbation'\]"),
-        ({"perturbation_key": "treatment"}, r"no control cells: any of control.*mock, drug"),
+        ({"perturbation_key": "treatment"}, r"no control cells: any of control.*mock and drug"),
         ({"control_value": "zzz"}, "no control cells: the label 'zzz' is not in any obs column"),
         (
             {"perturbation_key": "hours", "control_value": "0"},
-            r"labels in obs\['hours'\] must be text and 0, 1, 3",
+            r"labels in obs\['hours'\] must be text and 0, 1 and 3",
         ),
     ],
 )

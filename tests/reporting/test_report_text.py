@@ -14,7 +14,6 @@ from perturbrl.reporting.report_text import (
     answer_sentence,
     caution,
     dosed,
-    listed,
     number,
     percent,
 )
@@ -112,7 +111,3 @@ def test_a_direction_that_is_not_known_is_not_claimed():
     hit = Hit("IFNB", Interval(1.0, 1.0, 1.0), AS_MEASURED, 1.0)
     rare = replace(hit, perturbation="TNF", share_of_cells=0.2)
     assert dosed([hit, replace(hit, perturbation="IL6", direction="down"), rare]) == ["IFNB", "IL6 down"]
-
-
-def test_names_in_a_sentence():
-    assert [listed(names) for names in (["A"], ["A", "B"], ["A", "B", "C"])] == ["A", "A and B", "A, B and C"]

@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_unknown_perturbations_are_named():
     with pytest.raises(
-        ConfigurationError, match=r"\['X'\] are not among the 4 available ones \(A, B, C, D\)"
+        ConfigurationError, match=r"\['X'\] are not among the 4 available ones \(A, B, C and D\)"
     ):
         PerturbationSpace(NAMES).restrict(["A", "X"])
     with pytest.raises(ConfigurationError, match="allow at least one"):

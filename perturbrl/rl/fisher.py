@@ -12,7 +12,7 @@ KL divergence from the current policy, and positive semi-definite by constructio
 Both give sums over states, so that ranks with unequal batches add up.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,7 @@ from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.perceptron import Layers, affine, layers_of, pull_back
 from perturbrl.rl.policies import GaussianMLP
 from perturbrl.rl.private_apis import has_forward_hooks
+from perturbrl.rl.processes import Processes
 
 # States handled at a time, of which much stays in the cache: on one thread, 16,384 states of 200 doses took a fifth
 # less than in one piece.
@@ -263,7 +264,7 @@ def linearise(
     actor: ProbabilisticActor,
     layout: FlatLayout,
     batch: TensorDictBase,
-    reduce_sum: Callable[[Tensor], Tensor],
+    processes: Processes,
 ) -> MLPLinearisation | ModuleLinearisation:
     """The actor's action distributions in the states of ``batch``, with products by their derivative.
 
@@ -275,9 +276,9 @@ def linearise(
         actor: a TorchRL actor.
         layout: the actor's trainable parameters.
         batch: ``[*batch]`` with the actor's inputs.
-        reduce_sum: sums a tensor over ranks.
+        processes: that must choose the same form.
     """
-    known = hand_written(actor, layout, batch, reduce_sum)
+    known = hand_written(actor, layout, batch, processes)
     if known is not None:
         structure, template = known
         return MLPLinearisation(structure, layout, batch, template)
@@ -288,7 +289,7 @@ def hand_written(
     actor: ProbabilisticActor,
     layout: FlatLayout,
     batch: TensorDictBase,
-    reduce_sum: Callable[[Tensor], Tensor],
+    processes: Processes,
 ) -> tuple[MLPStructure, ActionDistribution] | None:
     """The actor's layers and kind of distribution, where they give on all ranks what the actor itself gives."""
     structure = mlp_structure(actor)
@@ -298,7 +299,7 @@ def hand_written(
     template = distribution_of(actor, few).detached()
     preview = MLPLinearisation(structure, layout, few, template).distribution
     differs = layout.parameters[0].new_tensor(float(not _same(template, preview)))
-    return None if bool(reduce_sum(differs)) else (structure, template)
+    return None if bool(processes.sum(differs)) else (structure, template)
 
 
 def _same(one: ActionDistribution, other: ActionDistribution) -> bool:

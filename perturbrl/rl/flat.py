@@ -1,11 +1,13 @@
 """All parameters of a module, or their gradient, as one vector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import isfinite
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from perturbrl.rl.processes import Processes
 
 Vector = Float[Tensor, " parameters"]
 
@@ -46,9 +48,11 @@ class FlatGradient:
 
     Args:
         layout: of the parameters.
+        processes: that have a share in it.
     """
 
-    def __init__(self, layout: FlatLayout) -> None:
+    def __init__(self, layout: FlatLayout, processes: Processes) -> None:
+        self._processes = processes
         self._summed = layout.parameters[0].new_zeros(layout.size + 1)
         self._flat = self._summed[:-1]
         self._views = layout.views(self._flat)
@@ -60,12 +64,10 @@ class FlatGradient:
         self._summed.zero_()
         return self._views
 
-    def sum_up(
-        self, number: Float[Tensor, ""], reduce_sum: Callable[[Tensor], Tensor]
-    ) -> tuple[float, float]:
+    def sum_up(self, number: Float[Tensor, ""]) -> tuple[float, float]:
         """Sum over processes, with a number that belongs to it; that number's sum and the gradient's norm."""
         self._summed[-1] = number
-        total = reduce_sum(self._summed)
+        total = self._processes.sum(self._summed)
         if total is not self._summed:
             self._summed.copy_(total)
         number_sum, norm = torch.stack((self._summed[-1], self._flat.norm())).tolist()

@@ -1,10 +1,10 @@
 """Running moments of observations, and observations in units of them."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from perturbrl.rl.processes import Processes
 
 SMALLEST_STD = 1e-6
 
@@ -39,18 +39,16 @@ class ObservationNormaliser(nn.Module):
         return (observation - self.mean) / self.std
 
     @torch.no_grad()
-    def update(
-        self, observation: Float[Tensor, "*batch obs"], reduce_sum: Callable[[Tensor], Tensor]
-    ) -> None:
+    def update(self, observation: Float[Tensor, "*batch obs"], processes: Processes) -> None:
         """Take observations of all processes into the moments (Chan 1979, equation 1.5).
 
         Args:
             observation: this process's share.
-            reduce_sum: sums a tensor over processes.
+            processes: that observed.
         """
         shifted = observation.reshape(-1, observation.shape[-1]).double() - self.moments[0]
         number = torch.full_like(shifted[:1], shifted.shape[0])
-        n, first, second = reduce_sum(
+        n, first, second = processes.sum(
             torch.cat((number, shifted.sum(0)[None], shifted.square().sum(0)[None]))
         )
         total, shift = self.count + n[0], first / n

@@ -15,6 +15,7 @@ from perturbrl.rl.actor_distributions import distribution_from, distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.fisher import MLPLinearisation, hand_written
 from perturbrl.rl.flat import FlatLayout
+from perturbrl.rl.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ def policy_passes(
     actor: ProbabilisticActor,
     layout: FlatLayout,
     inputs: TensorDictBase,
-    reduce_sum: Callable[[Tensor], Tensor],
+    processes: Processes,
 ) -> Callable[[TensorDictBase], PolicyPass]:
     """How to pass over inputs like these: by hand where the layers are known, otherwise recorded."""
-    known = hand_written(actor, layout, inputs, reduce_sum)
+    known = hand_written(actor, layout, inputs, processes)
     if known is None:
         return lambda rows: _Recorded(actor, layout, rows)
     structure, template = known

@@ -18,13 +18,12 @@ from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.flat import FlatGradient, FlatLayout
 from perturbrl.rl.perceptron import affine, layers_of, pull_back
 from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
+from perturbrl.rl.processes import ALONE, Processes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
 RIDGE: Final = 1e-6
 # Rows whose actions and means stay in a processor's cache.
 CACHED_ROWS: Final = 1024
-
-ReduceSum = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,19 @@ class Minibatches:
     and every process counts the same number of minibatches; its own share of one may be empty.
 
     Args:
-        n_rows: rows of this process.
-        first_row: index of its first row among all rows.
-        total_rows: rows of all processes.
+        n_rows: rows of this process, and of every other one.
         size: rows of one minibatch, over all processes.
+        processes: whose rows follow each other in the order of their ranks.
     """
 
     n_rows: int
-    first_row: int
-    total_rows: int
     size: int
+    processes: Processes = ALONE
+
+    @property
+    def total_rows(self) -> int:
+        """Rows of all processes."""
+        return self.n_rows * self.processes.count
 
     @property
     def per_epoch(self) -> int:
@@ -56,8 +58,8 @@ class Minibatches:
         order = torch.randperm(self.total_rows, generator=generator, device=generator.device)
         for chunk in order.split(self.size):
             mine = chunk
-            if self.n_rows != self.total_rows:
-                mine = chunk - self.first_row
+            if self.processes.count > 1:
+                mine = chunk - self.n_rows * self.processes.rank
                 mine = mine[(mine >= 0) & (mine < self.n_rows)]
             yield mine, len(chunk)
 
@@ -158,7 +160,6 @@ def ppo_kl_epochs(
     kl_limit: float,
     max_grad_norm: float | None,
     generator: Generator,
-    reduce_sum: ReduceSum,
     moved: Moved | None = None,
 ) -> PPOKLResult:
     """Run stage 2 on a flat batch; stops before any step on a minibatch whose KL exceeds ``kl_limit``.
@@ -183,39 +184,39 @@ def ppo_kl_epochs(
         kl_limit: mean KL in nats beyond which no further step is taken.
         max_grad_norm: clip the gradient's norm; ``None`` does not.
         generator: order of the rows, equal on all processes.
-        reduce_sum: sums a tensor over processes.
         moved: what stage 1 measured on this batch, from which the unclipped objective before the first step
             follows. ``None`` measures that objective here.
     """
     layout = FlatLayout([p for p in loss.actor.parameters() if p.requires_grad])
     data = PolicyRows.of(loss.actor, batch)
-    passes = policy_passes(loss.actor, layout, data.inputs, reduce_sum)
+    processes = minibatches.processes
+    passes = policy_passes(loss.actor, layout, data.inputs, processes)
     before = layout.gather()
     if moved is not None:
         total = torch.stack((data.advantage.sum(), data.advantage.new_tensor(len(data)))).double()
-        gain = float(torch.div(*reduce_sum(total))) + moved.improvement
+        gain = float(torch.div(*processes.sum(total))) + moved.improvement
         loss_before, kl_before = kl_coef * moved.kl - gain, moved.kl
     else:
-        loss_before, kl_before = _means(loss, data, passes, kl_coef, reduce_sum)
-    steps, stopped, gradient = 0, False, FlatGradient(layout)
+        loss_before, kl_before = _means(loss, data, passes, kl_coef, processes)
+    steps, stopped, gradient = 0, False, FlatGradient(layout, processes)
     last: tuple[ActionDistribution, int] | None = None
     for index, n_rows in chain.from_iterable(minibatches.epoch(generator) for _ in range(epochs)):
         rows = data if len(index) == len(data) else data.take(index)
         policy = passes(rows.inputs)
         kl_sum, cotangents = loss.kl_and_gradient(rows, policy.distribution, kl_coef, n_rows)
         policy.pull_back_into(gradient.start(), cotangents)
-        kl, norm = gradient.sum_up(kl_sum, reduce_sum)
+        kl, norm = gradient.sum_up(kl_sum)
         last = policy.distribution, n_rows
         stopped = not (kl <= kl_limit * n_rows and gradient.clip(norm, max_grad_norm))
         if stopped:
             break
         take_step()
         steps += 1
-    loss_after, kl = _means(loss, data, passes, kl_coef, reduce_sum)
+    loss_after, kl = _means(loss, data, passes, kl_coef, processes)
     reverted = not loss_after <= loss_before and steps > 0
     if reverted:
         layout.assign(before)
-    entropy = float("nan") if last is None else float(reduce_sum(last[0].entropy().sum() / last[1]))
+    entropy = float("nan") if last is None else float(processes.sum(last[0].entropy().sum() / last[1]))
     return PPOKLResult(steps, stopped, reverted, kl_before if reverted else kl, entropy)
 
 
@@ -224,14 +225,14 @@ def _means(
     rows: PolicyRows,
     passes: Callable[[TensorDictBase], PolicyPass],
     kl_coef: float,
-    reduce_sum: ReduceSum,
+    processes: Processes,
 ) -> tuple[float, float]:
     """The loss and the mean KL(old, current) in nats over the batches of all processes."""
     sums = rows.advantage.new_zeros(3, dtype=torch.float64)
     for block in rows.blocks(CACHED_ROWS):
         terms = loss.terms_of(block, passes(block.inputs).distribution)
         sums += torch.stack((loss.loss(terms, kl_coef, 1), terms.kl, terms.kl.new_tensor(len(block))))
-    total, kl, count = reduce_sum(sums).tolist()
+    total, kl, count = processes.sum(sums).tolist()
     return total / count, kl / count
 
 
@@ -282,21 +283,20 @@ def critic_epochs(
     epochs: int,
     max_grad_norm: float | None,
     generator: Generator,
-    reduce_sum: ReduceSum,
 ) -> float:
     """Regress the critic on ``value_target``; the mean squared error of the last epoch.
 
     A minibatch whose gradient is not finite changes nothing and shows in the error.
     """
     layout = FlatLayout([p for p in critic.parameters() if p.requires_grad])
-    squared_error, gradient = _squared_error(critic, layout), FlatGradient(layout)
+    squared_error, gradient = _squared_error(critic, layout), FlatGradient(layout, minibatches.processes)
     observation, target = batch[schema.OBSERVATION], batch[schema.VALUE_TARGET]
     error = 0.0
     for _ in range(epochs):
         error = 0.0
         for rows, n_rows in minibatches.epoch(generator):
             chosen = observation.index_select(0, rows), target.index_select(0, rows)
-            total, norm = gradient.sum_up(squared_error(gradient.start(), *chosen), reduce_sum)
+            total, norm = gradient.sum_up(squared_error(gradient.start(), *chosen))
             if gradient.clip(norm / n_rows, max_grad_norm, scale=1 / n_rows):
                 take_step()
             error += total / minibatches.total_rows
@@ -332,7 +332,7 @@ def _squared_error(
 
 
 @torch.no_grad()
-def refit_head(critic: ValueOperator, batch: TensorDictBase, reduce_sum: ReduceSum) -> None:
+def refit_head(critic: ValueOperator, batch: TensorDictBase, processes: Processes) -> None:
     """Set the critic's last layer to the ridge regression of ``value_target`` on its hidden features.
 
     Gradient epochs leave a residual that does not shrink with the policy's standard deviation, while the
@@ -342,7 +342,7 @@ def refit_head(critic: ValueOperator, batch: TensorDictBase, reduce_sum: ReduceS
     body, head = critic.module[:-1], critic.module[-1]
     hidden, target = body(batch[schema.OBSERVATION]).double(), batch[schema.VALUE_TARGET].double()
     features = torch.cat((hidden, torch.ones_like(hidden[..., :1])), dim=-1)
-    gram, moment = reduce_sum(features.T @ features), reduce_sum(features.T @ target)
+    gram, moment = processes.sum(features.T @ features), processes.sum(features.T @ target)
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solution = torch.linalg.solve(gram, moment)
     if bool(solution.isfinite().all()):

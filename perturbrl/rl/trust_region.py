@@ -22,15 +22,12 @@ from perturbrl.rl.fisher import MLPLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout, Vector
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
+from perturbrl.rl.processes import ALONE, Processes
 from perturbrl.rl.step_options import StepOptions
 
 # dᵀHd at or below this multiple of ‖d‖² is no curvature to scale a step by.
 SINGULAR: Final = 1e-10
 DEFAULTS: Final = StepOptions()
-
-
-def _identity(value: Tensor) -> Tensor:
-    return value
 
 
 class TrustRegion(torch.optim.Optimizer):
@@ -66,7 +63,9 @@ class TrustRegion(torch.optim.Optimizer):
         line_search_max_iter: step lengths tried before the step is given up.
         line_search_shrinking_factor: largest factor between one trial and the next.
         kl_scaling: ``undamped`` scales the direction by sqrt(2δ / dᵀHd), ``damped`` by sqrt(2δ / gᵀd).
-        reduce_sum: sums a tensor over ranks and gives all of them the same bits; may be set later as an attribute.
+        processes: that share the batch, each with any number of states: ``Processes.of_torch()`` where
+            ``torch.distributed`` runs, or ``Processes(sum=...)`` with a sum of yours. Also an attribute, for where
+            they are known later.
 
     Raises:
         ConfigurationError: an option is out of its range, or the actor has nothing to train.
@@ -86,7 +85,7 @@ class TrustRegion(torch.optim.Optimizer):
         line_search_max_iter: int = DEFAULTS.line_search_max_iter,
         line_search_shrinking_factor: float = DEFAULTS.line_search_shrinking_factor,
         kl_scaling: Literal["undamped", "damped"] = DEFAULTS.kl_scaling,
-        reduce_sum: Callable[[Tensor], Tensor] = _identity,
+        processes: Processes = ALONE,
     ) -> None:
         options = StepOptions(
             max_kl,
@@ -103,7 +102,7 @@ class TrustRegion(torch.optim.Optimizer):
             raise ConfigurationError("The actor has no trainable parameter, so there is nothing to optimise.")
         super().__init__(parameters, dict(vars(options)))
         self.actor = actor
-        self.reduce_sum = reduce_sum
+        self.processes = processes
         self.layout = FlatLayout(parameters)
         self.param_groups[0]["outcomes"] = {outcome.value: 0 for outcome in TrustRegionOutcome}
 
@@ -137,14 +136,14 @@ class _Step:
     def __init__(self, optimizer: TrustRegion, batch: TensorDictBase) -> None:
         self._options = optimizer.param_groups[0]
         self._actor, self._layout = optimizer.actor, optimizer.layout
-        self._reduce_sum = optimizer.reduce_sum
+        self._processes = optimizer.processes
         n_states, self._advantage = batch.shape.numel(), _advantage(batch)
         self._action = batch[schema.ACTION].flatten(0, batch.ndim - 1)
         size = torch.tensor([n_states, 1.0], dtype=torch.float64, device=self._advantage.device)
-        self._n_states, self._n_ranks = self._reduce_sum(size).tolist()
+        self._n_states, self._n_ranks = self._processes.sum(size).tolist()
         self._start = self._layout.gather()
         states = batch.select(*self._actor.in_keys).reshape(n_states)
-        self._policy = linearise(self._actor, self._layout, states, self._reduce_sum)
+        self._policy = linearise(self._actor, self._layout, states, self._processes)
 
     def run(self) -> TrustRegionStep:
         """The step's result."""
@@ -176,11 +175,11 @@ class _Step:
         return self._policy.distribution.log_prob(self._action)
 
     def _mean(self, total: Tensor) -> Tensor:
-        return self._reduce_sum(total).div_(self._n_states)
+        return self._processes.sum(total).div_(self._n_states)
 
     def _agreed(self, value: Tensor) -> Tensor:
         """The mean over ranks, so that round-off of unlike processors cannot let them drift apart."""
-        return self._reduce_sum(value).div_(self._n_ranks)
+        return self._processes.sum(value).div_(self._n_ranks)
 
     def _agreed_number(self, value: Tensor) -> float:
         return float(self._agreed(value.double()))

@@ -12,22 +12,22 @@ from perturbrl.rl.ppo_kl import (
     Moved,
     PPOKLLoss,
     PPOKLResult,
-    ReduceSum,
     adapt_kl_coef,
     adapt_learning_rate,
     critic_epochs,
     ppo_kl_epochs,
     refit_head,
 )
+from perturbrl.rl.processes import Processes
 from perturbrl.training.options import CriticOptions, PPOOptions
 
 
-def normalise_advantages(flat: TensorDictBase, reduce_sum: ReduceSum) -> None:
+def normalise_advantages(flat: TensorDictBase, processes: Processes) -> None:
     """Give the batch's advantages mean 0 and variance 1 over all processes, in place."""
     advantage = flat[schema.ADVANTAGE]
     value = advantage.double()
     moments = torch.stack((value.sum(), value.square().sum(), value.new_tensor(value.numel())))
-    total, squares, count = reduce_sum(moments)
+    total, squares, count = processes.sum(moments)
     mean = total / count
     spread = (squares / count - mean.square()).clamp_min(0).sqrt()
     flat[schema.ADVANTAGE] = ((value - mean) / (spread + 1e-8)).to(advantage.dtype)
@@ -44,7 +44,6 @@ def improve_policy(
     kl_coef: float,
     largest_rate: float,
     generator: Generator,
-    reduce_sum: ReduceSum,
 ) -> tuple[PPOKLResult, float]:
     """Stage 2: what it did, and the next iteration's ``kl_coef``; the optimiser's rate adapts in place.
 
@@ -58,7 +57,6 @@ def improve_policy(
         kl_coef: weight of the KL penalty now.
         largest_rate: what the step size may be at most in this iteration.
         generator: order of the rows, equal on all processes.
-        reduce_sum: sums a tensor over processes.
     """
     group = optimizer.optimizer.param_groups[0]
     group["lr"] = min(group["lr"], largest_rate)
@@ -72,7 +70,6 @@ def improve_policy(
         kl_limit=moved.kl + options.kl_stop * options.target_kl,
         max_grad_norm=options.max_grad_norm,
         generator=generator,
-        reduce_sum=reduce_sum,
         # Stage 1 does not clip, so after a step of it the clipped objective has to be measured.
         moved=moved if options.clip_epsilon is None or moved == Moved() else None,
     )
@@ -93,7 +90,6 @@ def improve_critic(
     rate: float,
     mixed: bool,
     generator: Generator,
-    reduce_sum: ReduceSum,
 ) -> float:
     """The critic's epochs and the exact fit of its last layer; the mean squared error of the last epoch.
 
@@ -106,7 +102,6 @@ def improve_critic(
         rate: step size in this iteration.
         mixed: whether the epochs may use bfloat16.
         generator: order of the rows, equal on all processes.
-        reduce_sum: sums a tensor over processes.
     """
     optimizer.optimizer.param_groups[0]["lr"] = rate
     # A cache of rounded weights would outlive the steps that change them.
@@ -121,7 +116,6 @@ def improve_critic(
             epochs=options.epochs,
             max_grad_norm=options.max_grad_norm,
             generator=generator,
-            reduce_sum=reduce_sum,
         )
-    refit_head(critic, flat, reduce_sum)
+    refit_head(critic, flat, minibatches.processes)
     return error

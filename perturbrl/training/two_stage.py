@@ -1,31 +1,26 @@
-"""The two-stage optimiser as a Lightning module: a natural-gradient step, then PPO epochs with a KL penalty."""
+"""The two-stage method as a Lightning module: what is built, saved and restored around ``TwoStage.iterate``."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from tensordict import TensorDictBase
-from torch import Generator, Tensor
+from torch import Generator
 from torchrl.envs import EnvBase
 
-from perturbrl import schema
 from perturbrl.envs.base import Task
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.observation import ObservationFunction
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import CheckpointError, ConfigurationError
-from perturbrl.rl.exploration import add_entropy_bonus
 from perturbrl.rl.normalisation import ObservationNormaliser
-from perturbrl.rl.outcomes import TrustRegionStep
-from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
-from perturbrl.rl.rollouts import Rollouts, add_advantages, returns, stream_seed
+from perturbrl.rl.processes import ALONE, Processes
+from perturbrl.rl.rollouts import Rollouts, stream_seed
 from perturbrl.rl.trust_region import TrustRegion
 from perturbrl.schema import CellState
-from perturbrl.training.actor_critic import build_networks, build_optimizers, step_options
-from perturbrl.training.annealing import Annealing, annealed
+from perturbrl.training.actor_critic import build_networks, build_optimizers
+from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
@@ -45,7 +40,6 @@ from perturbrl.training.plain_env import (
     judge_policy,
     observation_width,
 )
-from perturbrl.training.stages import improve_critic, improve_policy, normalise_advantages
 from perturbrl.training.trainer_flags import refuse_flags
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
@@ -108,6 +102,7 @@ class TwoStageModule(LightningModule):
         self.register_buffer("reference_cells", torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
+        self.algorithm: TwoStage | None = None
         self._trained = False
 
     # -- building ----------------------------------------------------------------------------------------
@@ -197,9 +192,32 @@ class TwoStageModule(LightningModule):
         )
         steps = self.rollout.steps or self.rollout.horizon
         self.rollouts = Rollouts(env, self.actor, steps, self.seed, only_for_training=True)
-        for optimizer in self._optimizers():
-            if isinstance(optimizer.optimizer, TrustRegion):
-                optimizer.optimizer.reduce_sum = self._reduce_sum
+        self.algorithm = self._algorithm(self.rollouts)
+
+    def _algorithm(self, rollouts: Rollouts) -> TwoStage:
+        natural, penalised, adaptive = self._optimizers()
+        processes = self._processes()
+        assert isinstance(natural.optimizer, TrustRegion)
+        natural.optimizer.processes = processes
+        return TwoStage(
+            actor=self.actor,
+            critic=self.critic,
+            normaliser=self.normaliser,
+            rollouts=rollouts,
+            natural=natural,
+            penalised=penalised,
+            adaptive=adaptive,
+            schedule=self.schedule,
+            trust_region_iterations=self.trust_region_iterations,
+            experience=self.rollout,
+            trust_region=self.trust_region,
+            ppo=self.ppo,
+            critic_options=self.critic_options,
+            seed=self.seed,
+            n_iterations=self.trainer.max_epochs,
+            mixed_precision=self.trainer.precision == "bf16-mixed",
+            processes=processes,
+        )
 
     def _restart_states(self) -> CellState | None:
         if self.rollout.restart_fraction == 0:
@@ -230,114 +248,24 @@ class TwoStageModule(LightningModule):
         assert isinstance(optimizers, list)
         return optimizers
 
-    def _reduce_sum(self, value: Tensor) -> Tensor:
+    def _processes(self) -> Processes:
         if self.trainer.world_size == 1:
-            return value
-        return self.trainer.strategy.reduce(value.clone(), reduce_op="sum")
+            return ALONE
+        strategy = self.trainer.strategy
+        return Processes(
+            lambda value: strategy.reduce(value.clone(), reduce_op="sum"),
+            self.global_rank,
+            self.trainer.world_size,
+        )
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One iteration: experience, advantages, stage 1, stage 2, critic."""
         # Ratios and KLs compare the policy with itself, to which rounding would be a step: float32 for all of it.
         with torch.autocast(self.device.type, enabled=False):
-            self._iterate(self.current_epoch)
-
-    def _iterate(self, iteration: int) -> None:
-        started = time.perf_counter()
-        assert self.rollouts is not None
-        rollout = self.rollouts.collect(iteration)
-        add_advantages(rollout, self.critic, gamma=self.rollout.gamma, gae_lambda=self.rollout.gae_lambda)
-        mean_return = self._mean_return(rollout)
-        flat = rollout.reshape(-1)
-        if self.rollout.normalise_advantages:
-            normalise_advantages(flat, self._reduce_sum)
-        add_entropy_bonus(flat, self.actor, self.rollout.entropy_bonus_at(iteration))
-        natural, penalised, adaptive = self._optimizers()
-        first = self._stage_one(flat, natural, iteration)
-        second = self._stage_two(flat, penalised, iteration, first)
-        error = self._improve_critic(flat, adaptive, iteration)
-        if self.normaliser is not None:
-            self.normaliser.update(flat[schema.OBSERVATION], self._reduce_sum)
-        frames = self.rollouts.steps * self.rollout.n_cells
-        self._log_iteration(
-            Iteration(
-                mean_return=mean_return,
-                natural_step=first,
-                ppo=second,
-                critic_error=error,
-                kl_coef=self.kl_coef,
-                learning_rate=penalised.optimizer.param_groups[0]["lr"],
-                frames_per_second=frames / (time.perf_counter() - started),
-            )
-        )
-
-    def _mean_return(self, rollout: TensorDictBase) -> float:
-        """Mean return of the episodes that start in start cells."""
-        assert self.rollouts is not None
-        restarts = getattr(self.rollouts.env, "restarts", None)
-        after = rollout[schema.NEXT].select(schema.REWARD, schema.DONE)
-        total, count = self._reduce_sum(returns(after if restarts is None else after[~restarts])).tolist()
-        return total / count
-
-    def _stage_one(
-        self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int
-    ) -> TrustRegionStep | None:
-        if self.schedule == "ppo_only":
-            return None
-        if self.schedule == "warm_start" and iteration >= self.trust_region_iterations:
-            return None
-        group, options = optimizer.optimizer.param_groups[0], self.trust_region
-        group.update(step_options(options))  # a resumed run's own, not those of its checkpoint
-        group["max_kl"] = group["lr"] = self._annealed(options.max_kl, options.max_kl_annealing)
-        return optimizer.step(batch=flat)
-
-    def _minibatches(self, n_rows: int, size: int) -> Minibatches:
-        ranks = self.trainer.world_size
-        return Minibatches(n_rows, self.global_rank * n_rows, ranks * n_rows, size)
-
-    def _generator(self, iteration: int, stream: int) -> Generator:
-        return Generator(device=self.device).manual_seed(stream_seed(self.seed, iteration, stream))
-
-    def _stage_two(
-        self,
-        flat: TensorDictBase,
-        optimizer: LightningOptimizer,
-        iteration: int,
-        first: TrustRegionStep | None,
-    ) -> PPOKLResult | None:
-        if self.schedule == "trust_region_only":
-            return None
-        if self.schedule == "warm_start" and iteration < self.trust_region_iterations:
-            return None
-        result, self.kl_coef = improve_policy(
-            self.actor,
-            optimizer,
-            flat,
-            self._minibatches(len(flat), self.ppo.minibatch_size),
-            self.ppo,
-            moved=Moved() if first is None else Moved(first.kl, first.improvement),
-            kl_coef=self.kl_coef,
-            largest_rate=self._annealed(self.ppo.learning_rate, self.ppo.learning_rate_annealing),
-            generator=self._generator(iteration, 2),
-            reduce_sum=self._reduce_sum,
-        )
-        return result
-
-    def _improve_critic(self, flat: TensorDictBase, optimizer: LightningOptimizer, iteration: int) -> float:
-        options = self.critic_options
-        return improve_critic(
-            self.critic,
-            optimizer,
-            flat,
-            self._minibatches(len(flat), options.minibatch_size),
-            options,
-            rate=self._annealed(options.learning_rate, options.learning_rate_annealing),
-            mixed=self.trainer.precision == "bf16-mixed",
-            generator=self._generator(iteration, 3),
-            reduce_sum=self._reduce_sum,
-        )
-
-    def _annealed(self, largest: float, annealing: Annealing) -> float:
-        return annealed(largest, annealing, self.current_epoch, self.trainer.max_epochs)
+            assert self.algorithm is not None
+            done = self.algorithm.iterate(self.current_epoch, self.kl_coef)
+        self.kl_coef = done.kl_coef
+        self._log_iteration(done)
 
     def _log_iteration(self, done: Iteration) -> None:
         values = {name: float(value) for name, value in done.metrics().items()}

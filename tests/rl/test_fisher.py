@@ -13,6 +13,7 @@ from perturbrl.rl import fisher
 from perturbrl.rl.fisher import MLPLinearisation, ModuleLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import independent_normal
+from perturbrl.rl.processes import ALONE, Processes
 
 KINDS = sorted(ACTORS)
 BY_HAND = ["gaussian", "tanh_gaussian", "categorical", "bernoulli", "one_hot"]
@@ -20,7 +21,7 @@ BY_HAND = ["gaussian", "tanh_gaussian", "categorical", "bernoulli", "one_hot"]
 
 def _linearise(actor, batch, layout):
     with torch.no_grad():
-        return linearise(actor, layout, batch, lambda total: total)
+        return linearise(actor, layout, batch, ALONE)
 
 
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.integers(1, 6))
@@ -104,8 +105,8 @@ def test_ranks_without_states_agree_on_the_form():
     layout = FlatLayout(list(actor.parameters()))
     empty = collect(actor, 3)[:0]
     with torch.no_grad():
-        assert isinstance(linearise(actor, layout, empty, lambda total: total), MLPLinearisation)
-        elsewhere = linearise(actor, layout, empty, lambda total: total + 1)
+        assert isinstance(linearise(actor, layout, empty, ALONE), MLPLinearisation)
+        elsewhere = linearise(actor, layout, empty, Processes(lambda total: total + 1))
     assert isinstance(elsewhere, ModuleLinearisation)
 
 

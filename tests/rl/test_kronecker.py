@@ -8,6 +8,7 @@ from perturbrl.rl.fisher import linearise
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.kronecker import KroneckerPreconditioner
 from perturbrl.rl.policies import bernoulli_actor, categorical_actor, gaussian_actor
+from perturbrl.rl.processes import ALONE
 
 N_STATES = 64
 
@@ -15,7 +16,7 @@ N_STATES = 64
 def _policy(actor, batch):
     layout = FlatLayout(list(actor.parameters()))
     with torch.no_grad():
-        return linearise(actor, layout, batch, lambda total: total), layout
+        return linearise(actor, layout, batch, ALONE), layout
 
 
 def _preconditioner(policy, damping):

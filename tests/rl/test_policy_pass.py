@@ -5,6 +5,7 @@ from toy_policies import ACTORS, collect, make_actor
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policy_pass import PolicyRows, policy_passes
 from perturbrl.rl.ppo_kl import PPOKLLoss
+from perturbrl.rl.processes import ALONE
 
 
 @pytest.mark.parametrize("kind", sorted(ACTORS))
@@ -17,13 +18,13 @@ def test_the_closed_form_gradient_is_that_of_automatic_differentiation(kind, cli
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    loss, layout = PPOKLLoss(actor, 0.3, clip), FlatLayout(list(actor.parameters()))
+    loss, layout = PPOKLLoss(actor, clip), FlatLayout(list(actor.parameters()))
     terms = loss.terms(batch)
     gradients = torch.autograd.grad(loss.loss(terms, 0.7, len(batch)), layout.parameters)
     expected = torch.cat([gradient.reshape(-1) for gradient in gradients])
     rows = PolicyRows.of(actor, batch)
     with torch.no_grad():
-        policy = policy_passes(actor, layout, rows.inputs, lambda total: total)(rows.inputs)
+        policy = policy_passes(actor, layout, rows.inputs, ALONE)(rows.inputs)
         kl, cotangents = loss.kl_and_gradient(rows, policy.distribution, 0.7, len(batch))
         found = torch.zeros(layout.size, dtype=torch.float64)
         policy.pull_back_into(layout.views(found), cotangents)
@@ -51,14 +52,14 @@ def test_a_fixed_deviation_and_an_unused_weight_have_no_gradient():
     network.log_std.requires_grad_(False)
     network.spare = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
     batch = collect(actor, 12).reshape(-1)
-    loss = PPOKLLoss(actor, 0.0, None)
+    loss = PPOKLLoss(actor)
     parameters = [p for p in actor.parameters() if p.requires_grad]
     used = [p for p in parameters if p is not network.spare]
     layout = FlatLayout(parameters)
     expected = torch.autograd.grad(loss.loss(loss.terms(batch), 0.7, len(batch)), used)
     rows = PolicyRows.of(actor, batch)
     with torch.no_grad():
-        policy = policy_passes(actor, layout, rows.inputs, lambda total: total)(rows.inputs)
+        policy = policy_passes(actor, layout, rows.inputs, ALONE)(rows.inputs)
         _, cotangents = loss.kl_and_gradient(rows, policy.distribution, 0.7, len(batch))
         found = layout.views(torch.zeros(layout.size, dtype=torch.float64))
         policy.pull_back_into(found, cotangents)

@@ -22,27 +22,24 @@ from perturbrl.rl.ppo_kl import (
     ppo_kl_epochs,
     refit_head,
 )
+from perturbrl.rl.processes import ALONE, Processes
 
 ROWS, WIDTH, ACTIONS = 40, 3, 2
+TWICE = Processes(lambda total: 2 * total)
 
 
-def same(value):
-    return value
-
-
-def batch_kl(actor, batch, reduce_sum):
+def batch_kl(actor, batch, processes=ALONE):
     """The mean KL that stage 2 reports when it takes no step."""
     return ppo_kl_epochs(
         PPOKLLoss(actor),
         lambda: None,
         batch,
-        Minibatches(ROWS, 0, ROWS, ROWS),
+        Minibatches(ROWS, ROWS, processes),
         epochs=0,
         kl_coef=0.0,
         kl_limit=1.0,
         max_grad_norm=None,
         generator=torch.Generator().manual_seed(0),
-        reduce_sum=reduce_sum,
     ).kl
 
 
@@ -119,10 +116,10 @@ def test_the_mean_kl_of_the_batch_leaves_the_old_distribution_alone():
     batch = batch_of(actor)
     old = batch["loc"].clone()
     moved(actor)
-    first, again = batch_kl(actor, batch, same), batch_kl(actor, batch, same)
+    first, again = batch_kl(actor, batch), batch_kl(actor, batch)
     assert first == again > 0
     assert torch.equal(batch["loc"], old)
-    assert batch_kl(actor, batch, lambda x: 2 * x) == pytest.approx(first)
+    assert batch_kl(actor, batch, TWICE) == pytest.approx(first)
 
 
 def test_a_batch_longer_than_a_block_has_the_mean_kl_of_all_its_rows():
@@ -131,16 +128,16 @@ def test_a_batch_longer_than_a_block_has_the_mean_kl_of_all_its_rows():
     old = distribution_of(actor, batch).detached()
     moved(actor)
     expected = old.kl_to(distribution_of(actor, batch)).mean().item()
-    assert batch_kl(actor, batch, same) == pytest.approx(expected, rel=1e-5)
+    assert batch_kl(actor, batch) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("total", "size"), [(12, 4), (12, 5), (12, 50)])
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_minibatches_of_all_processes_together_are_those_of_one(total, size, ranks):
     share = total // ranks
-    single = list(Minibatches(total, 0, total, size).epoch(torch.Generator().manual_seed(5)))
+    single = list(Minibatches(total, size).epoch(torch.Generator().manual_seed(5)))
     parts = [
-        list(Minibatches(share, r * share, total, size).epoch(torch.Generator().manual_seed(5)))
+        list(Minibatches(share, size, Processes(rank=r, count=ranks)).epoch(torch.Generator().manual_seed(5)))
         for r in range(ranks)
     ]
     assert all(len(part) == len(single) for part in parts)
@@ -171,13 +168,12 @@ def run(actor, batch, kl_limit=1e9, epochs=3, rate=0.05, size=10, **options):
         PPOKLLoss(actor),
         optimizer.step,
         batch,
-        Minibatches(ROWS, 0, ROWS, size),
+        Minibatches(ROWS, size),
         epochs=epochs,
         kl_coef=options.pop("kl_coef", 0.1),
         kl_limit=kl_limit,
         max_grad_norm=None,
         generator=torch.Generator().manual_seed(0),
-        reduce_sum=same,
         **options,
     )
 
@@ -189,7 +185,7 @@ def test_every_minibatch_of_every_epoch_is_a_step():
     result = run(actor, batch)
     assert (result.steps, result.stopped) == (12, False)
     assert result.kl > 0
-    assert result.kl == pytest.approx(batch_kl(actor, batch, same))
+    assert result.kl == pytest.approx(batch_kl(actor, batch))
     assert PPOKLLoss(actor).terms(batch).surrogate.item() > before
 
 
@@ -249,9 +245,9 @@ def test_what_is_not_finite_never_reaches_the_weights():
     assert all(p.isfinite().all() for p in actor.parameters())
 
 
-def flat_gradient(*values):
+def flat_gradient(*values, processes=ALONE):
     weight = torch.nn.Parameter(torch.zeros(len(values)))
-    gradient = FlatGradient(FlatLayout([weight]))
+    gradient = FlatGradient(FlatLayout([weight]), processes)
     gradient.start()[0].add_(torch.tensor(values))
     return weight, gradient
 
@@ -262,15 +258,15 @@ def flat_gradient(*values):
 )
 def test_gradients_are_clipped_to_their_norm(largest, scale, expected):
     weight, gradient = flat_gradient(6.0, 8.0)
-    number, norm = gradient.sum_up(torch.tensor(3.0), lambda total: total)
+    number, norm = gradient.sum_up(torch.tensor(3.0))
     assert (number, norm) == (3.0, 10.0)
     assert gradient.clip(scale * norm, largest, scale)
     torch.testing.assert_close(weight.grad, torch.tensor(expected))
 
 
 def test_a_gradient_is_summed_over_processes_with_its_number():
-    weight, gradient = flat_gradient(3.0, 4.0)
-    assert gradient.sum_up(torch.tensor(1.5), lambda total: 2 * total) == (3.0, 10.0)
+    weight, gradient = flat_gradient(3.0, 4.0, processes=TWICE)
+    assert gradient.sum_up(torch.tensor(1.5)) == (3.0, 10.0)
     assert weight.grad.tolist() == [6.0, 8.0]
     gradient.start()
     assert weight.grad.tolist() == [0.0, 0.0]
@@ -278,7 +274,7 @@ def test_a_gradient_is_summed_over_processes_with_its_number():
 
 def test_a_gradient_that_is_not_finite_is_left_out():
     weight, gradient = flat_gradient(float("inf"))
-    _, norm = gradient.sum_up(torch.tensor(0.0), lambda total: total)
+    _, norm = gradient.sum_up(torch.tensor(0.0))
     assert not gradient.clip(norm, 1.0)
     assert weight.grad.item() == 0.0
 
@@ -296,7 +292,7 @@ def test_the_penaltys_weight_follows_the_kl_within_bounds():
     assert adapt_kl_coef(up, 0.0, 1.0, 2.0) < up
 
 
-def fit_critic(target, epochs=200, reduce_sum=same):
+def fit_critic(target, epochs=200):
     torch.manual_seed(0)
     value = critic(WIDTH, (16,))
     batch = TensorDict({"observation": normal(ROWS, WIDTH), "value_target": target}, batch_size=[ROWS])
@@ -305,11 +301,10 @@ def fit_critic(target, epochs=200, reduce_sum=same):
         value,
         optimizer.step,
         batch,
-        Minibatches(ROWS, 0, ROWS, 16),
+        Minibatches(ROWS, 16),
         epochs=epochs,
         max_grad_norm=1.0,
         generator=torch.Generator().manual_seed(0),
-        reduce_sum=reduce_sum,
     )
     return value, error
 
@@ -338,7 +333,7 @@ def test_old_and_new_are_measured_against_the_collecting_policy():
     moved(actor, 0.5)
     old, new = Categorical(logits=batch["logits"]), Categorical(logits=actor[0].module(batch["observation"]))
     expected = torch.distributions.kl_divergence(old, new).mean().item()
-    assert batch_kl(actor, batch, same) == pytest.approx(expected, rel=1e-4)
+    assert batch_kl(actor, batch) == pytest.approx(expected, rel=1e-4)
 
 
 def test_epochs_that_worsen_the_objective_are_taken_back():
@@ -346,7 +341,7 @@ def test_epochs_that_worsen_the_objective_are_taken_back():
     batch = batch_of(actor)
     moved(actor)
     weights = [p.detach().clone() for p in actor.parameters()]
-    before = batch_kl(actor, batch, same)
+    before = batch_kl(actor, batch)
     result = run(actor, batch, rate=50.0)
     assert result.reverted
     assert result.steps > 0
@@ -376,8 +371,8 @@ def test_the_critics_head_is_the_regression_on_its_features():
     with torch.no_grad():
         truth = value.module[:-1](observation) @ torch.arange(8.0)[:, None] + 3.0
     batch = TensorDict({"observation": observation, "value_target": truth}, [200])
-    refit_head(value, batch, same)
+    refit_head(value, batch, ALONE)
     assert torch.allclose(value.module(observation), truth, atol=1e-2)
     once = value.module[-1].weight.detach().clone()
-    refit_head(value, batch, lambda x: 2 * x)
+    refit_head(value, batch, TWICE)
     assert torch.allclose(value.module[-1].weight, once, atol=1e-3)

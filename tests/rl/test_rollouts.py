@@ -11,6 +11,7 @@ from perturbrl.rl.fisher import MLPLinearisation
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
 from perturbrl.rl.policy_pass import PolicyRows, policy_passes
+from perturbrl.rl.processes import ALONE
 from perturbrl.rl.rollouts import Rollouts, add_advantages, best_action, draw_action, returns, stream_seed
 
 EFFECTS, SHIFT = normal(3, 2), torch.tensor([1.0, -1.0])
@@ -222,7 +223,7 @@ def test_the_ratio_of_a_policy_with_itself_is_1():
     batch = rollouts.collect(0).reshape(-1)
     batch["advantage"] = torch.ones(len(batch), 1)
     rows, layout = PolicyRows.of(actor, batch), FlatLayout(list(actor.parameters()))
-    by_hand = policy_passes(actor, layout, rows.inputs, lambda total: total)(rows.inputs)
+    by_hand = policy_passes(actor, layout, rows.inputs, ALONE)(rows.inputs)
     assert isinstance(by_hand, MLPLinearisation)
     again = by_hand.distribution
     log_ratio = again.log_prob(rows.action) - rows.old_log_prob

@@ -16,6 +16,7 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.rl.actor_distributions import distribution_of, kl_divergence
 from perturbrl.rl.outcomes import TrustRegionOutcome, TrustRegionStep
 from perturbrl.rl.policies import bernoulli_actor, independent_normal
+from perturbrl.rl.processes import Processes
 from perturbrl.rl.trust_region import TrustRegion
 
 
@@ -235,7 +236,7 @@ def test_no_improvement():
     actor = make_actor("gaussian")
     batch = collect(actor, 64)
     optimizer = TrustRegion(actor, max_kl=0.5, cg_max_steps=1, precondition=False, line_search_max_iter=1)
-    optimizer.reduce_sum = _FlipLast()
+    optimizer.processes = Processes(_FlipLast())
     _expect_rejection(actor, batch, optimizer, TrustRegionOutcome.NO_IMPROVEMENT)
 
 
@@ -411,7 +412,9 @@ class _Module(LightningModule):
 
     def training_step(self, _):
         optimizer = self.optimizers()
-        optimizer.optimizer.reduce_sum = lambda total: self.trainer.strategy.reduce(total, reduce_op="sum")
+        optimizer.optimizer.processes = Processes(
+            lambda total: self.trainer.strategy.reduce(total, reduce_op="sum")
+        )
         self.steps.append(optimizer.step(batch=collect(self.actor, 32, seed=self.global_step)))
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.multiprocessing import spawn
 from toy_policies import collect, flat_parameters, make_actor
 
 from perturbrl.rl.outcomes import TrustRegionOutcome
+from perturbrl.rl.processes import ALONE, Processes
 from perturbrl.rl.trust_region import TrustRegion
 
 KINDS = ["gaussian", "categorical", "state_dependent_gaussian", "checked_gaussian"]
@@ -21,16 +21,10 @@ SHARES = [(0, 37), (37, 100)]
 N_STEPS = 20
 
 
-def _all_reduce(total: Tensor) -> Tensor:
-    dist.all_reduce(total)
-    return total
-
-
-def _train(kind, rows, reduce_sum):
+def _train(kind, rows, processes=ALONE):
     """Parameters and results, as plain values, after steps on some of the rows of a batch."""
     actor, collector = (make_actor(kind, dtype=PRECISION[kind]) for _ in range(2))
-    optimizer = TrustRegion(actor, max_kl=0.02, cg_damping=0.1)
-    optimizer.reduce_sum = reduce_sum
+    optimizer = TrustRegion(actor, max_kl=0.02, cg_damping=0.1, processes=processes)
     results = []
     for seed in range(N_STEPS):
         collector.load_state_dict(actor.state_dict())
@@ -48,7 +42,7 @@ def _one_rank(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     torch.set_num_threads(1)
     first, last = SHARES[rank]
-    trained = {kind: _train(kind, slice(first, last), _all_reduce) for kind in KINDS}
+    trained = {kind: _train(kind, slice(first, last), Processes.of_torch()) for kind in KINDS}
     torch.save(trained, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -68,7 +62,7 @@ def test_ranks_agree_bit_for_bit_and_with_one_process(ranks, kind):
     assert results == other_results
     assert outcomes == other_outcomes
     assert outcomes[TrustRegionOutcome.ACCEPTED.value] >= N_STEPS - 3
-    alone, alone_results, _ = _train(kind, slice(None), lambda total: total)
+    alone, alone_results, _ = _train(kind, slice(None))
     torch.testing.assert_close(first, alone, rtol=1e-5, atol=1e-5)
     assert [r["outcome"] for r in results] == [r["outcome"] for r in alone_results]
 

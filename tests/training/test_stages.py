@@ -5,6 +5,8 @@ import torch
 from smoke_run import build, quiet_trainer
 from tensordict import TensorDict
 
+from perturbrl.rl.processes import Processes
+from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.stages import normalise_advantages
 
 
@@ -16,7 +18,7 @@ def test_advantages_get_mean_0_and_variance_1_over_all_processes() -> None:
     def with_the_others(moments: torch.Tensor) -> torch.Tensor:
         return moments + torch.stack((rest.sum(), rest.square().sum(), rest.new_tensor(30.0)))
 
-    normalise_advantages(mine, with_the_others)
+    normalise_advantages(mine, Processes(with_the_others))
     expected = (everything - everything.mean()) / everything.std(correction=0)
     torch.testing.assert_close(mine["advantage"], expected[:20])
 
@@ -35,21 +37,21 @@ def test_annealed_step_sizes_reach_the_optimisers() -> None:
     assert built.model.last_iteration.natural_step.kl <= 0.1 * 1.001
 
 
-def test_raw_advantages_are_an_option() -> None:
-    seen = {}
+def test_raw_advantages_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    step = TwoStage.natural_step
+
+    def watch(self: TwoStage, batch: TensorDict, iteration: int):
+        seen.append(batch["advantage"].clone())
+        return step(self, batch, iteration)
+
+    monkeypatch.setattr(TwoStage, "natural_step", watch)
     for normalised in ("true", "false"):
         built = build(f"--model.rollout.normalise_advantages={normalised}")
-        stage_one = built.model._stage_one
-
-        def watch(flat, optimizer, iteration, key=normalised, stage_one=stage_one):
-            seen[key] = flat["advantage"].clone()
-            return stage_one(flat, optimizer, iteration)
-
-        built.model._stage_one = watch
         quiet_trainer(1).fit(built.model, built.data)
-    assert float(seen["true"].std(correction=0)) == pytest.approx(1, abs=1e-4)
-    raw = seen["false"]
-    torch.testing.assert_close(seen["true"], (raw - raw.mean()) / raw.std(correction=0), rtol=1e-3, atol=1e-3)
+    scaled, raw = seen
+    assert float(scaled.std(correction=0)) == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(scaled, (raw - raw.mean()) / raw.std(correction=0), rtol=1e-3, atol=1e-3)
 
 
 def test_mixed_precision_leaves_the_policy_in_float32_and_still_trains_the_critic() -> None:

@@ -14,6 +14,7 @@ from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.planners import BoundedLeastSquares
 from perturbrl.reporting.judge import design_problem
+from perturbrl.training.algorithm import TwoStage
 
 
 @pytest.mark.parametrize(
@@ -204,22 +205,22 @@ def test_restarts_need_attractors_and_one_goal() -> None:
         quiet_trainer(1).fit(built.model, built.data)
 
 
-def test_the_return_is_that_of_cells_that_start_in_the_source() -> None:
+def test_the_return_is_that_of_cells_that_start_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--model.rollout.n_cells=64"]
     arguments += ["--model.rollout.restart_fraction=0.75", "--model.rollout.entropy_bonus=0.1"]
     built = parse_config(arguments)
     seen: list[tuple[float, float]] = []
-    measure = built.model._mean_return
+    measure = TwoStage.mean_return
 
-    def watch(rollout) -> float:
+    def watch(self: TwoStage, rollout) -> float:
         returns = rollout["next", "reward"].sum(1)[:, 0]
-        restarts = built.model.rollouts.env.restarts
+        restarts = self.rollouts.env.restarts
         assert int(restarts.sum()) == 48
-        value = measure(rollout)
+        value = measure(self, rollout)
         seen.append((value, float(returns[~restarts].mean())))
         return value
 
-    built.model._mean_return = watch
+    monkeypatch.setattr(TwoStage, "mean_return", watch)
     quiet_trainer(2).fit(built.model, built.data)
     assert len(seen) == 2
     assert all(value == pytest.approx(expected, abs=1e-5) for value, expected in seen)

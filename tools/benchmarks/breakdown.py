@@ -14,15 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.stopwatch import finish
 from perturbrl.rl.rollouts import Rollouts
-from perturbrl.training import two_stage
+from perturbrl.training import algorithm
+from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.two_stage import TwoStageModule
 
 WATCHED: Final[dict[str, tuple[Any, str]]] = {
     "rollout": (Rollouts, "collect"),
-    "advantages": (two_stage, "add_advantages"),
-    "natural step": (TwoStageModule, "_stage_one"),
-    "PPO epochs": (TwoStageModule, "_stage_two"),
-    "critic": (TwoStageModule, "_improve_critic"),
+    "advantages": (algorithm, "add_advantages"),
+    "natural step": (TwoStage, "natural_step"),
+    "PPO epochs": (TwoStage, "ppo_epochs"),
+    "critic": (TwoStage, "critic_epochs"),
     "logging": (TwoStageModule, "_log_iteration"),
 }
 REST: Final = "everything else"

@@ -17,7 +17,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDict
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import ProbabilisticActor
@@ -27,6 +26,7 @@ from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.fisher import ModuleLinearisation, linearise
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.policies import gaussian_actor
+from perturbrl.rl.processes import ALONE
 from perturbrl.rl.trust_region import TrustRegion
 
 OBSERVATION_DIM, HIDDEN = 64, (256, 256)
@@ -121,7 +121,7 @@ def product_costs() -> dict[str, float]:
             v = torch.randn(layout.size)
             with torch.no_grad():
                 hand, module = (
-                    linearise(actor, layout, batch, _alone),
+                    linearise(actor, layout, batch, ALONE),
                     ModuleLinearisation(actor, layout, batch),
                 )
             candidates = [
@@ -143,10 +143,6 @@ def product_costs() -> dict[str, float]:
         "generic_fvp_over_fwdbwd": max(any_module),
         "fvp_over_network_fwdbwd": max(alone),
     }
-
-
-def _alone(total: Tensor) -> Tensor:
-    return total
 
 
 def peak_memory() -> dict[str, float]:

@@ -17,6 +17,7 @@ from benchmarks.stopwatch import Race, finish
 from benchmarks.train_settings import MINIBATCH, NETWORK, SETTINGS
 from perturbrl.rl.flat import FlatLayout
 from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLLoss, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.processes import ALONE
 from perturbrl.rl.rollouts import add_advantages
 from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.options import (
@@ -137,15 +138,15 @@ def our_update(
     module, rollouts = bench.module, bench.rollouts
     assert rollouts is not None
     batch = add_advantages(rollouts.collect(0), module.critic, gamma=1.0, gae_lambda=0.95).reshape(-1)
-    normalise_advantages(batch, lambda total: total)
+    normalise_advantages(batch, ALONE)
     loss = PPOKLLoss(module.actor, 0.2)
     actor, critic = (
         torch.optim.Adam(m.parameters(), 3e-4, fused=True) for m in (module.actor, module.critic)
     )
-    minibatches = Minibatches(len(batch), 0, len(batch), minibatch_size)
+    minibatches = Minibatches(len(batch), minibatch_size)
     layout = FlatLayout(list(module.actor.parameters()))
     start = layout.gather()
-    common: dict[str, Any] = {"epochs": epochs, "max_grad_norm": 0.5, "reduce_sum": lambda total: total}
+    common: dict[str, Any] = {"epochs": epochs, "max_grad_norm": 0.5}
 
     def run() -> float:
         layout.assign(start)

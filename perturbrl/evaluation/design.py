@@ -8,12 +8,8 @@ import torch
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
 from perturbrl.evaluation.hits import Hit, rank_hits
-from perturbrl.evaluation.populations import (
-    Detectability,
-    detectability,
-    equally_near,
-    mean_distance,
-)
+from perturbrl.evaluation.mean_distance import equally_near, mean_distance
+from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.design_problem import DesignProblem, Planner

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from perturbrl.data.labels import Label
 from perturbrl.evaluation import metrics
-from perturbrl.evaluation.populations import mean_distance, mean_distance_interval, replicate_distance
+from perturbrl.evaluation.mean_distance import mean_distance, mean_distance_interval
+from perturbrl.evaluation.populations import replicate_distance
 from perturbrl.evaluation.registry_entry import Metric
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.statistics import Interval, wilson_interval

@@ -22,6 +22,8 @@ Statistic = Callable[[Float[np.ndarray, "*resamples scores"]], Float[np.ndarray,
 
 _CHUNK: Final = 1 << 22
 
+SIGNIFICANCE: Final = 0.05
+
 
 @dataclass(frozen=True)
 class Interval:

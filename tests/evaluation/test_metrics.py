@@ -15,7 +15,7 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation import de_metrics, metrics, trajectories
 from perturbrl.evaluation.de_metrics import de_precision_at_k, differential_expression
 from perturbrl.evaluation.distances import energy_distance, relative_to_replicate
-from perturbrl.evaluation.populations import mean_distance
+from perturbrl.evaluation.mean_distance import mean_distance
 from perturbrl.twins.task_suite import reprogramming_task
 
 N_CELLS = 100

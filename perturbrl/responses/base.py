@@ -12,7 +12,7 @@ from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
 
-class ResponseBaseline(ABC):
+class ResponseModel(ABC):
     """A predictor of mean responses: ``fit`` once, then ``predict`` any perturbation.
 
     Attributes:
@@ -27,7 +27,7 @@ class ResponseBaseline(ABC):
     centroids: dict[Label, GeneVector]
     training_mean: GeneVector
 
-    def fit(self, cells: TrainingCells) -> "ResponseBaseline":
+    def fit(self, cells: TrainingCells) -> "ResponseModel":
         """Learn from training cells."""
         self._take(cells.centroids())
         return self

@@ -13,13 +13,13 @@ import numpy as np
 
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
-from perturbrl.responses.base import ResponseBaseline
+from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.bilinear_ridge import BilinearRidge
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
 
-class NoOpResponse(ResponseBaseline):
+class NoOpResponse(ResponseModel):
     """Nothing happens: the control mean."""
 
     name = "no_op"
@@ -29,7 +29,7 @@ class NoOpResponse(ResponseBaseline):
         return np.zeros_like(self.control)
 
 
-class TrainingMean(ResponseBaseline):
+class TrainingMean(ResponseModel):
     """Every perturbation does what the training perturbations do on average: m."""
 
     name = "training_mean"
@@ -39,7 +39,7 @@ class TrainingMean(ResponseBaseline):
         return self.training_mean - self.control
 
 
-class RandomPerturbation(ResponseBaseline):
+class RandomPerturbation(ResponseModel):
     """The centroid of a training perturbation drawn at random for each query.
 
     Args:
@@ -57,7 +57,7 @@ class RandomPerturbation(ResponseBaseline):
         return drawn - self.control
 
 
-class CellTypeMean(ResponseBaseline):
+class CellTypeMean(ResponseModel):
     """In each cell type, every perturbation does what the training perturbations do on average in that type.
 
     Args:
@@ -71,7 +71,7 @@ class CellTypeMean(ResponseBaseline):
     def __init__(self, cell_types: Sequence[str] | None = None) -> None:
         self.cell_types = cell_types
 
-    def fit(self, cells: TrainingCells) -> "ResponseBaseline":
+    def fit(self, cells: TrainingCells) -> "ResponseModel":
         """Learn from the training cells of these types only.
 
         Raises:
@@ -107,7 +107,7 @@ def _means_within(cells: TrainingCells, cell_type: str) -> tuple[GeneVector, Gen
     return control, np.mean(list(centroids.values()), axis=0)
 
 
-class Additive(ResponseBaseline):
+class Additive(ResponseModel):
     """Effects of single perturbations add up: c + Σ (x̄ᵢ − c).
 
     A part never seen alone counts as the average training perturbation, m − c.
@@ -123,7 +123,7 @@ class Additive(ResponseBaseline):
         )
 
 
-class MatchingMean(ResponseBaseline):
+class MatchingMean(ResponseModel):
     """Mean of the centroids of the parts, m for a part never seen alone (Viñas Torné 2025, "Systema")."""
 
     name = "matching_mean"
@@ -135,7 +135,7 @@ class MatchingMean(ResponseBaseline):
         return np.mean(means, axis=0) - self.control
 
 
-class NearestPerturbationResponse(ResponseBaseline):
+class NearestPerturbationResponse(ResponseModel):
     """The mean centroid of the training perturbations that share the largest part of the query's genes.
 
     Nearness is the Jaccard index of the sets of names, whatever the doses; m where nothing is shared.
@@ -154,7 +154,7 @@ class NearestPerturbationResponse(ResponseBaseline):
         return nearest.mean(axis=0) - self.control
 
 
-class SplitHalfReplicate(ResponseBaseline):
+class SplitHalfReplicate(ResponseModel):
     """The ceiling: the mean of OTHER measured cells under the very same perturbation.
 
     Not a competitor: it is fitted on one half of the held-out cells, the goal part of a split, and judged on the
@@ -177,7 +177,7 @@ class SplitHalfReplicate(ResponseBaseline):
         return self.centroids[label] - self.control
 
 
-def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseBaseline, ...]:
+def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseModel, ...]:
     """Every baseline that needs nothing but these training cells, unfitted; the rows of every response table.
 
     The cell-type mean is one of them where several types were measured with and without perturbation.

@@ -9,12 +9,12 @@ from sklearn.decomposition import PCA
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.responses.base import ResponseBaseline
+from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
 
-class BilinearRidge(ResponseBaseline):
+class BilinearRidge(ResponseModel):
     """The linear model of Ahlmann-Eltze 2025: Ŷ = G W P + b.
 
     Y [genes, perturbations] holds the training centroids, b their mean, G [genes, k] the scores of the genes
@@ -47,7 +47,7 @@ class BilinearRidge(ResponseBaseline):
             )
         self.embedding, self.n_components, self.ridge = embedding, n_components, ridge
 
-    def fit(self, cells: TrainingCells) -> "ResponseBaseline":
+    def fit(self, cells: TrainingCells) -> "ResponseModel":
         """Learn from training cells.
 
         Raises:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
-from perturbrl.responses.base import ResponseBaseline
+from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Condition, Moments
 from perturbrl.responses.training_cells import TrainingCells
@@ -65,7 +65,7 @@ class PredictedShifts:
     evidence: tuple[Evidence, ...]
 
 
-class Kriging(ResponseBaseline):
+class Kriging(ResponseModel):
     """A Gaussian process over perturbations (see the module).
 
     Args:

@@ -1,5 +1,6 @@
 """Every metric keeps what it declares: its range, its direction, and what doing nothing scores."""
 
+import metrics_page
 import numpy as np
 import pytest
 import torch
@@ -157,3 +158,9 @@ def test_a_trajectory_nearer_to_that_of_real_cells_scores_better_and_none_leaves
     assert (all_of_it < half).all()
     assert (half < nothing).all()
     assert min(metric.function(ways(share, 1, whole_way)).min() for share in (-1.0, 1.0, 3.0)) >= metric.low
+
+
+def test_the_page_of_metrics_says_what_they_declare():
+    assert metrics_page.PAGE.read_text(encoding="utf-8") == metrics_page.page(), (
+        "a metric has changed; run python tests/metrics_page.py"
+    )

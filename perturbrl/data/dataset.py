@@ -1,6 +1,7 @@
 """Cells under known perturbations: one checked form for every file and convention."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from perturbrl.data.labels import CONTROL, Label
-from perturbrl.data.presets import FieldMap, detect_fields, label_in_file
+from perturbrl.data.file_labels import read_labels
+from perturbrl.data.labels import CONTROL, Label, label_in_file
+from perturbrl.data.presets import FieldMap, detect_fields
 from perturbrl.data.reading import (
     Matrix,
     ValueKind,
@@ -67,7 +69,7 @@ class PerturbationDataset:
         matrix = matrix_of(adata)
         kind = value_kind(matrix)
         obs = adata.obs.copy()
-        labels = _labels(obs, fields)
+        labels = read_labels(obs, fields)
         obs[PERTURBATION_OBS] = pd.Categorical([str(label) for label in labels])
         obs[IS_CONTROL_OBS] = (obs[PERTURBATION_OBS] == CONTROL_LABEL).to_numpy()
         obs[SIZE_FACTOR_OBS] = _size_factors(adata, matrix, kind, fields)
@@ -158,25 +160,34 @@ class PerturbationDataset:
         Raises:
             DataError: it was not measured; the closest labels are named.
         """
-        label = label_in_file(text, self.fields)
+        label = Label.parse(text, control=self.fields.control_value)
         return CONTROL if label.is_control else self.require_label(text)
 
     def require_label(self, target: str) -> Label:
         """Return the label of a measured perturbation, in whatever spelling.
 
+        A text is taken for a name first (``C18:1``), then for a name with a dose (``dexamethasone:0.10``).
+
         Raises:
-            DataError: it was not measured; the closest labels are named.
+            DataError: it was not measured, or at several doses; the closest labels are named.
         """
-        label = label_in_file(target, self.fields)
-        if label in self.perturbations:
-            return label
-        if label.is_control:
+        read = [label_in_file(target, self.fields.control_value)]
+        read.append(Label.parse(target, control=self.fields.control_value))
+        found = [measured for measured in self.perturbations for label in read if measured == label]
+        if found:
+            return found[0]
+        if read[0].is_control:
             raise DataError(f"'{target}' is the control; name a perturbation such as {self._examples()}")
-        close = self._closest(label)
+        raise DataError(self._not_measured(target, read))
+
+    def _not_measured(self, target: str, read: Sequence[Label]) -> str:
+        names = {label.names for label in read}
+        at_other_doses = [measured for measured in self.perturbations if measured.names in names]
+        if len(at_other_doses) > 1:
+            return f"'{target}' is none of the doses measured; choose one of {listed(at_other_doses, 12)}"
+        close = self._closest(read[-1])
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
-        raise DataError(
-            f"no cell has the perturbation '{target}' ({len(self.perturbations)} are measured); {hint}"
-        )
+        return f"no cell has the perturbation '{target}' ({len(self.perturbations)} are measured); {hint}"
 
     def require_perturbations(self, at_least: int = 2) -> None:
         """Refuse data with too few different perturbations for what is asked.
@@ -197,7 +208,7 @@ class PerturbationDataset:
         folded = {measured.casefold(): measured for measured in self.perturbations}
         near = difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)
         names = set(label.names)
-        related = [measured for measured in self.combinations if names & set(measured.names)]
+        related = [measured for measured in self.perturbations if names & set(measured.names)]
         return list(dict.fromkeys([*(folded[name] for name in near), *related]))[:5]
 
     def _examples(self) -> str:
@@ -236,35 +247,6 @@ def load_dataset(
 def _texts(obs: pd.DataFrame, key: str) -> np.ndarray:
     """Return a column as text; a missing value becomes ``unknown``."""
     return np.array(["unknown" if pd.isna(value) else str(value) for value in obs[key]], dtype=object)
-
-
-def _labels(obs: pd.DataFrame, fields: FieldMap) -> list[Label]:
-    column = obs[fields.perturbation_key]
-    _check_labels(column, fields)
-    read = {text: label_in_file(text, fields) for text in column.unique()}
-    labels = [read[text] for text in column]
-    if CONTROL not in set(labels):
-        raise DataError(
-            f"there are no control cells: no label of obs['{fields.perturbation_key}'] is "
-            f"'{fields.control_value}'; give control_value"
-        )
-    return labels
-
-
-def _check_labels(column: pd.Series, fields: FieldMap) -> None:
-    key = fields.perturbation_key
-    missing = int(column.isna().sum())
-    if missing:
-        raise DataError(f"{missing} of {len(column)} cells have no label (NaN) in obs['{key}']; drop them")
-    odd = [label for label in column.unique() if not isinstance(label, str) or not label.strip()]
-    if odd:
-        shown = listed([repr(label) for label in odd], 3)
-        raise DataError(f"labels in obs['{key}'] must be text and {shown} are not; make them str")
-    if fields.control_value != CONTROL_LABEL and CONTROL_LABEL in set(column.unique()):
-        raise DataError(
-            f"obs['{key}'] has the label '{CONTROL_LABEL}' beside the control '{fields.control_value}'; "
-            "rename one, so that the control is clear"
-        )
 
 
 def _size_factors(adata: AnnData, matrix: Matrix, kind: ValueKind, fields: FieldMap) -> np.ndarray:

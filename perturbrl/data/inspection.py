@@ -2,8 +2,10 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.file_labels import cells_at_dose_zero
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.presets import FieldMap, detect_fields
 from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
@@ -110,6 +113,11 @@ class Inspection:
                 ("control", f"'{self.fields.control_value}', {self.control_cells:,} cells"),
                 ("perturbations", f"{singles} single, {len(self.perturbations) - singles} combinations"),
             ]
+        doses = _doses(self.perturbations)
+        if doses:
+            facts.append(
+                ("doses", listed([f"{name} at {', '.join(at)}" for name, at in doses.items()], _SHOWN))
+            )
         if self.perturbations:
             facts.append(("target genes", self._targets()))
         facts += [(key, _levels(levels)) for key, levels in self.covariates.items()]
@@ -126,6 +134,12 @@ class Inspection:
         n = len({name for label in self.perturbations for name in label.names})
         shown = f": {', '.join(self.measured_targets[:_SHOWN])}" if self.measured_targets else ""
         return f"{len(self.measured_targets)} of {n} perturbed names are genes of the file{shown}"
+
+
+def _doses(labels: Iterable[Label]) -> dict[str, list[str]]:
+    """Measured doses of each perturbation that has several."""
+    parts = sorted({part for label in labels for part in label.parts if part.dose is not None})
+    return {name: [f"{dose:g}" for _, dose in same] for name, same in groupby(parts, itemgetter(0))}
 
 
 _KINDS: Final = {
@@ -209,7 +223,7 @@ def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> In
         covariates={key: _count(adata.obs[key]) for key in dataset.fields.covariate_keys},
         modalities=_modalities(adata),
         measured_targets=tuple(sorted(targets & set(dataset.genes))),
-        problems=tuple(_problems(dataset, counts, targets)),
+        problems=tuple(_problems(dataset, counts, targets, adata.obs)),
         uses=tuple(_uses(dataset, str(path))),
     )
 
@@ -242,7 +256,9 @@ def _levels(levels: dict[str, int]) -> str:
     return listed([f"{level} ({n:,})" for level, n in levels.items()], _SHOWN)
 
 
-def _problems(dataset: PerturbationDataset, counts: Counter[Label], targets: set[str]) -> list[str]:
+def _problems(
+    dataset: PerturbationDataset, counts: Counter[Label], targets: set[str], obs: pd.DataFrame
+) -> list[str]:
     problems = []
     if not dataset.perturbations:
         problems.append("there are only control cells: nothing measured to design for or to predict")
@@ -251,6 +267,9 @@ def _problems(dataset: PerturbationDataset, counts: Counter[Label], targets: set
         problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")
     if counts[CONTROL] < FEW_CELLS:
         problems.append(f"only {counts[CONTROL]} control cells: what is compared with them is uncertain")
+    undosed = cells_at_dose_zero(obs, dataset.fields, dataset.labels)
+    if undosed:
+        problems.append(f"{undosed} cells are named by a perturbation at dose 0 and count as control")
     silent = _silent_genes(dataset)
     if silent:
         problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")

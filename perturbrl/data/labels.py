@@ -67,17 +67,18 @@ class Label(str):
         raise AttributeError(f"a label does not change: {name} of '{self}' cannot be set; make another label")
 
     @classmethod
-    def parse(cls, text: str, *, doses: bool = True) -> "Label":
+    def parse(cls, text: str, *, doses: bool = True, control: str = CONTROL_LABEL) -> "Label":
         """Read a label; one that was read already comes back as it is.
 
         Args:
             text: the label, its parts in any order.
             doses: whether ``:`` and a number end a part with its dose, or belong to the name.
+            control: what a file calls its control, alone or as a part (``KLF1+ctrl``).
 
         Raises:
             ConfigurationError: the text is empty or gives a perturbation two doses.
         """
-        return text if isinstance(text, Label) else _read(str(text), doses)
+        return text if isinstance(text, Label) else _read(str(text), doses, control)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,11 +105,18 @@ class Label(str):
         return not other.is_control and set(other.parts) <= set(self.parts)
 
 
+def label_in_file(text: str, control: str) -> Label:
+    """Read a label of a file's own column, in which ``:`` is part of a name: doses have their own column."""
+    return Label.parse(text, doses=False, control=control)
+
+
 @lru_cache(maxsize=1 << 16)
-def _read(text: str, doses: bool) -> Label:
+def _read(text: str, doses: bool, control: str) -> Label:
     if not text.strip():
         raise ConfigurationError(f"the label {text!r} is empty; name a perturbation or '{CONTROL_LABEL}'")
-    return Label(_part(piece, doses) for piece in split_label(text))
+    if text == control:
+        return CONTROL
+    return Label(_part(piece, doses) for piece in split_label(text) if piece != control)
 
 
 def split_label(text: str) -> list[str]:

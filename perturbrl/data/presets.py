@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from perturbrl.data.labels import CONTROL, Label, Part, split_label
+from perturbrl.data.labels import DOSE_NUMBER, label_in_file
 from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CONTROL_LABEL
 
@@ -24,7 +24,7 @@ COVARIATE_KEYS: Final = (
 )
 KNOWN_CONTROLS: Final = ("control", "ctrl", "non-targeting", "NT", "DMSO", "vehicle", "unstimulated")
 
-_DOSAGE: Final = re.compile(r"\d+(\.\d*)?([eE]-?\d+)?(\+\d+(\.\d*)?([eE]-?\d+)?)*")
+_DOSAGE: Final = re.compile(rf"{DOSE_NUMBER}(\+{DOSE_NUMBER})*")
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,6 @@ PRESETS: Final = (
     _Preset("arc", "target_gene", ("non-targeting",)),
     _Preset("cpa", "condition", KNOWN_CONTROLS, needs_dosage=True),
 )
-
-
-def label_in_file(text: str, fields: FieldMap) -> Label:
-    """Read a label of the file's own column: ``MAP2K6+KLF1`` and ``KLF1+MAP2K6`` are the same.
-
-    The file's control becomes ``control``, and adds nothing as a part (``KLF1+ctrl`` is ``KLF1``). A ``:`` is
-    part of a name, since doses have a column of their own.
-    """
-    if text == fields.control_value:
-        return CONTROL
-    return Label(Part(name) for name in split_label(text) if name != fields.control_value)
 
 
 def detect_fields(
@@ -207,8 +196,7 @@ def _same_labelling(obs: pd.DataFrame, one: tuple[str, str], other: tuple[str, s
 
 
 def _grouped(obs: pd.DataFrame, column: str, control: str) -> tuple[np.ndarray, np.ndarray]:
-    fields = FieldMap(column, control)
-    labels = np.array([label_in_file(str(label), fields) for label in obs[column]], dtype=object)
+    labels = np.array([label_in_file(str(label), control) for label in obs[column]], dtype=object)
     return pd.factorize(labels)[0], labels == CONTROL_LABEL
 
 

@@ -156,3 +156,17 @@ def test_published_files(file: str, facts: list[str]) -> None:
         pytest.skip(f"{path.name} is not in {DATA}")
     shown = text(inspect_dataset(path))
     assert all(fact in shown for fact in facts)
+
+
+def test_doses_are_listed_and_a_dose_of_zero_is_said(screen: AnnData, tmp_path: Path) -> None:
+    labels = screen.obs["perturbation"].astype(str)
+    dose = np.where(labels == "GENE0000", np.arange(140) % 3, 5)
+    pairs = labels.str.contains("+", regex=False)
+    screen.obs["dose"] = np.where(pairs, "5+5", dose.astype(str))
+    found = inspect(screen, tmp_path)
+    assert {"GENE0000:1", "GENE0000:2", "GENE0001"} < set(found.perturbations)
+    zero = int((dose[~pairs] == 0).sum())
+    assert found.control_cells == 40 + zero
+    assert f"{zero} cells are named by a perturbation at dose 0 and count as control" in found.problems
+    facts = [line for line in found.lines() if line.startswith("doses:")]
+    assert [line.split(maxsplit=1)[1] for line in facts] == ["GENE0000 at 1, 2, 5"]

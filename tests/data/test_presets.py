@@ -4,8 +4,8 @@ from anndata import AnnData
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perturbrl.data.labels import Part
-from perturbrl.data.presets import FieldMap, detect_fields, label_in_file
+from perturbrl.data.labels import Part, label_in_file
+from perturbrl.data.presets import detect_fields
 from perturbrl.errors import ConfigurationError, DataError
 
 
@@ -162,11 +162,11 @@ def test_a_dose_column_counts_only_with_dosages_in_it() -> None:
     ],
 )
 def test_canonical_labels(label: str, canonical: str) -> None:
-    assert label_in_file(label, FieldMap("condition", "ctrl")) == canonical
+    assert label_in_file(label, "ctrl") == canonical
 
 
 def test_a_colon_in_a_label_of_the_file_is_part_of_the_name() -> None:
-    label = label_in_file("C18:1+ctrl", FieldMap("condition", "ctrl"))
+    label = label_in_file("C18:1+ctrl", "ctrl")
     assert label.parts == (Part("C18:1"),)
 
 
@@ -177,9 +177,8 @@ NAMES = st.text("ABCxyz0-", min_size=1, max_size=4)
 def test_the_order_of_a_combination_does_not_matter_and_spelling_it_twice_changes_nothing(
     names, random
 ) -> None:
-    fields = FieldMap("condition", "ctrl")
     shuffled = random.sample(names, len(names))
-    label = label_in_file("+".join(names), fields)
-    assert label == label_in_file("+".join([*shuffled, "ctrl"]), fields)
-    assert label == label_in_file(str(label), fields)
+    label = label_in_file("+".join(names), "ctrl")
+    assert label == label_in_file("+".join([*shuffled, "ctrl"]), "ctrl")
+    assert label == label_in_file(str(label), "ctrl")
     assert set(label.names) == set(names)

@@ -1,7 +1,9 @@
 """The Python call is the same path as the commands."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from places import CONFIGS
 from renamed_screen import renamed_screen
@@ -43,6 +45,28 @@ def test_perturbations_with_a_plus_in_their_names_are_dosed_and_judged(tmp_path:
     assert report.evaluation.target == "(+)-JQ1+Ca2+"
     assert max(row.recall for row in report.evaluation.rows) == 1.0
     assert "twin" in set(report.response["predictor"])
+
+
+def test_a_dose_is_a_target_and_other_doses_of_it_are_learned_from(tmp_path: Path) -> None:
+    adata = renamed_screen({"GENE0000": "dex", "GENE0001": "C18:1"}, n_combinations=0)
+    adata.obs["dose"] = np.where(
+        adata.obs["perturbation"] == "dex", np.arange(adata.n_obs) % 3 * 4.5 + 1, 2.0
+    )
+    model = TwoStageModule()
+    report = perturbrl.design(
+        adata, "dex:5.50", model=model, max_epochs=1, folder=tmp_path, encoder=PCAEncoder(4)
+    )
+    assert report.evaluation is not None
+    assert report.evaluation.target == "dex:5.5"
+    assert model.twin.perturbations.names == ("C18:1", "GENE0002", "dex")
+    assert model.twin.perturbations.measured_doses == ((), (), (1.0, 10.0))
+    assert report.question["measured doses"] == "dex at 1, 10 (10 is dose 1)"
+    assert all(math.isnan(row.regret) for row in report.evaluation.rows)
+    assert "twin" in set(report.response["predictor"])
+    with pytest.raises(
+        perturbrl.PerturbRLError, match="'dex' is none of the doses measured; choose one of dex:1 and dex:10"
+    ):
+        perturbrl.design(adata, "dex", model=TwoStageModule(), folder=tmp_path)
 
 
 def test_errors_are_the_same_as_the_commands(tmp_path: Path) -> None:

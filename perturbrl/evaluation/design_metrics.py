@@ -50,7 +50,7 @@ def recall_of_components(
 
     Source: `metrics.recall_at_k` at k = the number of components.
     """
-    wanted = set(Label.parse(target).names)
+    wanted = {target} if target in names else set(Label.parse(target).names)
     if not wanted <= set(names):
         return nan
     strength = doses.sum(1).mean(0).abs().double().cpu().numpy()

@@ -140,7 +140,7 @@ def _candidates(
     space = problem.space
     levels = torch.arange(1, GREEDY_LEVELS + 1, device=dose.device)[:, None] / GREEDY_LEVELS
     values = torch.cat((levels * space.high, levels * space.low))
-    allowed = (values.abs() > space.min_dose * (space.high - space.low)) & (dose == 0)
+    allowed = (values.abs() > space.least) & (dose == 0)
     if space.max_perturbations is not None and int(used.sum()) >= space.max_perturbations:
         allowed &= used
     column = allowed.nonzero()[:, 1:]

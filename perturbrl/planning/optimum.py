@@ -53,8 +53,7 @@ def givable_dose(
     but small doses.
     """
     a, b = effects.double().cpu().numpy().T, shift.double().cpu().numpy()
-    low, high = (bound.double().cpu().numpy() for bound in (space.low, space.high))
-    least = space.min_dose * (high - low)
+    low, high, least = (bound.double().cpu().numpy() for bound in (space.low, space.high, space.least))
     kept = np.flatnonzero(total)
     while True:
         small = kept[np.abs(total[kept]) <= least[kept]]

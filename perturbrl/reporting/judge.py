@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ from perturbrl.schema import (
 )
 from perturbrl.training.progress import counted, working
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.perturbations import PerturbationSpace
+
+_DOSES_SHOWN: Final = 6
 
 
 @dataclass(frozen=True)
@@ -193,11 +197,22 @@ def _question(module: TwoStageModule) -> Mapping[str, str]:
         "may be dosed": f"{space.n_perturbations} perturbations, at most {limit} in one cell",
         "dose per step": f"{float(space.low.min()):g} to {float(space.high.max()):g} (1 = as measured, or full "
         f"expression); less than {100 * space.min_dose:g} % of the range counts as none",
+        **_measured_doses(space),
         "steps": str(module.rollout.horizon),
         "digital twin": type(module.twin).__name__,
         "training": f"schedule '{module.schedule}', {module.rollout.n_cells} simulated cells per iteration, "
         f"seed {module.seed}",
     }
+
+
+def _measured_doses(space: PerturbationSpace) -> Mapping[str, str]:
+    found = [
+        f"{name} at {', '.join(f'{dose:g}' for dose in doses)} ({max(doses):g} is dose 1)"
+        for name, doses in zip(space.names, space.measured_doses, strict=True)
+        if doses
+    ]
+    more = [f"{len(found) - _DOSES_SHOWN} more"] if len(found) > _DOSES_SHOWN else []
+    return {"measured doses": "; ".join([*found[:_DOSES_SHOWN], *more])} if found else {}
 
 
 def _data(module: TwoStageModule, n_start: int, n_judged: int) -> Mapping[str, str]:

@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from perturbrl.data.labels import Label
 from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.errors import DataError
@@ -63,8 +62,8 @@ def judge_response(module: TwoStageModule, forecast: Simulation) -> JudgedRespon
     Raises:
         DataError: there is nothing to judge with; the message says why.
     """
-    data, label = module.data, str(module.data.target)
-    if not data.has_cells:
+    data, label = module.data, module.data.target
+    if not data.has_cells or label is None:
         raise DataError("a network brings no measured cells, so predicted expression is compared with none")
     if data.source != CONTROL_LABEL:
         raise DataError(f"cells start from {data.source}, and response metrics are defined against control")
@@ -137,14 +136,13 @@ def _held_out(data: PerturbationDataModule, label: str) -> MeasuredResponses:
 
 @torch.no_grad()
 def _forecast(module: TwoStageModule, cells: EncodedCells, label: str) -> GeneVector | None:
-    """Shift of training control cells under a label's own perturbations at dose 1, where the twin has them."""
+    """Shift of training control cells under a label's own perturbations as measured, where the twin has them."""
     twin = module.twin
-    names, wanted = twin.perturbations.names, Label.parse(label).names
-    if not set(wanted) <= set(names):
+    given = twin.perturbations.dose_of(label)
+    if given is None:
         return None
     start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device)
-    dose = start.new_zeros(len(start), len(names))
-    dose[:, [names.index(name) for name in wanted]] = 1.0
+    dose = given.to(start.device).expand(len(start), -1)
     generator = torch.Generator(device=dose.device).manual_seed(module.seed)
     member = twin.draw_members(len(start), generator)
     state = twin.next_state(start, dose, twin.draw_noise(len(start), generator), member)

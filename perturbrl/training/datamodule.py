@@ -260,6 +260,11 @@ class PerturbationDataModule(LightningDataModule):
                 "checkpoint was made with"
             ) from error
 
+    def _as_measured(self, text: str) -> str:
+        """The label of the loaded cells that is written ``text``; the text itself where there is none."""
+        measured = () if self.dataset is None else self.dataset.measured
+        return next((label for label in measured if label == text), text)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` returned.
 
@@ -267,7 +272,8 @@ class PerturbationDataModule(LightningDataModule):
             CheckpointError: the file now holds other cells than the checkpoint was trained with, and the stage
                 is not ``predict``; or the configured encoder is not the checkpoint's.
         """
-        self.target, self.source = state["target"], state["source"]
+        self.source = self._as_measured(state["source"])
+        self.target = None if state["target"] is None else self._as_measured(state["target"])
         if "split" not in state:
             return
         self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])

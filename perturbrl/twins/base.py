@@ -101,6 +101,7 @@ class DigitalTwin(FittedModule, ABC):
             "low": self.perturbations.low.tolist(),
             "high": self.perturbations.high.tolist(),
             "discrete": self.perturbations.discrete,
+            "measured_doses": [list(doses) for doses in self.perturbations.measured_doses],
         }
 
     def restore(self, description: dict[str, Any]) -> None:
@@ -121,6 +122,7 @@ class DigitalTwin(FittedModule, ABC):
                 description["low"],
                 description["high"],
                 discrete=description["discrete"],
+                measured_doses=description["measured_doses"],
             )
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:

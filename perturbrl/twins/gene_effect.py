@@ -6,19 +6,27 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from perturbrl.data.labels import Label
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState, Dose
 from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.dose_response import DoseResponse
 from perturbrl.twins.perturbations import PerturbationSpace
 
 EffectSource = Literal["experimental", "in_silico", "joint"]
+_ByDose = dict[
+    float | None, Float[Tensor, " latent"]
+]  # rising doses in the file's units; None where it has one
 
 
 class GeneEffectTwin(DigitalTwin):
-    """z' = z + scale * (dose @ E) + noise_scale * noise (paper, section on the gene-effect environment).
+    """z' = z + scale * E(dose) + noise_scale * noise (paper, section on the gene-effect environment).
 
-    Rows of E come from
+    E(dose) is dose @ E, linear; but a perturbation that was measured at several doses is one column, in units
+    of its largest dose, whose effect is interpolated between the measured ones (see ``DoseResponse``).
+
+    Rows of E, the effects at dose 1, come from
 
     - ``experimental``: mean latent shift of each training perturbation against training controls;
     - ``in_silico``: from control cells alone, the latent change that goes with one standard deviation more of
@@ -27,12 +35,14 @@ class GeneEffectTwin(DigitalTwin):
 
     Args:
         effects: where the rows of E come from.
-        combinations: whether measured combinations (``A+B``) are perturbations of their own, too.
+        combinations: whether measured combinations (``A+B``) are perturbations of their own, too; at
+            several doses (``A:1+B``, ``A:2+B``) each is one.
         scale: factor on every effect.
-        normalise: scale every row to length 1; otherwise each keeps its measured length.
+        normalise: scale every row to length 1, and lower doses along with it; otherwise each keeps its
+            measured length.
         noise_scale: standard deviation of the noise per step and latent dimension.
         min_dose_value: lowest dose; -1 lets a measured effect be run backwards, 0 does not.
-        max_dose_value: highest dose; 1 is the perturbation as measured.
+        max_dose_value: highest dose; 1 is the perturbation as measured, at its largest dose.
     """
 
     needs_data = True
@@ -55,6 +65,7 @@ class GeneEffectTwin(DigitalTwin):
         self.scale, self.normalise, self.noise_scale = scale, normalise, noise_scale
         self.dose_range = (min_dose_value, max_dose_value)
         self.register_buffer("effects", torch.empty(0, 0))
+        self.dose_response = DoseResponse()
 
     def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
         """Estimate E from training cells.
@@ -62,18 +73,21 @@ class GeneEffectTwin(DigitalTwin):
         Raises:
             DataError: no training cell is a control, or no perturbation is left to estimate.
         """
-        rows: dict[str, Tensor] = {} if self.source == "experimental" else _in_silico_effects(cells)
+        found: dict[str, _ByDose] = {} if self.source == "experimental" else _in_silico_effects(cells)
         if self.source != "in_silico":
-            rows |= self._experimental_effects(cells)
-        effects = torch.stack(list(rows.values()))
+            found |= self._experimental_effects(cells)
+        effects = [torch.stack(list(by_dose.values())) for by_dose in found.values()]
         if self.normalise:
-            effects = effects / effects.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            effects = [effect / effect[-1].norm().clamp_min(1e-12) for effect in effects]
         self.encoder, self.latent_dim = encoder, encoder.latent_dim
-        self.set_buffers(effects=effects)
-        self.perturbations = PerturbationSpace(tuple(rows), *self.dose_range).to(self.effects.device)
+        self.set_buffers(effects=torch.stack([effect[-1] for effect in effects]))
+        doses = [[dose for dose in by_dose if dose is not None] for by_dose in found.values()]
+        self.dose_response.learn([[dose / max(own) for dose in own] or [1.0] for own in doses], effects)
+        space = PerturbationSpace(tuple(found), *self.dose_range, measured_doses=doses)
+        self.perturbations = space.to(self.effects.device)
         return self
 
-    def _experimental_effects(self, cells: EncodedCells) -> dict[str, Tensor]:
+    def _experimental_effects(self, cells: EncodedCells) -> dict[str, _ByDose]:
         control = cells.mean_of(CONTROL_LABEL)
         labels = [p for p in cells.perturbations if self.combinations or not p.is_combination]
         if not labels:
@@ -81,16 +95,21 @@ class GeneEffectTwin(DigitalTwin):
                 f"no single perturbation is left among the training labels {list(cells.perturbations)[:8]}; "
                 "set combinations to true to use measured combinations as they are"
             )
-        return {str(label): cells.mean_of(label) - control for label in labels}
+        found: dict[str, _ByDose] = {}
+        for label in sorted(labels, key=_dose):
+            name = str(label) if label.is_combination else label.names[0]
+            found.setdefault(name, {})[_dose(label) or None] = cells.mean_of(label) - control
+        return dict(sorted(found.items()))
 
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:
-        """One linear step (see ``DigitalTwin``)."""
-        following = state + self.scale * (dose @ self.effects)
+        """One step (see ``DigitalTwin``)."""
+        effect = dose @ self.effects if self.dose_response.is_linear else self.dose_response(dose)
+        following = state + self.scale * effect
         return following + self.noise_scale * noise if self.noise_scale else following
 
-    def linear_effects(self) -> Float[Tensor, "perturbations latent"]:
-        """The rows of E, scaled (see ``DigitalTwin``)."""
-        return self.scale * self.effects
+    def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
+        """The rows of E, scaled; ``None`` where a perturbation has several doses (see ``DigitalTwin``)."""
+        return self.scale * self.effects if self.dose_response.is_linear else None
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Standard normal noise, or none at all where ``noise_scale`` is 0."""
@@ -99,7 +118,12 @@ class GeneEffectTwin(DigitalTwin):
         return self.start_cells.new_empty(n_cells, 0)
 
 
-def _in_silico_effects(cells: EncodedCells) -> dict[str, Tensor]:
+def _dose(label: Label) -> float:
+    """The dose of a perturbation that has several, else 0."""
+    return (label.parts[0].dose or 0.0) if not label.is_combination else 0.0
+
+
+def _in_silico_effects(cells: EncodedCells) -> dict[str, _ByDose]:
     rows = cells.rows_of(CONTROL_LABEL)
     if len(rows) < 2:
         raise DataError(
@@ -115,4 +139,4 @@ def _in_silico_effects(cells: EncodedCells) -> dict[str, Tensor]:
             f"none of the {len(cells.genes)} genes varies among {len(rows)} training control cells, so there is no "
             "in-silico effect; use measured effects (experimental) or other cells"
         )
-    return {name: effects[i] for i, name in enumerate(cells.genes) if varies[i]}
+    return {name: {None: effects[i]} for i, name in enumerate(cells.genes) if varies[i]}

@@ -96,7 +96,7 @@ def simulate_perturb_seq(
     counts, library = (count_noise or CountNoise()).draw(seen.numpy(), np.random.default_rng(seed))
     obs = {
         schema.PERTURBATION_OBS: pd.Categorical(labels),
-        "nperts": [len(Label.parse(name).parts) for name in labels],
+        "nperts": [len(Label.parse(name, doses=False).parts) for name in labels],
         "pseudotime": (step / snapshots).numpy(),
         "fate": pd.Categorical(twin.nearest_attractor(settled)),
         "library_size": library,
@@ -108,7 +108,7 @@ def simulate_perturb_seq(
 
 
 def _dose(twin: RegulatoryNetworkTwin, label: str, dose: float) -> Tensor:
-    genes = Label.parse(label).names
+    genes = Label.parse(label, doses=False).names
     unknown = [gene for gene in genes if gene not in twin.perturbations.names]
     if unknown:
         raise ConfigurationError(

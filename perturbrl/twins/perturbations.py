@@ -1,5 +1,6 @@
 """Which perturbations may be dosed, how strongly, and how an action becomes a dose."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torchrl.data import Bounded, Categorical, TensorSpec
 
+from perturbrl.data.labels import Label, Part
 from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import Dose, UsedMask
 
@@ -18,17 +20,24 @@ DEFAULT_MIN_DOSE: Final = 0.05
 class PerturbationSpace(nn.Module):
     """The perturbations of a twin that an agent may dose, and the action spec that follows from them.
 
-    A dose of 1 is the perturbation as it was measured (or full expression in a network), 0 is nothing, a
-    negative dose points the other way (knock-down where 1 is over-expression).
+    A dose of 1 is the perturbation as it was measured, at its largest dose (or full expression in a network),
+    0 is nothing, a negative dose points the other way (knock-down where 1 is over-expression).
 
     Args:
         names: perturbations, in the order of the dose's columns.
         low: smallest dose, one number or one per perturbation.
         high: largest dose, one number or one per perturbation.
-        min_dose: share of the range ``high - low`` below which a dose counts as unused and becomes 0.
+        min_dose: share of the range ``high - low`` up to which a dose counts as unused and becomes 0. Where
+            doses this small were measured, half the lowest measured one takes its place, so that every measured
+            dose can be given.
         max_perturbations: at most so many different perturbations per cell and episode; ``None`` is no limit.
         discrete: the action is an integer: 0 does nothing, ``1 + i`` gives perturbation i its highest dose,
             ``1 + n + i`` its lowest. Otherwise the action is the dose itself, projected onto the box.
+        measured_doses: for each perturbation the doses it was measured at, in the file's units, of which the
+            largest is 1 here; none where the file has no or one dose of it.
+
+    Attributes:
+        least: ``[perturbations]`` size up to which a dose counts as unused.
 
     Raises:
         ConfigurationError: no or repeated names, an empty dose range, bounds that are not one per perturbation,
@@ -38,6 +47,7 @@ class PerturbationSpace(nn.Module):
     low: Float[Tensor, " perturbations"]
     high: Float[Tensor, " perturbations"]
     columns: Int[Tensor, " perturbations"]
+    least: Float[Tensor, " perturbations"]
 
     def __init__(
         self,
@@ -48,6 +58,7 @@ class PerturbationSpace(nn.Module):
         min_dose: float = DEFAULT_MIN_DOSE,
         max_perturbations: int | None = None,
         discrete: bool = False,
+        measured_doses: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -60,7 +71,9 @@ class PerturbationSpace(nn.Module):
         self.register_buffer("columns", torch.arange(n), persistent=False)
         self.twin_columns = n
         self._is_whole = True
+        self.measured_doses = tuple(tuple(doses) for doses in measured_doses or ((),) * n)
         self._check()
+        self.register_buffer("least", self._least(), persistent=False)
 
     def _check(self) -> None:
         if not self.names:
@@ -77,8 +90,19 @@ class PerturbationSpace(nn.Module):
             raise ConfigurationError(
                 f"max_perturbations is {self.max_perturbations}; give at least 1, or null for no limit"
             )
+        if len(self.measured_doses) != self.n_perturbations or not all(
+            dose > 0 for doses in self.measured_doses for dose in doses
+        ):
+            raise ConfigurationError(
+                f"measured doses {self.measured_doses} do not fit {self.n_perturbations} perturbations; give "
+                "positive ones for each, or none"
+            )
         if not 0 <= self.min_dose < 1:
             raise ConfigurationError(f"min_dose is {self.min_dose:g}; it is a share of the range, in [0, 1)")
+
+    def _least(self) -> Float[Tensor, " perturbations"]:
+        lowest = [min(doses) / max(doses) if doses else math.inf for doses in self.measured_doses]
+        return torch.minimum(self.min_dose * (self.high - self.low), torch.tensor(lowest) / 2)
 
     @property
     def n_perturbations(self) -> int:
@@ -130,11 +154,26 @@ class PerturbationSpace(nn.Module):
             min_dose=self.min_dose if min_dose is None else min_dose,
             max_perturbations=self.max_perturbations if max_perturbations is None else max_perturbations,
             discrete=self.discrete,
+            measured_doses=[self.measured_doses[place[name]] for name in names],
         )
         space.columns = self.columns[index]
         space.twin_columns = self.twin_columns
         space._is_whole = space.columns.tolist() == list(range(space.twin_columns))
         return space.to(self.low.device)
+
+    def dose_of(self, label: str) -> Float[Tensor, " perturbations"] | None:
+        """The dose that is a measured label, 0 for what is not part of it; ``None`` where it cannot be given."""
+        parts = (Part(label),) if label in self.names else Label.parse(label).parts
+        if not {part.name for part in parts} <= set(self.names):
+            return None
+        dose = torch.zeros_like(self.low)
+        for part in parts:
+            column = self.names.index(part.name)
+            doses = self.measured_doses[column]
+            if part.dose is not None and not doses:
+                return None
+            dose[column] = 1.0 if part.dose is None else part.dose / max(doses)
+        return dose if bool((dose <= self.high).all()) else None
 
     def action_spec(self, n_cells: int) -> TensorSpec:
         """TorchRL spec of one action per cell; continuous actions outside the box are projected onto it."""
@@ -159,7 +198,7 @@ class PerturbationSpace(nn.Module):
             used: which perturbations each cell has received before.
         """
         dose = self._one_dose(action) if self.discrete else action.clamp(self.low, self.high)
-        wanted = dose.abs() > self.min_dose * (self.high - self.low)
+        wanted = dose.abs() > self.least
         if self.is_limited:
             wanted = wanted & self._within_limit(dose, wanted, used)
         return dose * wanted, used | wanted

@@ -67,7 +67,9 @@ def test_a_colon_in_a_name_survives_beside_doses() -> None:
 def test_a_dose_left_open_or_not_measured_lists_the_measured_ones() -> None:
     dataset = screen(["vehicle", "dex", "dex", "dex", "dex+B"], ["0", "0.1", "1", "10", "1+2"])
     for asked in ("dex", "dex:5"):
-        with pytest.raises(DataError, match=f"'{asked}' is none of .*choose one of dex:0.1, dex:1 and dex:10$"):
+        with pytest.raises(
+            DataError, match=f"'{asked}' is none of .*choose one of dex:0.1, dex:1 and dex:10$"
+        ):
             dataset.require_label(asked)
     with pytest.raises(DataError, match=r"no cell has .*'dex:1\+C'.*did you mean .*dex:1"):
         dataset.require_label("dex:1+C")

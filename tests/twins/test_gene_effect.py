@@ -5,7 +5,9 @@ from linear_twin import linear_twin, normal
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.twins.checks import check_twin
 from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 GENES = ("A", "B", "C", "D", "E", "F")
 LABELS = ("control",) * 40 + ("A",) * 20 + ("B",) * 20 + ("A+B",) * 20
@@ -165,3 +167,82 @@ def test_what_cannot_be_fitted_is_refused():
         GeneEffectTwin("in_silico").fit(cells, encoder)
     with pytest.raises(ConfigurationError, match="noise_scale is -1"):
         GeneEffectTwin(noise_scale=-1.0)
+
+
+DOSED = ("control",) * 40 + ("A:1",) * 20 + ("A:100",) * 20 + ("A:10",) * 10 + ("B",) * 10 + ("A:1+B",) * 5
+
+
+def dosed_twin(**options):
+    cells, encoder = cells_and_encoder(DOSED)
+    twin = GeneEffectTwin(**options).fit(cells, encoder)
+    twin.start_from(cells.latent[:40])
+    shift = {label: cells.mean_of(label) - cells.mean_of("control") for label in cells.perturbations}
+    return twin, shift
+
+
+def moved(twin, dose):
+    state = torch.zeros(1, 3)
+    return twin.transition(state, torch.tensor([dose]), twin.draw_noise(1))[0]
+
+
+def test_a_perturbation_measured_at_several_doses_is_one_column_interpolated_between_them():
+    twin, shift = dosed_twin(scale=2.0)
+    assert twin.perturbations.names == ("A", "B")
+    assert twin.perturbations.measured_doses == ((1.0, 10.0, 100.0), ())
+    for dose, label in ((0.01, "A:1"), (0.1, "A:10"), (1.0, "A:100")):
+        assert torch.allclose(moved(twin, [dose, 0.0]), 2 * shift[label], atol=1e-4)
+    half_way = (shift["A:10"] + shift["A:100"]) / 2
+    assert torch.allclose(moved(twin, [10**-0.5, 0.5]), 2 * half_way + shift["B"], atol=1e-4)
+    assert twin.linear_effects() is None
+    check_twin(twin)
+
+
+def test_normalised_effects_keep_the_ratio_of_doses():
+    twin, shift = dosed_twin(normalise=True)
+    assert torch.allclose(moved(twin, [0.1, 0.0]), shift["A:10"] / shift["A:100"].norm(), atol=1e-4)
+
+
+def test_every_measured_dose_can_be_given_however_small():
+    twin, _ = dosed_twin(min_dose_value=-1.0)
+    for space in (twin.perturbations, twin.perturbations.restrict(min_dose=0.3)):
+        action = torch.tensor([[0.01, 0.05], [0.004, 1.0], [-0.01, 0.7]])
+        given, used = space.project(action, torch.zeros(3, 2, dtype=torch.bool))
+        assert given[:, 0].tolist() == pytest.approx([0.01, 0.0, -0.01])
+        assert used[:, 1].tolist() == [False, True, True]
+
+
+def test_a_measured_label_is_a_dose_of_its_columns():
+    space = dosed_twin()[0].perturbations
+    doses = {label: space.dose_of(label) for label in ("A:10", "A:1+B", "A", "B", "control", "A:30")}
+    assert {label: dose.tolist() for label, dose in doses.items()} == {
+        "A:10": pytest.approx([0.1, 0.0]),
+        "A:1+B": pytest.approx([0.01, 1.0]),
+        "A": [1.0, 0.0],
+        "B": [0.0, 1.0],
+        "control": [0.0, 0.0],
+        "A:30": pytest.approx([0.3, 0.0]),
+    }
+    assert [space.dose_of(label) for label in ("A:200", "B:3", "A:1+C")] == [None] * 3
+    odd = PerturbationSpace(["C18:1", "B"])
+    assert odd.dose_of("C18:1").tolist() == [1.0, 0.0]
+
+
+def test_a_checkpoint_brings_the_doses_back():
+    twin, _ = dosed_twin()
+    restored = GeneEffectTwin()
+    restored.restore(twin.describe())
+    restored.load_state_dict(twin.state_dict())
+    dose = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+    state, noise = torch.zeros(5, 3), twin.draw_noise(5)
+    assert torch.equal(restored.transition(state, dose, noise), twin.transition(state, dose, noise))
+    assert restored.perturbations.measured_doses == twin.perturbations.measured_doses
+    assert torch.equal(restored.perturbations.least, twin.perturbations.least)
+
+
+def test_doses_of_combinations_and_of_genes_beside_them():
+    cells, encoder = cells_and_encoder(DOSED)
+    both = GeneEffectTwin(combinations=True).fit(cells, encoder)
+    assert both.perturbations.names == ("A", "A:1+B", "B")
+    joint = GeneEffectTwin("joint").fit(cells, encoder)
+    assert joint.perturbations.names == GENES
+    assert joint.perturbations.measured_doses == ((1.0, 10.0, 100.0), (), (), (), (), ())

@@ -229,6 +229,8 @@ def test_parts_that_overlap_are_refused() -> None:
 
 def test_a_saved_split_finds_its_cells_in_any_order(tmp_path: Path) -> None:
     split = HeldOutPerturbations(seed=3, validation_fraction=0.1).split(DATASET, DATASET.perturbations[:1])
+    # A checkpoint with anything but plain values in it does not load.
+    assert {type(label) for label in split.to_dict()["held_out_perturbations"]} == {str}
     split.save(tmp_path / "split.json")
     backwards = PerturbationDataset.from_adata(DATASET.adata[::-1].copy(), DATASET.fields)
     loaded = Split.load(tmp_path / "split.json", backwards)

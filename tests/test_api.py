@@ -64,7 +64,8 @@ def test_a_dose_is_a_target_and_other_doses_of_it_are_learned_from(tmp_path: Pat
     assert all(math.isnan(row.regret) for row in report.evaluation.rows)
     assert "twin" in set(report.response["predictor"])
     with pytest.raises(
-        perturbrl.PerturbRLError, match="'dex' is none of the doses measured; choose one of dex:1 and dex:10"
+        perturbrl.PerturbRLError,
+        match=r"'dex' is none of the doses measured; choose one of dex:1, dex:5.5 and dex:10",
     ):
         perturbrl.design(adata, "dex", model=TwoStageModule(), folder=tmp_path)
 

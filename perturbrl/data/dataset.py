@@ -183,6 +183,7 @@ class PerturbationDataset:
     def _not_measured(self, target: str, read: Sequence[Label]) -> str:
         names = {label.names for label in read}
         at_other_doses = [measured for measured in self.perturbations if measured.names in names]
+        at_other_doses.sort(key=lambda label: label.parts)
         if len(at_other_doses) > 1:
             return f"'{target}' is none of the doses measured; choose one of {listed(at_other_doses, 12)}"
         close = self._closest(read[-1])

@@ -40,10 +40,9 @@ def conjugate_gradient(
     the last product brought less than the share ``tolerance`` of the total, after ``max_steps`` products, or
     before a direction p whose curvature pᵀ(A + λI)p is not positive, which round-off can cause.
 
-    Each residual is made orthogonal to all before it, not to the last one alone. Once the largest eigenvalue has
-    been resolved, round-off along it grows several hundredfold per step: on a matrix of condition 2,600, ten
-    steps in float64 turned 10⁻¹⁶ into a difference of 4·10⁻⁴ between sums in another order, so two ranks and one
-    process could not have agreed. For ten steps it costs about a thousandth of a product and ten pairs of vectors.
+    Each residual is made orthogonal to all before it, not to the last one alone. Without that, round-off along the
+    largest eigenvalue grows several hundredfold per step, and sums in another order, those of other ranks, would
+    lead elsewhere (docs/decisions.md).
 
     Args:
         matrix_product: v ↦ A v.

@@ -15,8 +15,7 @@ class ObservationNormaliser(nn.Module):
     It is the first layer of actor and critic and changes only in ``update``. A trust region takes the policy for
     a function of its parameters alone, so ``update`` may be called between iterations and never within one.
     Before the first update, observations pass as they are; a dimension that never varied is only centred.
-    Measured after 25 iterations, three seeds: mean return 0.90 instead of 0.85 on the myeloid network; the same 0.81
-    on a simulated screen, whose states are scaled already, and later there.
+    It helps on networks and not where states are scaled already (docs/decisions.md).
 
     Args:
         observation_dim: width of an observation.

@@ -1,67 +1,25 @@
-"""Stage 2: PPO epochs with a KL penalty, and the critic's epochs."""
+"""Stage 2: PPO epochs with a KL penalty."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 import torch
-from jaxtyping import Float, Int
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
-from torch.nn import functional as F
-from torchrl.modules import ProbabilisticActor, ValueOperator
+from torchrl.modules import ProbabilisticActor
 
-from perturbrl import schema
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.distributions import ActionDistribution, Cotangents
 from perturbrl.rl.flat import FlatGradient, FlatLayout
-from perturbrl.rl.perceptron import affine, layers_of, pull_back
+from perturbrl.rl.minibatches import Minibatches
 from perturbrl.rl.policy_pass import PolicyPass, PolicyRows, policy_passes
-from perturbrl.rl.processes import ALONE, Processes
+from perturbrl.rl.processes import Processes
 
 KL_COEF_BOUNDS: Final = (1e-4, 1e3)
-RIDGE: Final = 1e-6
 # Rows whose actions and means stay in a processor's cache.
 CACHED_ROWS: Final = 1024
-
-
-@dataclass(frozen=True)
-class Minibatches:
-    """Random minibatches over the rows of all processes.
-
-    Minibatch j of all processes together is the same set of rows however the rows are spread over processes,
-    and every process counts the same number of minibatches; its own share of one may be empty.
-
-    Args:
-        n_rows: rows of this process, and of every other one.
-        size: rows of one minibatch, over all processes.
-        processes: whose rows follow each other in the order of their ranks.
-    """
-
-    n_rows: int
-    size: int
-    processes: Processes = ALONE
-
-    @property
-    def total_rows(self) -> int:
-        """Rows of all processes."""
-        return self.n_rows * self.processes.count
-
-    @property
-    def per_epoch(self) -> int:
-        """Minibatches of one epoch."""
-        return -(-self.total_rows // self.size)
-
-    def epoch(self, generator: Generator) -> Iterator[tuple[Int[Tensor, " rows"], int]]:
-        """This process's rows of each minibatch of one epoch, and the minibatch's size over all processes."""
-        order = torch.randperm(self.total_rows, generator=generator, device=generator.device)
-        for chunk in order.split(self.size):
-            mine = chunk
-            if self.processes.count > 1:
-                mine = chunk - self.n_rows * self.processes.rank
-                mine = mine[(mine >= 0) & (mine < self.n_rows)]
-            yield mine, len(chunk)
 
 
 @dataclass(frozen=True)
@@ -164,15 +122,9 @@ def ppo_kl_epochs(
 ) -> PPOKLResult:
     """Run stage 2 on a flat batch; stops before any step on a minibatch whose KL exceeds ``kl_limit``.
 
-    It stops, too, before a step whose gradient or KL is not finite. If the penalised objective of the whole
-    batch ends worse than it began, the parameters return to where they began: one Adam step can be a long way
-    in KL once the policy's standard deviation is small, and then the stop comes a step too late. Measured on a
-    linear screen with 17 doses: without this, one seed of five drifted off a solution that it had held for 40
-    iterations.
-
-    ``torch.compile`` of a minibatch's passes is not used. On one thread, 64-64 units and 200 doses it took 397 instead
-    of 416 microseconds at 64 rows, 1,265 instead of 1,292 at 512 and 12.7 instead of 11.3 milliseconds at 4,096,
-    after 6 to 18 s of compiling.
+    It stops, too, before a step whose gradient or KL is not finite. If the penalised objective of the whole batch ends
+    worse than it began, the parameters return to where they began: where the policy's standard deviation is small, one
+    Adam step is a long way in KL, and the stop comes a step too late.
 
     Args:
         loss: the penalised surrogate.
@@ -271,80 +223,3 @@ def adapt_learning_rate(
     elif not result.stopped:
         rate *= factor
     return min(max(rate, largest / 1000), largest)
-
-
-@torch.no_grad()
-def critic_epochs(
-    critic: ValueOperator,
-    take_step: Callable[[], object],
-    batch: TensorDictBase,
-    minibatches: Minibatches,
-    *,
-    epochs: int,
-    max_grad_norm: float | None,
-    generator: Generator,
-) -> float:
-    """Regress the critic on ``value_target``; the mean squared error of the last epoch.
-
-    A minibatch whose gradient is not finite changes nothing and shows in the error.
-    """
-    layout = FlatLayout([p for p in critic.parameters() if p.requires_grad])
-    squared_error, gradient = _squared_error(critic, layout), FlatGradient(layout, minibatches.processes)
-    observation, target = batch[schema.OBSERVATION], batch[schema.VALUE_TARGET]
-    error = 0.0
-    for _ in range(epochs):
-        error = 0.0
-        for rows, n_rows in minibatches.epoch(generator):
-            chosen = observation.index_select(0, rows), target.index_select(0, rows)
-            total, norm = gradient.sum_up(squared_error(gradient.start(), *chosen))
-            if gradient.clip(norm / n_rows, max_grad_norm, scale=1 / n_rows):
-                take_step()
-            error += total / minibatches.total_rows
-    return error
-
-
-def _squared_error(
-    critic: ValueOperator, layout: FlatLayout
-) -> Callable[[Sequence[Tensor], Tensor, Tensor], Float[Tensor, ""]]:
-    """Σ (V − target)², whose gradient is added to views in the parameters' shapes; by hand for a perceptron."""
-    layers = layers_of(critic.module)
-
-    def recorded(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        with torch.enable_grad():
-            total = F.mse_loss(critic.module(observation), target, reduction="sum")
-            gradients = torch.autograd.grad(total, layout.parameters)
-        for view, gradient in zip(views, gradients, strict=True):
-            view.add_(gradient)
-        return total.detach()
-
-    mixed = torch.is_autocast_enabled(layout.parameters[0].device.type)
-    if mixed or layers is None or len(layout.parameters) != 2 * len(layers.linears):
-        return recorded
-    weights, head = [linear.weight.detach() for linear in layers.linears], layers.linears[-1]
-
-    def by_hand(views: Sequence[Tensor], observation: Tensor, target: Tensor) -> Float[Tensor, ""]:
-        inputs, slopes = layers.features(layers.normalised(observation))
-        residual = affine(inputs[-1], head.weight, head.bias).sub_(target)
-        pull_back(weights, inputs, slopes, 2 * residual, list(zip(views[::2], views[1::2], strict=True)))
-        return residual.square_().sum()
-
-    return by_hand
-
-
-@torch.no_grad()
-def refit_head(critic: ValueOperator, batch: TensorDictBase, processes: Processes) -> None:
-    """Set the critic's last layer to the ridge regression of ``value_target`` on its hidden features.
-
-    Gradient epochs leave a residual that does not shrink with the policy's standard deviation, while the
-    advantages do; in the end they are all residual. Measured on a simulated screen after 100 iterations: root
-    mean squared error 0.014 without, 0.0014 with it.
-    """
-    body, head = critic.module[:-1], critic.module[-1]
-    hidden, target = body(batch[schema.OBSERVATION]).double(), batch[schema.VALUE_TARGET].double()
-    features = torch.cat((hidden, torch.ones_like(hidden[..., :1])), dim=-1)
-    gram, moment = processes.sum(features.T @ features), processes.sum(features.T @ target)
-    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    solution = torch.linalg.solve(gram, moment)
-    if bool(solution.isfinite().all()):
-        head.weight.copy_(solution[:-1].T)
-        head.bias.copy_(solution[-1])

@@ -15,8 +15,8 @@ _NUMPYS: Final = (torch.float32, torch.float64)
 def tanh_(x: Tensor) -> Tensor:
     """The hyperbolic tangent in place, within two units in the last place at any size of ``x``.
 
-    NumPy's on processors: 6 µs for 512 rows of 64 in float32 on one thread, ``Tensor.tanh_`` 66, by ``expm1`` 36;
-    2 σ(2x) − 1 takes 16 and has lost all digits at 10⁻⁷. Its values do not depend on where in an array a number lies.
+    NumPy's on processors: 6 µs for 512 rows of 64 in float32 on one thread, where ``Tensor.tanh_`` takes 66 and
+    2 σ(2x) − 1, without a digit right below 10⁻⁷, 16. Where in an array a number lies makes no difference to its value.
     """
     if x.device.type != "cpu" or x.dtype not in _NUMPYS:
         return x.tanh_()

@@ -38,16 +38,8 @@ class TrustRegion(torch.optim.Optimizer):
     all ranks, are both good. A step whose KL is above the radius shrinks by sqrt(δ / KL), at least by
     ``line_search_shrinking_factor``.
 
-    Tried, and measured at 16,384 states, 200 actions, hidden 256-256, on a policy 15 steps into learning
-    (``tools/benchmark.py natural-step``; gain = improvement / sqrt(KL)):
-
-    - Kronecker-factored preconditioning, kept: it reaches the gain of 15 plain products in 3 at λ = 1 and 98.5 %
-      of it in 4 at λ = 0.1; at λ = 0.01 four preconditioned products gain 5.7, 15 plain ones 5.4.
-    - A warm start from the last direction, not kept: successive directions are all but orthogonal (cosine 0.02),
-      and the product that it costs gains less than the one it replaces, with and without a preconditioner.
-    - Fisher products on a sample of the states, not kept: 4,096 of 16,384 states gain 1-2 % less after ten
-      products, more products do not make up for it, and ranks could not agree with one process.
-    - ``torch.compile`` of the product, not kept: 4 % slower on CPU after 53 s of compiling.
+    The Kronecker-factored preconditioner finds with three products what 15 find without; a warm start, sampled states
+    and ``torch.compile`` did not pay (docs/decisions.md).
 
     ``state_dict`` holds the options and how often each outcome occurred.
 

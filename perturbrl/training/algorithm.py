@@ -11,9 +11,10 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl import schema
 from perturbrl.rl.exploration import add_entropy_bonus
+from perturbrl.rl.minibatches import Minibatches
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.outcomes import TrustRegionStep
-from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLResult
+from perturbrl.rl.ppo_kl import Moved, PPOKLResult
 from perturbrl.rl.processes import Processes
 from perturbrl.rl.rollouts import Rollouts, add_advantages, returns, stream_seed
 from perturbrl.training.actor_critic import step_options

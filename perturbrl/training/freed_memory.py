@@ -15,9 +15,8 @@ _PAD: Final = 64 * 2**20
 def keep_freed_memory() -> bool:
     """Let this process keep what it frees; whether the C library could be told so (glibc only).
 
-    By default glibc gives large arrays back when they are freed and asks for fresh pages for the next one, each of
-    which the kernel clears. At 16,384 states of 200 doses, a third of an iteration went there
-    (``tools/benchmark.py train``, without and with it: 347 and 249 ms on one thread). Memory stays at its peak.
+    By default glibc gives large arrays back and asks for fresh pages for the next one, which the kernel clears: a third
+    of an iteration on large batches (docs/decisions.md). Memory stays at its peak.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -7,16 +7,15 @@ from torch import Generator
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl import schema
+from perturbrl.rl.critic_fit import critic_epochs, refit_head
+from perturbrl.rl.minibatches import Minibatches
 from perturbrl.rl.ppo_kl import (
-    Minibatches,
     Moved,
     PPOKLLoss,
     PPOKLResult,
     adapt_kl_coef,
     adapt_learning_rate,
-    critic_epochs,
     ppo_kl_epochs,
-    refit_head,
 )
 from perturbrl.rl.processes import Processes
 from perturbrl.training.options import CriticOptions, PPOOptions

@@ -8,19 +8,17 @@ from torch.distributions import Categorical
 
 from perturbrl.rl.actor_distributions import distribution_of
 from perturbrl.rl.flat import FlatGradient, FlatLayout
-from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
+from perturbrl.rl.minibatches import Minibatches
+from perturbrl.rl.policies import categorical_actor, gaussian_actor
 from perturbrl.rl.ppo_kl import (
     CACHED_ROWS,
     KL_COEF_BOUNDS,
-    Minibatches,
     Moved,
     PPOKLLoss,
     PPOKLResult,
     adapt_kl_coef,
     adapt_learning_rate,
-    critic_epochs,
     ppo_kl_epochs,
-    refit_head,
 )
 from perturbrl.rl.processes import ALONE, Processes
 
@@ -129,23 +127,6 @@ def test_a_batch_longer_than_a_block_has_the_mean_kl_of_all_its_rows():
     moved(actor)
     expected = old.kl_to(distribution_of(actor, batch)).mean().item()
     assert batch_kl(actor, batch) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(("total", "size"), [(12, 4), (12, 5), (12, 50)])
-@pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_minibatches_of_all_processes_together_are_those_of_one(total, size, ranks):
-    share = total // ranks
-    single = list(Minibatches(total, size).epoch(torch.Generator().manual_seed(5)))
-    parts = [
-        list(Minibatches(share, size, Processes(rank=r, count=ranks)).epoch(torch.Generator().manual_seed(5)))
-        for r in range(ranks)
-    ]
-    assert all(len(part) == len(single) for part in parts)
-    for j, (rows, n) in enumerate(single):
-        union = torch.cat([part[j][0] + r * share for r, part in enumerate(parts)])
-        assert sorted(union.tolist()) == sorted(rows.tolist())
-        assert all(part[j][1] == n == len(rows) for part in parts)
-    assert sorted(torch.cat([rows for rows, _ in single]).tolist()) == list(range(total))
 
 
 def test_summed_gradients_of_processes_are_those_of_one():
@@ -292,39 +273,6 @@ def test_the_penaltys_weight_follows_the_kl_within_bounds():
     assert adapt_kl_coef(up, 0.0, 1.0, 2.0) < up
 
 
-def fit_critic(target, epochs=200):
-    torch.manual_seed(0)
-    value = critic(WIDTH, (16,))
-    batch = TensorDict({"observation": normal(ROWS, WIDTH), "value_target": target}, batch_size=[ROWS])
-    optimizer = torch.optim.Adam(value.parameters(), 0.01)
-    error = critic_epochs(
-        value,
-        optimizer.step,
-        batch,
-        Minibatches(ROWS, 16),
-        epochs=epochs,
-        max_grad_norm=1.0,
-        generator=torch.Generator().manual_seed(0),
-    )
-    return value, error
-
-
-def test_the_critic_learns_its_targets():
-    target = normal(ROWS, WIDTH)[:, :1] * 2.0
-    value, error = fit_critic(target)
-    assert error < 0.05 * target.var()
-    left = (value.module(normal(ROWS, WIDTH)) - target).square().mean().item()
-    assert error == pytest.approx(left, rel=0.5)
-
-
-def test_targets_that_are_not_finite_show_in_the_error_and_spare_the_critic():
-    target = torch.zeros(ROWS, 1)
-    target[0] = float("nan")
-    value, error = fit_critic(target, epochs=2)
-    assert error != error
-    assert all(p.isfinite().all() for p in value.parameters())
-
-
 def test_old_and_new_are_measured_against_the_collecting_policy():
     """After a first move the KL counts from the policy that collected the batch, not from the moved one."""
     torch.manual_seed(0)
@@ -363,16 +311,3 @@ def test_the_step_size_follows_how_stage_two_ended(steps, stopped, reverted, exp
     assert adapt_learning_rate(0.1, result, 4, largest=1.0, factor=1.5) == pytest.approx(expected)
     assert adapt_learning_rate(1.0, PPOKLResult(8, False, False, 0.0, 0.0), 4, 1.0, 1.5) == 1.0
     assert adapt_learning_rate(1e-3, PPOKLResult(0, True, False, 0.0, 0.0), 4, 1.0, 1.5) == 1e-3
-
-
-def test_the_critics_head_is_the_regression_on_its_features():
-    value = critic(WIDTH, (8,))
-    observation = torch.randn(200, WIDTH)
-    with torch.no_grad():
-        truth = value.module[:-1](observation) @ torch.arange(8.0)[:, None] + 3.0
-    batch = TensorDict({"observation": observation, "value_target": truth}, [200])
-    refit_head(value, batch, ALONE)
-    assert torch.allclose(value.module(observation), truth, atol=1e-2)
-    once = value.module[-1].weight.detach().clone()
-    refit_head(value, batch, TWICE)
-    assert torch.allclose(value.module[-1].weight, once, atol=1e-3)

@@ -15,8 +15,10 @@ from benchmarks.peer_training import peer_collection, peer_update
 from benchmarks.screen_task import Screen, ScreenData, our_task, our_twin
 from benchmarks.stopwatch import Race, finish
 from benchmarks.train_settings import MINIBATCH, NETWORK, SETTINGS
+from perturbrl.rl.critic_fit import critic_epochs
 from perturbrl.rl.flat import FlatLayout
-from perturbrl.rl.ppo_kl import Minibatches, Moved, PPOKLLoss, critic_epochs, ppo_kl_epochs
+from perturbrl.rl.minibatches import Minibatches
+from perturbrl.rl.ppo_kl import Moved, PPOKLLoss, ppo_kl_epochs
 from perturbrl.rl.processes import ALONE
 from perturbrl.rl.rollouts import add_advantages
 from perturbrl.training.freed_memory import keep_freed_memory

@@ -54,12 +54,11 @@ def pair_from_adata(
     claims = _LabelledCells(predicted, "predicted", scale, perturbation_key, size_factor_key)
     for side in (judges, claims):
         side.check()
-    _check_same_perturbations(judges, claims)
     measured = MeasuredResponses(
         tuple(map(str, real.var_names)), judges.of(CONTROL_LABEL), judges.on_demand()
     )
     control = measured.control_mean
-    shifts = {label: claims.of(label).mean(axis=0) - control for label in measured.perturbations}
+    shifts = {label: claims.of(label).mean(axis=0) - control for label in claims.perturbations}
     centre = np.mean(list(measured.means.values()), axis=0) if training_mean is None else training_mean
     return ResponsePair(measured, PredictedResponses(shifts, control, claims.on_demand()), centre)
 
@@ -134,15 +133,6 @@ class _LabelledCells:
                 f"{bad} {self.side} cells have a size factor ({key or 'sum of counts'}) that is not a positive "
                 "number; remove these cells"
             )
-
-
-def _check_same_perturbations(real: _LabelledCells, predicted: _LabelledCells) -> None:
-    a, b = set(real.perturbations), set(predicted.perturbations)
-    if a != b:
-        raise DataError(
-            f"perturbations differ: {sorted(a - b)[:5]} were measured and not predicted, {sorted(b - a)[:5]} "
-            "predicted and not measured; cut both to the same ones"
-        )
 
 
 def _check_genes(real: AnnData, predicted: AnnData) -> None:

@@ -220,18 +220,23 @@ class ResponsePair:
     training_mean: GeneVector
 
     def __post_init__(self) -> None:
-        measured, predicted = set(self.measured.cells), set(self.predicted.shifts)
-        if measured != predicted:
-            raise DataError(
-                f"perturbations differ: {sorted(measured - predicted)[:5]} were measured and not predicted, "
-                f"{sorted(predicted - measured)[:5]} predicted and not measured; cut both to the same ones"
-            )
+        self._check_perturbations(self.predicted.shifts)
+        if self.predicted.cells is not None:
+            self._check_perturbations(self.predicted.cells)
         for label, shift in self.predicted.shifts.items():
             if shift.shape != (len(self.measured.genes),) or not np.isfinite(shift).all():
                 raise DataError(
                     f"the predicted shift of {label} has {len(shift)} values, {int(np.isfinite(shift).sum())} of them "
                     f"finite, for {len(self.measured.genes)} genes; give one finite value per gene"
                 )
+
+    def _check_perturbations(self, predicted: Iterable[str]) -> None:
+        a, b = set(self.measured.cells), set(predicted)
+        if a != b:
+            raise DataError(
+                f"perturbations differ: {sorted(a - b)[:5]} were measured and not predicted, {sorted(b - a)[:5]} "
+                "predicted and not measured; cut both to the same ones"
+            )
 
     @cached_property
     def means(self) -> PairedMeans:

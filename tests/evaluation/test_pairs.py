@@ -66,6 +66,12 @@ def test_a_prediction_that_does_not_fit_is_refused(shifts, message):
         ResponsePair(judges(), PredictedResponses(shifts, np.zeros(3)), np.zeros(3))
 
 
+def test_cells_are_predicted_of_the_same_perturbations():
+    predicted = PredictedResponses({"A": np.ones(3), "B": np.ones(3)}, np.zeros(3), {"A": A})
+    with pytest.raises(DataError, match=r"\['B'\] were measured and not predicted"):
+        ResponsePair(judges(), predicted, np.zeros(3))
+
+
 def test_a_prediction_without_cells_has_no_populations():
     shifts = {"A": np.ones(3), "B": np.ones(3)}
     assert ResponsePair(judges(), PredictedResponses(shifts, np.zeros(3)), np.zeros(3)).cells("A") is None

@@ -189,7 +189,7 @@ def _means(
 
 
 def adapt_kl_coef(kl_coef: float, added: float, target_kl: float, factor: float) -> float:
-    """The next iteration's penalty weight: up where stage 2 added over 1.5 ``target_kl``, down below a 1.5th of it.
+    """The next iteration's penalty weight: higher where stage 2 added more than 1.5 ``target_kl``, lower below 1 / 1.5 of it.
 
     Called once per iteration. The result stays within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never
     comes back.

@@ -189,9 +189,9 @@ def _means(
 
 
 def adapt_kl_coef(kl_coef: float, added: float, target_kl: float, factor: float) -> float:
-    """The next iteration's penalty weight: higher where stage 2 added more than 1.5 ``target_kl``, lower below 1 / 1.5 of it.
+    """The next iteration's penalty weight: higher where stage 2 added more KL than it should, lower where less.
 
-    Called once per iteration. The result stays within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never
+    More is above 1.5 ``target_kl``, less is below ``target_kl`` / 1.5. Called once per iteration. The result stays within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never
     comes back.
 
     Args:

@@ -12,6 +12,7 @@ from perturbrl import schema
 from perturbrl.envs.base import Task
 from perturbrl.envs.observation import ObservationFunction
 from perturbrl.errors import ConfigurationError
+from perturbrl.rl.rollouts import stream_seed
 from perturbrl.schema import CellState, Dose, UsedMask
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
@@ -84,6 +85,8 @@ class CellStateEnv(EnvBase):
             )
         self.observe = ObservationFunction(task, self.space, horizon)
         self.generator = Generator(device=twin.start_cells.device)
+        self._restarting = Generator(device=twin.start_cells.device)
+        self._taken = 0
         self._make_specs()
 
     def _make_specs(self) -> None:
@@ -112,29 +115,37 @@ class CellStateEnv(EnvBase):
 
     def _set_seed(self, seed: int | None) -> None:
         self.generator.manual_seed(torch.seed() if seed is None else seed)
+        self._taken = 0
 
     def _mine(self, drawn: Tensor) -> Tensor:
         return drawn[self.first_cell : self.first_cell + self.n_cells]
 
     def _reset(self, tensordict: TensorDictBase | None = None, **kwargs: Any) -> TensorDictBase:
-        given = None
-        if tensordict is not None and tensordict.get("_reset", None) is None:
+        given, generator = None, self.generator
+        if tensordict is not None and tensordict.get("_reset", None) is not None:
+            generator = self._for_some_cells()
+        elif tensordict is not None:
             given = tensordict.get(schema.CELL_STATE, None)
-        state = self._mine(self._initial_state()) if given is None else given
-        member = self._mine(self.twin.draw_members(self.total_cells, self.generator))
+        state = self._mine(self._initial_state(generator)) if given is None else given
+        member = self._mine(self.twin.draw_members(self.total_cells, generator))
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
         return self._pack(state, self.task.goal_state(state), member[:, None], dose, dose.bool(), count)
 
-    def _initial_state(self) -> CellState:
+    def _for_some_cells(self) -> Generator:
+        """Where cells whose episode has ended draw from: it depends on the step alone.
+
+        Episodes may end in one process and not in another, whose own stream must stay where it is.
+        """
+        return self._restarting.manual_seed(stream_seed(self.generator.initial_seed(), self._taken, 6))
+
+    def _initial_state(self, generator: Generator) -> CellState:
         """States of the cells of all processes."""
-        state = self.twin.initial_state(self.total_cells, self.generator)
+        state = self.twin.initial_state(self.total_cells, generator)
         others = self.restart_states
         if others is None:
             return state
-        drawn = torch.randint(
-            len(others), (self.total_cells,), generator=self.generator, device=others.device
-        )
+        drawn = torch.randint(len(others), (self.total_cells,), generator=generator, device=others.device)
         return torch.where(self._restarts[:, None], others[drawn], state)
 
     def _pack(
@@ -163,6 +174,7 @@ class CellStateEnv(EnvBase):
         state, goal, before = (tensordict[k] for k in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
         member = tensordict[schema.MEMBER]
         dose, used = self.space.project(tensordict[schema.ACTION], before)
+        self._taken += 1
         noise = self._mine(self.twin.draw_noise(self.total_cells, self.generator))
         following = self.twin.next_state(state, self.space.expand(dose), noise, member[:, 0])
         reward = self.task.reward(state, dose, following, goal, used & ~before)

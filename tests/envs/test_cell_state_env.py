@@ -4,6 +4,7 @@ import pytest
 import torch
 from linear_twin import linear_env, linear_twin, normal
 from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
 from torchrl.envs.utils import step_mdp
 
 from perturbrl.envs.cell_state_env import CellStateEnv
@@ -47,6 +48,24 @@ def test_the_observation_says_how_much_time_is_left():
     assert seen == [1.0, 0.75, 0.5, 0.25]
     assert state["observation"][0, -1].item() == 0.0
     assert state["terminated"].all()
+
+
+def test_episodes_that_end_early_in_one_process_do_not_change_those_of_another():
+    class UntilFar(ReachCellState):
+        def is_terminal(self, state, goal):
+            return state.norm(dim=-1) > 2.0
+
+    def played(first, n):
+        env = linear_env(EFFECTS, SHIFT, horizon=5, noise_scale=0.5, task=UntilFar())
+        env = CellStateEnv(env.twin, env.task, n_cells=n, first_cell=first, total_cells=40, horizon=5)
+        env.set_seed(3)
+        policy = TensorDictModule(lambda seen: torch.full((n, 3), 0.3), ["observation"], ["action"])
+        return env.rollout(12, policy, break_when_any_done=False)
+
+    whole, parts = played(0, 40), [played(0, 3), played(3, 37)]
+    assert 0.05 < float(whole["next", "done"][:3, :4].float().mean()) < 0.9
+    for key in ("cell_state", "observation", "member"):
+        assert torch.equal(torch.cat([part[key] for part in parts]), whole[key]), key
 
 
 def test_a_terminal_state_ends_an_episode_early():

@@ -202,6 +202,18 @@ class MacroMDP:
             sure = reached
 
 
+def one_gene_clamps(genes: Sequence[str]) -> list[dict[str, int]]:
+    """What every action of a discrete ``PerturbationSpace`` clamps: nothing, a gene on, a gene off."""
+    return [{}, *({gene: 1} for gene in genes), *({gene: 0} for gene in genes)]
+
+
+def clamp_and_release(
+    network: BooleanNetwork, start: StateDistribution, clamp: dict[str, int]
+) -> StateDistribution:
+    """Where cells are after a clamp has settled and its release has settled, exactly."""
+    return settle(network, settle(network, start, clamp))
+
+
 def macro_mdp(network: BooleanNetwork, controllable: Sequence[str] | None = None) -> MacroMDP:
     """The attractors of ``network`` joined by one-gene temporary clamps.
 
@@ -211,9 +223,10 @@ def macro_mdp(network: BooleanNetwork, controllable: Sequence[str] | None = None
     """
     genes = tuple(network.genes if controllable is None else controllable)
     named = named_attractors(network)
-    clamps: list[dict[str, int]] = [{}, *({g: 1} for g in genes), *({g: 0} for g in genes)]
     actions = (NOTHING, *(f"+{g}" for g in genes), *(f"-{g}" for g in genes))
-    outcome = np.array([[_outcome(network, named, s, clamp) for clamp in clamps] for s in named.values()])
+    outcome = np.array(
+        [[_outcome(network, named, s, clamp) for clamp in one_gene_clamps(genes)] for s in named.values()]
+    )
     distance = np.array([[_hamming(a, b) for b in named.values()] for a in named.values()])
     return MacroMDP(tuple(named), actions, outcome, distance)
 
@@ -222,7 +235,7 @@ def _outcome(
     network: BooleanNetwork, named: dict[str, States], source: States, clamp: dict[str, int]
 ) -> FloatArray:
     start = StateDistribution(source, np.full(len(source), 1.0 / len(source)))
-    released = settle(network, settle(network, start, clamp))
+    released = clamp_and_release(network, start, clamp)
     rows = {state.tobytes(): i for i, states in enumerate(named.values()) for state in states}
     node = [rows[state.tobytes()] for state in released.states]
     return np.bincount(node, released.probabilities, minlength=len(named)).astype(np.float64)

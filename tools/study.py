@@ -3,6 +3,7 @@
 python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
 python tools/study.py null-screens
+python tools/study.py response --data FOLDER
 """
 
 import argparse
@@ -18,6 +19,7 @@ STUDIES = {
     "escape": "studies.escape",
     "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
+    "response": "studies.response",
 }
 
 

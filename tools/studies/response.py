@@ -1,0 +1,294 @@
+"""Responses nobody measured: kriging beside every baseline, one perturbation or cell type held out at a time.
+
+Splits of the files in --data: doubles of Norman 2019 with both, one or none of their parts measured alone; its singles
+that combinations hold, too; the genes of Papalexi 2021 without prior knowledge, with Reactome and with GO; the cell
+types of Kang 2018. Half of the control cells are learned from, the other half judges. Combinations that contain the
+held-out one are held out with it, except where a single is to be told from them. Metrics are those of means. A
+predictor wins where the paired difference to the best baseline, averaged over held-out conditions, is clear of 0 by
+its 95 % bootstrap interval.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import nan
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from perturbrl.data.dataset import PerturbationDataset, load_dataset
+from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.preprocessing import Preprocessor
+from perturbrl.data.prior_knowledge import PriorKnowledge, read_gene_sets
+from perturbrl.errors import DataError
+from perturbrl.evaluation.pairs import MeasuredResponses
+from perturbrl.evaluation.predicted_response import judge_responses
+from perturbrl.evaluation.registry import METRICS
+from perturbrl.responses.baselines import competitors
+from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.moments import ONE_CONTEXT
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import GeneVector, LogExpression
+from studies.runner import Row, Run, add_common_arguments, run_all
+
+JUDGED: Final = ("pearson_delta", "pearson_centred", "l2", "rmse_top")
+KRIGING: Final = Kriging.name
+REPLICATE: Final = "split_half_replicate"
+MOST_GENES: Final = 2000
+N_RESAMPLES: Final = 4000
+PREDICTORS: Final = (
+    KRIGING,
+    REPLICATE,
+    *("no_op", "random", "training_mean", "additive", "matching_mean", "bilinear_ridge"),
+    *("nearest_perturbation", "nearest_context"),
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Held-out conditions of one file.
+
+    Attributes:
+        file: in the data folder.
+        seen: parts of a double that are measured alone; ``None`` takes singles.
+        in_combinations: singles that a combination holds, too, instead of all.
+        gene_sets: prior knowledge, in the data folder.
+        by_cell_type: hold out a cell type's perturbed cells instead of a perturbation.
+    """
+
+    file: str
+    seen: int | None = None
+    in_combinations: bool = False
+    gene_sets: str | None = None
+    by_cell_type: bool = False
+
+
+NORMAN, PAPALEXI = "norman2019_k562_crispra.h5ad", "papalexi2021_thp1_eccite.h5ad"
+SPLITS: Final[Mapping[str, Split]] = {
+    "norman_both": Split(NORMAN, seen=2),
+    "norman_one": Split(NORMAN, seen=1),
+    "norman_none": Split(NORMAN, seen=0),
+    "norman_singles": Split(NORMAN, in_combinations=True),
+    "papalexi": Split(PAPALEXI),
+    "papalexi_reactome": Split(PAPALEXI, gene_sets="prior/reactome_pathways.gmt"),
+    "papalexi_go": Split(PAPALEXI, gene_sets="prior/go_bp_subset.gmt.gz"),
+    "kang": Split("kang2018_pbmc_ifnb.h5ad", by_cell_type=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Log expression of one file with labels and, where they matter, cell types."""
+
+    expression: LogExpression
+    labels: np.ndarray
+    contexts: np.ndarray
+    genes: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("PERTURBRL_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="folder of the files")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="splits to run")
+    add_common_arguments(parser, seeds=3)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    started, folder = perf_counter(), arguments.data.resolve()
+    runs: list[Run] = [
+        {"split": name, "held_out": held_out, "seed": seed}
+        for name in arguments.splits
+        for held_out in held_out_conditions(folder, SPLITS[name])
+        for seed in range(arguments.seeds)
+    ]
+    out = arguments.out or Path(tempfile.mkdtemp()) / "response.csv"
+    table = run_all(partial(one_condition, folder), runs, out, arguments.jobs)
+    verdicts = pd.DataFrame(list(_verdicts(table)))
+    _print_tables(table, verdicts)
+    print(f"rows: {out}")
+    print(json.dumps(summary(table, verdicts) | {"seconds": round(perf_counter() - started)}))
+
+
+def held_out_conditions(folder: Path, split: Split) -> list[str]:
+    """What is held out in turn, as text."""
+    dataset = _dataset(folder, split.file)
+    if split.by_cell_type:
+        perturbed = dataset.labels != CONTROL
+        return sorted(set(dataset.cell_types[perturbed]))
+    singles = set(dataset.singles)
+    if split.seen is not None:
+        return [
+            str(label) for label in dataset.combinations if len(singles & set(label.singles)) == split.seen
+        ]
+    joined = {part for label in dataset.combinations for part in label.singles}
+    return [str(label) for label in dataset.singles if not split.in_combinations or label in joined]
+
+
+def one_condition(folder: Path, setting: Run) -> Row:
+    """Every metric of every predictor on one held-out condition."""
+    split, held_out = SPLITS[str(setting["split"])], str(setting["held_out"])
+    cells, rng = _cells(folder, split), np.random.default_rng(int(str(setting["seed"])))
+    judges = np.zeros(len(cells.labels), dtype=bool)
+    for context in sorted(set(cells.contexts)):
+        controls = np.flatnonzero((cells.labels == CONTROL) & (cells.contexts == context))
+        judges[rng.permutation(controls)[: len(controls) // 2]] = True
+    if split.by_cell_type:
+        label = next(one for one in cells.labels if one != CONTROL)
+        context, target = held_out, (cells.labels != CONTROL) & (cells.contexts == held_out)
+        left_out = target
+    else:
+        label, context = Label.parse(held_out), ONE_CONTEXT
+        target = cells.labels == label
+        left_out = (
+            target if split.in_combinations else np.array([one.contains(label) for one in cells.labels])
+        )
+    training = _some(cells, ~(left_out | judges), split)
+    half = rng.permutation(np.flatnonzero(target))
+    replicate, judging = np.split(half, [len(half) // 2])
+    own = cells.contexts == context
+    controls = cells.expression[judges & own]
+    start = cells.expression[(cells.labels == CONTROL) & ~judges & own].mean(axis=0)
+    shifts = _shifts(folder, split, training, label, context, start)
+    shifts[REPLICATE] = cells.expression[replicate].mean(axis=0) - start
+    measured = MeasuredResponses(cells.genes, controls, {str(label): cells.expression[judging]})
+    predictors = {name: {str(label): shift} for name, shift in shifts.items()}
+    scores = judge_responses(measured, predictors, _reference(training, context)).set_index("predictor")
+    kept = {name: scores.loc[name, list(JUDGED)].astype(float) for name in shifts}
+    return {
+        f"{name}:{metric}": round(kept[name][metric], 5) if name in kept else nan
+        for name in PREDICTORS
+        for metric in JUDGED
+    }
+
+
+def _shifts(
+    folder: Path, split: Split, training: TrainingCells, label: Label, context: str, start: GeneVector
+) -> dict[str, GeneVector]:
+    priors = _priors(folder, split)
+    found = {KRIGING: Kriging(priors).fit(training).shifts([(label, context)]).mean[0]}
+    if not split.by_cell_type:
+        return found | {model.name: model.fit(training).delta(str(label)) for model in competitors(training)}
+    return found | _over_cell_types(training, start)
+
+
+def _over_cell_types(training: TrainingCells, start: GeneVector) -> dict[str, GeneVector]:
+    """What other cell types do: their mean, and that of the one whose control cells are nearest."""
+    assert training.cell_types is not None
+    expression, types = np.asarray(training.expression), np.asarray(training.cell_types)
+    perturbed = np.array([label != CONTROL for label in training.labels])
+    shifts, distance = {}, {}
+    for name in sorted(set(types[perturbed])):
+        control = expression[(types == name) & ~perturbed].mean(axis=0)
+        shifts[name] = expression[(types == name) & perturbed].mean(axis=0) - control
+        distance[name] = float(np.linalg.norm(control - start))
+    return {
+        "no_op": np.zeros_like(start),
+        "training_mean": np.mean(list(shifts.values()), axis=0),
+        "nearest_context": shifts[min(distance, key=distance.__getitem__)],
+    }
+
+
+def _reference(training: TrainingCells, context: str) -> TrainingCells:
+    """What metrics are centred on: the control of the context in question, and all training shifts from it."""
+    if training.cell_types is None:
+        return training
+    expression, types = np.asarray(training.expression).copy(), np.asarray(training.cell_types)
+    control = np.array([label == CONTROL for label in training.labels])
+    here = expression[control & (types == context)].mean(axis=0)
+    for name in sorted(set(types)):
+        expression[types == name] += here - expression[control & (types == name)].mean(axis=0)
+    return TrainingCells(expression, training.labels, training.genes)
+
+
+@lru_cache(maxsize=2)
+def _dataset(folder: Path, file: str) -> PerturbationDataset:
+    path = folder / file
+    if not path.is_file():
+        raise DataError(f"'{file}' is not in '{folder}'; give its folder with --data")
+    return load_dataset(path)
+
+
+@lru_cache(maxsize=2)
+def _cells(folder: Path, split: Split) -> Cells:
+    dataset = _dataset(folder, split.file)
+    everything = np.arange(dataset.n_cells)
+    # Genes are chosen by their variance over all cells, labels unseen, and once for all predictors.
+    preprocessor = Preprocessor(n_top_genes=MOST_GENES).fit(dataset, everything)
+    expression = preprocessor.transform(dataset, everything).double().numpy()
+    contexts = (
+        dataset.cell_types if split.by_cell_type else np.full(len(expression), ONE_CONTEXT, dtype=object)
+    )
+    return Cells(expression, dataset.labels, contexts, tuple(preprocessor.genes))
+
+
+@lru_cache(maxsize=2)
+def _priors(folder: Path, split: Split) -> tuple[PriorKnowledge, ...]:
+    return () if split.gene_sets is None else (read_gene_sets(folder / split.gene_sets),)
+
+
+def _some(cells: Cells, rows: np.ndarray, split: Split) -> TrainingCells:
+    types = cells.contexts[rows].tolist() if split.by_cell_type else None
+    return TrainingCells(cells.expression[rows], cells.labels[rows].tolist(), cells.genes, types)
+
+
+def _verdicts(table: pd.DataFrame) -> Iterator[Row]:
+    """Kriging against the best baseline of each split and metric, paired over held-out conditions."""
+    for split, rows in table.groupby("split", sort=False):
+        by_condition = rows.groupby("held_out").mean(numeric_only=True)
+        for metric in JUDGED:
+            every = {name: -by_condition[f"{name}:{metric}"].map(METRICS[metric].loss) for name in PREDICTORS}
+            scores = {name: score for name, score in every.items() if score.notna().all()}
+            rivals = {name: score for name, score in scores.items() if name not in (KRIGING, REPLICATE)}
+            best = max(rivals, key=lambda name: float(rivals[name].mean()))
+            low, high = _interval((scores[KRIGING] - rivals[best]).to_numpy())
+            verdict = "win" if low > 0 else "loss" if high < 0 else "tie"
+            means = {
+                name: float(by_condition[f"{name}:{metric}"].mean()) for name in (best, KRIGING, REPLICATE)
+            }
+            yield {
+                "split": split,
+                "metric": metric,
+                "best_baseline": best,
+                "baseline": means[best],
+                "kriging": means[KRIGING],
+                "replicate": means[REPLICATE],
+                "verdict": verdict,
+            }
+
+
+def _interval(differences: np.ndarray) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = differences[rng.integers(len(differences), size=(N_RESAMPLES, len(differences)))].mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def summary(table: pd.DataFrame, verdicts: pd.DataFrame) -> Row:
+    """Wins, ties and losses as lists of [split, metric]."""
+    lists = {
+        f"{name}s" if name != "loss" else "losses": verdicts[verdicts["verdict"] == name][
+            ["split", "metric"]
+        ].values.tolist()
+        for name in ("win", "tie", "loss")
+    }
+    return {**lists, "conditions": int(table.groupby(["split", "held_out"]).ngroups)}
+
+
+def _print_tables(table: pd.DataFrame, verdicts: pd.DataFrame) -> None:
+    shown = Table(
+        title="kriging against the best baseline of each split and metric (means over held-out conditions)"
+    )
+    for column in verdicts.columns:
+        shown.add_column(column, justify="right" if verdicts[column].dtype == float else "left")
+    for row in verdicts.itertuples(index=False):
+        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
+    Console(width=140).print(shown)

@@ -191,8 +191,8 @@ def _means(
 def adapt_kl_coef(kl_coef: float, added: float, target_kl: float, factor: float) -> float:
     """The next iteration's penalty weight: higher where stage 2 added more KL than it should, lower where less.
 
-    More is above 1.5 ``target_kl``, less is below ``target_kl`` / 1.5. Called once per iteration. The result stays within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never
-    comes back.
+    More is above 1.5 ``target_kl``, less is below ``target_kl`` / 1.5. Called once per iteration. The result stays
+    within ``KL_COEF_BOUNDS``, because a weight of 0 or infinity never comes back.
 
     Args:
         kl_coef: the weight of this iteration.

@@ -45,7 +45,7 @@ class Preprocessor:
 
         Args:
             dataset: the cells.
-            train_index: rows to learn from; hold them against ``Split.require_train`` first.
+            train_index: rows to learn from; ``Split.require_train`` tells whether they may be.
 
         Raises:
             DataError: there is no training cell, or no gene varies among them.

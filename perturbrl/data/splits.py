@@ -1,11 +1,15 @@
 """Which cells may be learned from, which define the goal, and which only judge: named, seeded, saved.
 
+One rule says what leaves training, for targets and splits alike: a label does when it contains a held-out one
+(its parts are a superset of that one's, doses included), because it would tell that one's effect. Cells that
+leave for a target's sake and are not the target's own are used for nothing.
+
 Cells are drawn by their names (see ``perturbrl.data.drawing``): rows in another order give the same parts.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +20,7 @@ import numpy as np
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.drawing import CellFlags, cells_under, check_fractions, draw, in_hash_order, share_of
 from perturbrl.data.labels import Label
-from perturbrl.errors import DataError, LeakageError
+from perturbrl.errors import DataError, LeakageError, listed
 from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 PartName = Literal["train", "validation", "test", "goal", "unused"]
@@ -36,7 +40,7 @@ class Split:
         goal: cells of the design target that define the goal, and cells of the source to tell them from
             (reference cells, as unseen as they are); never learned from, never judging.
         barcodes: name of every cell of the data set, by row.
-        held_out_perturbations: labels without any cell in train.
+        held_out_perturbations: labels held out as a whole; no cell in train has one, or one that contains it.
     """
 
     name: str
@@ -46,7 +50,7 @@ class Split:
     test: CellIndex
     goal: CellIndex
     barcodes: tuple[str, ...] = field(repr=False)
-    held_out_perturbations: tuple[str, ...] = ()
+    held_out_perturbations: tuple[Label, ...] = ()
 
     def __post_init__(self) -> None:
         rows = np.concatenate([getattr(self, part) for part in PARTS])
@@ -60,11 +64,16 @@ class Split:
                 return part
         return "unused"
 
-    def require_train(self, indices: CellIndex) -> CellIndex:
-        """Return ``indices`` if all are training cells; everything that learns from cells calls this first.
+    def require_train(self, indices: CellIndex, labels: Sequence[str] | np.ndarray) -> CellIndex:
+        """Return ``indices`` if all may be learned from; asked wherever cells are read to learn from them.
+
+        Args:
+            indices: rows of the cells.
+            labels: what was done to each of them.
 
         Raises:
-            LeakageError: how many are not, and of which part the first is.
+            LeakageError: how many are not training cells, and of which part the first is; or a label tells of
+                a held-out one.
         """
         outside = np.asarray(indices)[~np.isin(indices, self.train)]
         if len(outside):
@@ -73,7 +82,21 @@ class Split:
                 f"{len(outside)} of {len(indices)} cells to learn from are held out by {self.name} (first: "
                 f"{self.barcodes[first]}, part {self.part_of(first)}); learn from its training cells only"
             )
+        self.require_untold(labels)
         return indices
+
+    def require_untold(self, labels: Sequence[str] | np.ndarray) -> None:
+        """Refuse labels that are held out or contain a held-out one.
+
+        Raises:
+            LeakageError: which labels.
+        """
+        told = sorted(containing(map(Label.parse, set(labels)), self.held_out_perturbations))
+        if told:
+            raise LeakageError(
+                f"cells under {listed(told, 5)} would be learned from, and {self.name} holds out "
+                f"{listed(self.held_out_perturbations, 5)}; leave them out of training"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The parts as lists of barcodes: plain values for a checkpoint or a JSON file."""
@@ -100,7 +123,8 @@ class Split:
                 "give the data it was made from"
             )
         rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
-        held_out = tuple(content["held_out_perturbations"])
+        label_of = {str(label): label for label in dataset.measured}
+        held_out = tuple(label_of.get(text, Label.parse(text)) for text in content["held_out_perturbations"])
         return cls(name, content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows)
 
     def save(self, path: Path | str) -> None:
@@ -120,11 +144,16 @@ class Split:
             raise DataError(f"'{path}' is not a split that perturbrl saved ({error!r}); give one") from error
 
 
+def containing(labels: Iterable[Label], held_out: Collection[Label]) -> set[Label]:
+    """The labels that leave training: those that contain a held-out one (the rule of this module)."""
+    return {label for label in labels if any(label.contains(held) for held in held_out)}
+
+
 class HeldOut(NamedTuple):
-    """One flag per cell: those that judge, and those that nothing may use."""
+    """What a strategy holds out: one flag per cell for those that judge, and labels held out as a whole."""
 
     test: CellFlags
-    unused: CellFlags
+    labels: Collection[Label] = ()
 
 
 class SplitStrategy(ABC):
@@ -145,7 +174,7 @@ class SplitStrategy(ABC):
 
         Args:
             dataset: the cells.
-            hold_out: labels, such as the design target, none of whose cells may be learned from.
+            hold_out: labels, such as the design target, that leave training with all that contain them.
             goal_fraction: share of the cells of each of these that define the goal; the others judge.
             source: label of the cells to tell these from; ``None`` sets no reference cells aside.
             reference_fraction: share of the source's cells, after those that judge, set aside as reference cells.
@@ -155,30 +184,33 @@ class SplitStrategy(ABC):
             ConfigurationError: a fraction is out of range.
         """
         check_fractions(goal_fraction, reference_fraction)
-        is_target = _target_cells(dataset, hold_out)
-        held = self.held_out(dataset, is_target)
+        targets = [dataset.require_label(label) for label in hold_out]
+        is_target = _target_cells(dataset, targets)
+        gone = cells_under(dataset, containing(dataset.perturbations, targets))
+        held = self.held_out(dataset, gone)
+        whole = containing(dataset.perturbations, {*targets, *held.labels})
+        test = is_target | (held.test & (~gone | cells_under(dataset, held.labels)))
         goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
-        rest = ~(held.test | held.unused | is_target)
+        rest = ~(test | cells_under(dataset, whole))
         # At least two, because one cell has no spread to tell populations apart by.
         of_source = rest & cells_under(dataset, () if source is None else (source,))
         reference = draw(dataset, of_source, reference_fraction, self.seed, "reference", at_least=2)
         rest &= ~reference
         validation = draw(dataset, rest, self.validation_fraction, self.seed, "validation")
-        learned = set(dataset.labels[rest & ~validation])
         return Split(
             name=type(self).__name__,
             seed=self.seed,
             train=np.flatnonzero(rest & ~validation),
             validation=np.flatnonzero(validation),
-            test=np.flatnonzero((held.test | is_target) & ~goal),
+            test=np.flatnonzero(test & ~goal),
             goal=np.flatnonzero(goal | reference),
             barcodes=dataset.barcodes,
-            held_out_perturbations=tuple(label for label in dataset.perturbations if label not in learned),
+            held_out_perturbations=tuple(sorted(whole)),
         )
 
     @abstractmethod
-    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
-        """Choose the cells that judge; those of ``is_target`` are out of training already."""
+    def held_out(self, dataset: PerturbationDataset, gone: CellFlags) -> HeldOut:
+        """Choose the cells that judge; those of ``gone`` have left training already, for a target's sake."""
 
 
 @dataclass(frozen=True)
@@ -198,17 +230,16 @@ class HeldOutCells(SplitStrategy):
     def __post_init__(self) -> None:
         check_fractions(self.test_fraction, self.validation_fraction)
 
-    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+    def held_out(self, dataset: PerturbationDataset, gone: CellFlags) -> HeldOut:
         """Draw within each label."""
-        test = draw(dataset, ~is_target, self.test_fraction, self.seed, "test")
-        return HeldOut(test, np.zeros_like(test))
+        return HeldOut(draw(dataset, ~gone, self.test_fraction, self.seed, "test"))
 
 
 @dataclass(frozen=True)
 class HeldOutPerturbations(SplitStrategy):
     """All cells of some perturbations judge, and a share of the control cells beside them.
 
-    A combination with a perturbation that is held out on its own is held out too: it would tell its effect.
+    A combination that contains one of them is held out too, and judges.
 
     Args:
         fraction: share of the perturbations to hold out (at least one), where none are named.
@@ -227,23 +258,21 @@ class HeldOutPerturbations(SplitStrategy):
     def __post_init__(self) -> None:
         check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
 
-    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+    def held_out(self, dataset: PerturbationDataset, gone: CellFlags) -> HeldOut:
         """Draw whole labels, with the combinations they are part of."""
-        free = sorted(set(dataset.labels[~is_target]) - {CONTROL_LABEL})
+        free = sorted(set(dataset.labels[~gone]) - {CONTROL_LABEL})
         if self.perturbations is not None:
             drawn = {dataset.require_label(label) for label in self.perturbations}
         else:
             drawn = set(in_hash_order(free, self.seed)[: max(1, share_of(self.fraction, len(free)))])
-        outside = {label for label in dataset.perturbations if label in drawn or drawn & set(label.singles)}
+        outside = containing(dataset.perturbations, drawn)
         if not set(free) - outside:
             raise DataError(
                 f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
                 "hold out fewer, or choose HeldOutCells"
             )
-        return HeldOut(
-            cells_under(dataset, outside) | _judging_controls(dataset, self.control_fraction, self.seed),
-            np.zeros_like(is_target),
-        )
+        controls = _judging_controls(dataset, self.control_fraction, self.seed)
+        return HeldOut(cells_under(dataset, outside) | controls, drawn)
 
 
 @dataclass(frozen=True)
@@ -273,16 +302,14 @@ class HeldOutCombinations(SplitStrategy):
     def __post_init__(self) -> None:
         check_fractions(self.fraction, self.control_fraction, self.validation_fraction)
 
-    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+    def held_out(self, dataset: PerturbationDataset, gone: CellFlags) -> HeldOut:
         """Draw combinations, choose which of their components stay seen, and remove the others."""
-        singles = set(dataset.labels[~is_target]) & set(dataset.singles)
+        singles = set(dataset.labels[~gone]) & set(dataset.singles)
         chosen, unseen = self._choose(self._candidates(dataset, singles), singles)
-        outside = chosen | {label for label in dataset.perturbations if unseen & set(label.singles)}
+        outside = containing(dataset.perturbations, chosen | unseen)
         test = {label for label in outside if self._judges(set(label.singles), singles - unseen, unseen)}
-        return HeldOut(
-            cells_under(dataset, test) | _judging_controls(dataset, self.control_fraction, self.seed),
-            cells_under(dataset, outside - test) & ~is_target,
-        )
+        controls = _judging_controls(dataset, self.control_fraction, self.seed)
+        return HeldOut(cells_under(dataset, test) | controls, chosen | unseen)
 
     def _judges(self, parts: set[Label], seen: set[Label], unseen: set[Label]) -> bool:
         return len(parts) > 1 and len(parts & seen) == self.seen and parts - seen <= unseen
@@ -341,7 +368,7 @@ class HeldOutCellTypes(SplitStrategy):
     def __post_init__(self) -> None:
         check_fractions(self.control_fraction, self.validation_fraction)
 
-    def held_out(self, dataset: PerturbationDataset, is_target: CellFlags) -> HeldOut:
+    def held_out(self, dataset: PerturbationDataset, gone: CellFlags) -> HeldOut:
         """Flag the perturbed cells of the types."""
         known = sorted(set(dataset.cell_types))
         absent = sorted(set(self.cell_types) - set(known))
@@ -349,15 +376,15 @@ class HeldOutCellTypes(SplitStrategy):
             raise DataError(f"the data have no cell type {absent or '(none is named)'}; choose among {known}")
         test = np.isin(dataset.cell_types, self.cell_types) & (dataset.labels != CONTROL_LABEL)
         controls = _judging_controls(dataset, self.control_fraction, self.seed)
-        return HeldOut(test | controls, np.zeros_like(is_target))
+        return HeldOut(test | controls)
 
 
-def _target_cells(dataset: PerturbationDataset, hold_out: Sequence[str]) -> CellFlags:
-    for label in hold_out:
-        n = len(dataset.cells_of(dataset.require_label(label)))
+def _target_cells(dataset: PerturbationDataset, targets: Sequence[Label]) -> CellFlags:
+    for label in targets:
+        n = len(dataset.cells_of(label))
         if n < 2:
             raise DataError(f"'{label}' has {n} cell; a target needs one to define the goal and one to judge")
-    return cells_under(dataset, map(dataset.require_label, hold_out))
+    return cells_under(dataset, targets)
 
 
 def _judging_controls(dataset: PerturbationDataset, fraction: float, seed: int) -> CellFlags:

@@ -1,6 +1,7 @@
 """From a file to the cells a twin learns from, episodes start from, and results are judged on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,6 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
+from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import detect_fields
 from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
@@ -18,7 +20,7 @@ from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
-from perturbrl.schema import CONTROL_LABEL, CellState, Expression
+from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
 from perturbrl.twins.base import DigitalTwin
@@ -118,6 +120,7 @@ class PerturbationDataModule(LightningDataModule):
 
         Raises:
             DataError: the file cannot be used (the message says why and what to do).
+            LeakageError: a strategy of the user's puts cells into training that tell of what is held out.
         """
         if not self.has_cells or (self.dataset is not None and stage != "fit"):
             return
@@ -138,27 +141,36 @@ class PerturbationDataModule(LightningDataModule):
 
     def _split(self, dataset: PerturbationDataset) -> None:
         self.source = dataset.require_population(self.source)
-        held: tuple[str, ...] = ()
+        held: tuple[Label, ...] = ()
         if self.target is not None:
             dataset.require_perturbations(at_least=2)
-            self.target = dataset.require_label(self.target)
-            if self.target == self.source:
+            self.target = target = dataset.require_label(self.target)
+            if target == self.source:
                 raise ConfigurationError(f"source and target are both '{self.source}'; choose another target")
-            held = (self.target,)
-        self.split = self.strategy.split(
+            held = (target,)
+        split = self.strategy.split(
             dataset,
             hold_out=held,
             goal_fraction=self.goal_fraction,
             source=self.source if held else None,
             reference_fraction=self.reference_fraction,
         )
+        # A strategy of the user's may not say that the target is held out; nothing is learned of it all the same.
+        labels = tuple(dict.fromkeys((*split.held_out_perturbations, *held)))
+        self.split = replace(split, held_out_perturbations=labels)
 
     def _fit(self, dataset: PerturbationDataset) -> None:
-        rows = self._split_now().train
-        self._split_now().require_train(rows)
         with working("choosing genes and fitting the encoder"):
-            self.preprocessor.fit(dataset, rows)
-            self.encoder.fit(self.preprocessor.transform(dataset, rows))
+            self.preprocessor.fit(dataset, self._rows_to_learn_from())
+            self.encoder.fit(self.preprocessor.transform(dataset, self._rows_to_learn_from()))
+
+    def training_rows(self) -> CellIndex:
+        """Rows of the cells that genes, encoder and twin are to be learned from; held-out ones are refused then."""
+        return self._split_now().train
+
+    def _rows_to_learn_from(self) -> CellIndex:
+        rows = self.training_rows()
+        return self._split_now().require_train(rows, self._dataset_now().labels[rows])
 
     def _dataset_now(self) -> PerturbationDataset:
         if self.dataset is None:
@@ -171,11 +183,23 @@ class PerturbationDataModule(LightningDataModule):
         return self.split
 
     def training_cells(self) -> EncodedCells:
-        """All training cells in both spaces."""
-        dataset, rows = self._dataset_now(), self._split_now().train
+        """All training cells in both spaces.
+
+        Raises:
+            LeakageError: a cell among them is held out, or tells of a held-out perturbation.
+        """
+        dataset, rows = self._dataset_now(), self._rows_to_learn_from()
         expression = self.preprocessor.transform(dataset, rows)
         labels = tuple(dataset.labels[rows])
         return EncodedCells(self._encoded(expression).cpu(), expression, labels, tuple(self.genes))
+
+    def require_untold(self, labels: Sequence[str]) -> None:
+        """Refuse to learn from cells with these labels where one tells of a held-out perturbation.
+
+        Raises:
+            LeakageError: which labels.
+        """
+        self._split_now().require_untold(labels)
 
     @property
     def genes(self) -> Sequence[str]:

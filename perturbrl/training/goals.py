@@ -32,12 +32,15 @@ def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: G
 
     Raises:
         ConfigurationError: there is no target, or the twin learns from cells and there are none.
+        LeakageError: the twin would learn from cells that tell of the target, or of what else is held out.
     """
     if data.target is None:
         raise ConfigurationError("data.target is null; name the perturbation or attractor cells should reach")
     if data.has_cells:
         twin.encoder = data.encoder
-        twin.fit(data.training_cells(), data.encoder)
+        cells = data.training_cells()
+        data.require_untold(cells.labels)
+        twin.fit(cells, data.encoder)
         start, goal = data.cells(data.source, "train"), data.cells(data.target, "goal")
         return EpisodeCells(start, goal, data.reference_cells())
     if twin.needs_data:

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import jsonargparse
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
@@ -207,18 +210,85 @@ def test_fractions_out_of_range(fraction: float) -> None:
 
 def test_learning_from_a_held_out_cell_is_a_leak() -> None:
     split = HeldOutCells(validation_fraction=0.1).split(DATASET, DATASET.combinations[:1])
-    assert split.require_train(split.train[:5]) is not None
+    labels = DATASET.labels[split.train[:2]]
+    assert split.require_train(split.train[:2], labels) is not None
     for part in ("validation", "test", "goal"):
         row = int(getattr(split, part)[0])
         assert split.part_of(row) == part
         with pytest.raises(
             LeakageError, match=rf"1 of 2 cells .*first: {DATASET.barcodes[row]}, part {part}"
         ):
-            split.require_train(np.array([split.train[0], row]))
+            split.require_train(np.array([split.train[0], row]), labels)
     unused = HeldOutCombinations(1).split(DATASET)
     rows = np.setdiff1d(np.arange(DATASET.n_cells), np.concatenate([getattr(unused, part) for part in PARTS]))
     with pytest.raises(LeakageError, match="part unused"):
-        unused.require_train(rows)
+        unused.require_train(rows, DATASET.labels[rows])
+
+
+def partners(dataset: PerturbationDataset, name: str) -> set[str]:
+    return {label for label in dataset.combinations if name in label.names}
+
+
+@pytest.mark.parametrize("strategy", [HeldOutCells(0.3), HeldOutCellTypes(["T"])], ids=repr)
+def test_a_target_takes_its_combinations_out_of_training_and_they_are_used_for_nothing(
+    strategy: SplitStrategy,
+) -> None:
+    split = strategy.split(DATASET, ["GENE0001"])
+    combinations = partners(DATASET, "GENE0001")
+    assert combinations
+    assert labels_in(DATASET, np.concatenate([getattr(split, part) for part in PARTS])) == (
+        set(DATASET.labels) - combinations
+    )
+    assert set(split.held_out_perturbations) == {"GENE0001", *combinations}
+    assert {split.part_of(int(row)) for label in combinations for row in DATASET.cells_of(label)} == {
+        "unused"
+    }
+
+
+def test_targets_and_splits_hold_out_by_the_same_rule() -> None:
+    by_target = HeldOutCells().split(DATASET, ["GENE0001"])
+    by_split = HeldOutPerturbations(perturbations=["GENE0001"]).split(DATASET)
+    assert by_target.held_out_perturbations == by_split.held_out_perturbations
+    learned = labels_in(DATASET, by_split.train)
+    assert labels_in(DATASET, by_target.train) == learned
+    # What a strategy was told to judge with judges, whatever the target.
+    pair = min(partners(DATASET, "GENE0001"))
+    both = HeldOutPerturbations(perturbations=[pair]).split(DATASET, ["GENE0001"])
+    assert labels_in(DATASET, both.test) == {"control", "GENE0001", pair}
+
+
+@given(st.lists(st.sampled_from(DATASET.perturbations), min_size=1, max_size=3), st.integers(0, 3))
+def test_no_training_label_contains_a_held_out_one(targets: list[Label], which: int) -> None:
+    strategies = (
+        HeldOutCells(validation_fraction=0.1),
+        HeldOutPerturbations(0.1),
+        HeldOutCellTypes(["B"]),
+        HeldOutPerturbations(perturbations=["GENE0003"]),
+    )
+    try:
+        split = strategies[which].split(DATASET, targets)
+    except DataError:  # nothing would be left to learn
+        return
+    for row in np.concatenate([split.train, split.validation]):
+        assert not any(
+            DATASET.labels[row].contains(held) for held in (*targets, *split.held_out_perturbations)
+        )
+
+
+def test_a_label_that_tells_of_a_held_out_one_is_a_leak() -> None:
+    split = HeldOutPerturbations(perturbations=["GENE0001"]).split(DATASET)
+    split.require_untold(["control", "GENE0000"])
+    with pytest.raises(LeakageError, match=r"cells under GENE0001\+X would be learned from, .* GENE0001"):
+        split.require_untold(["control", "X+GENE0001"])
+
+
+def test_a_held_out_dose_leaves_other_doses_in_training() -> None:
+    full = screen(3, 0)
+    full.adata.obs["dose"] = np.arange(full.n_cells) % 2 + 1.0
+    dosed = PerturbationDataset.from_adata(full.adata, replace(full.fields, dose_key="dose"))
+    split = HeldOutCells().split(dosed, ["GENE0000:1"])
+    assert split.held_out_perturbations == ("GENE0000:1",)
+    assert "GENE0000:2" in labels_in(dosed, split.train)
 
 
 def test_parts_that_overlap_are_refused() -> None:

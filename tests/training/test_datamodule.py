@@ -1,15 +1,20 @@
 """Cells reach the right part of the split, and nothing is learned from the others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from perturbrl.data.splits import HeldOutCells
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.autoencoder import AutoencoderEncoder
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.errors import CheckpointError, ConfigurationError, DataError, LeakageError
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.goals import start_and_goal
 from perturbrl.training.options import SyntheticOptions
+from perturbrl.twins.gene_effect import GeneEffectTwin
 
 TARGET = "GENE0000+GENE0001"
 
@@ -128,3 +133,54 @@ def test_an_encoder_needs_no_perturbation() -> None:
     controls = controls[controls.obs["perturbation"] == "control"].copy()
     data = fitted(adata=controls, target=None)
     assert data.encoder.encode(data.expression("control", "all")).shape[1] == 4
+
+
+def single_target(cls=PerturbationDataModule, **options) -> PerturbationDataModule:
+    return cls.from_adata(screen(), target="GENE0000", encoder=PCAEncoder(4), **options)
+
+
+def test_combinations_with_the_target_teach_nothing() -> None:
+    data = single_target()
+    data.setup("fit")
+    learned = {label for label in data.training_cells().labels if "GENE0000" in label.names}
+    assert learned == set()
+    assert any("GENE0000" in label.names for label in data.dataset.combinations)
+
+
+class LeavesCombinationsIn(HeldOutCells):
+    """What a user may write: only the target's own cells are held out."""
+
+    def split(self, dataset, *args, **kwargs):
+        split = super().split(dataset, *args, **kwargs)
+        unused = [row for row in range(dataset.n_cells) if split.part_of(row) == "unused"]
+        return replace(split, train=np.union1d(split.train, unused), held_out_perturbations=())
+
+
+class LearnsFromTheGoal(PerturbationDataModule):
+    def training_rows(self):
+        return np.union1d(super().training_rows(), self.split.goal[:1])
+
+
+class HandsOutTheGoal(PerturbationDataModule):
+    def training_cells(self):
+        cells = super().training_cells()
+        return replace(cells, labels=("GENE0000+GENE0001", *cells.labels[1:]))
+
+
+def test_a_leak_is_caught_where_genes_and_encoder_are_learned() -> None:
+    with pytest.raises(LeakageError, match=r"cells under GENE0000\+GENE0001.* would be learned from"):
+        single_target(split=LeavesCombinationsIn()).setup("fit")
+    with pytest.raises(LeakageError, match=r"1 of \d+ cells to learn from are held out .*part goal"):
+        single_target(LearnsFromTheGoal).setup("fit")
+
+
+def test_a_leak_is_caught_where_the_twin_is_learned() -> None:
+    data = single_target()
+    data.setup("fit")
+    data.training_rows = lambda: data.split.goal[:1]
+    with pytest.raises(LeakageError, match="part goal"):
+        start_and_goal(GeneEffectTwin(), data, torch.Generator())
+    labels = single_target(HandsOutTheGoal)
+    labels.setup("fit")
+    with pytest.raises(LeakageError, match=r"cells under GENE0000\+GENE0001 would be learned from"):
+        start_and_goal(GeneEffectTwin(), labels, torch.Generator())

@@ -72,8 +72,8 @@ class Kriging(ResponseModel):
         priors: sources of similarity between perturbations; which of them help is found from the data.
 
     Attributes:
-        weights: share of the variance of effects that each covariance over treatments explains, on average; known
-            after ``fit``.
+        weights: share of the variance of effects that each covariance over treatments explains, on average over
+            components; known after ``fit``.
     """
 
     name = "kriging"
@@ -104,7 +104,7 @@ class Kriging(ResponseModel):
             Spectrum.of(whiten(whiten(self._net.covariance(i, treatments, contexts)).T), self._responses)
             for i in range(len(self._net.shares))
         ]
-        average = self._net.shares @ self._net.treatments
+        average = self._net.shares.mean(axis=1) @ self._net.treatments
         self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
         return self
 
@@ -154,11 +154,10 @@ class Kriging(ResponseModel):
         rows, covariances = self._moments.conditions, self._covariances
         across = covariances.over_treatments(asked, rows), covariances.over_contexts(asked, rows)
         within = covariances.over_treatments(asked, asked), covariances.over_contexts(asked, asked)
-        points = [self._at_point(i, across, within) for i in range(len(self._spectra))]
-        mean, variance, prior = np.average(np.array(points), axis=0, weights=self._net.shares)
-        between = np.average(
-            np.square([point[0] - mean for point in points]), axis=0, weights=self._net.shares
-        )
+        points = np.array([self._at_point(i, across, within) for i in range(len(self._spectra))])
+        shares = self._net.shares[:, None, None, :]
+        mean, variance, prior = (shares * points).sum(axis=0)
+        between = (shares[:, 0] * np.square(points[:, 0] - mean)).sum(axis=0)
         unit = np.square(self._noise_sd)
         unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
         of_genes = ((variance + between) * unit) @ np.square(self._components)

@@ -38,7 +38,7 @@ def normal(*shape, seed=0):
 
 def certain(monkeypatch, treatments, contexts=(1.0,)):
     """Let one point of the net have all the weight beforehand."""
-    net = WeightNet(np.array([treatments], dtype=float), np.array([contexts], dtype=float), np.ones(1))
+    net = WeightNet(np.array([treatments], dtype=float), np.array([contexts], dtype=float), np.ones((1, 1)))
     monkeypatch.setattr(kriging.WeightNet, "even", lambda *sizes: net)
 
 

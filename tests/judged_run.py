@@ -8,8 +8,10 @@ from smoke_run import build, quiet_trainer
 
 from perturbrl.cli import Built
 from perturbrl.data.synthetic import simulate_screen
-from perturbrl.reporting.judge import Finished, judge
+from perturbrl.reporting.callback import cells_to_dose, judged_of, unseen_cells
+from perturbrl.reporting.judge import Finished, judge, predict
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.two_stage import TwoStageModule
 
 PAIR = "GENE0000+GENE0001"
 SCREEN = ("--data.synthetic.n_combinations=15", "--data.synthetic.cells_per_perturbation=40")
@@ -39,9 +41,17 @@ def trained_on_nothing() -> Built:
     )
 
 
+def judge_module(module: TwoStageModule, **options: object) -> Finished:
+    return judge(judged_of(module), unseen_cells(module), **options)
+
+
+def predict_with(module: TwoStageModule) -> Finished:
+    return predict(judged_of(module), cells_to_dose(module))
+
+
 @cache
 def judged() -> Finished:
-    return judge(trained().model, None)
+    return judge_module(trained().model)
 
 
 @cache

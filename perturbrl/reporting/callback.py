@@ -6,8 +6,13 @@ import pandas as pd
 import yaml
 from lightning import Callback, LightningModule, Trainer
 
+from perturbrl.evaluation.design import UnseenCells
+from perturbrl.evaluation.simulation import PolicyDesign
+from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.judge import Finished, judge, predict
+from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.report import Report
+from perturbrl.schema import CellState
 from perturbrl.training.progress import working
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -32,14 +37,15 @@ class ReportCallback(Callback):
             return
         run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(judge(pl_module, learning_curves(run), search=self.search), run)
+            judged, cells = judged_of(pl_module), unseen_cells(pl_module)
+            self._finish(judge(judged, cells, learning_curves(run), search=self.search), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the design to the cells of the file."""
         assert isinstance(pl_module, TwoStageModule)
         run = self._run_folder(trainer)
         if trainer.is_global_zero:
-            self._finish(predict(pl_module, learning_curves(run)), run)
+            self._finish(predict(judged_of(pl_module), cells_to_dose(pl_module), learning_curves(run)), run)
 
     def _finish(self, finished: Finished, run: Path) -> None:
         self.report = finished.report
@@ -62,6 +68,51 @@ class ReportCallback(Callback):
         if trainer.ckpt_path:
             return run_folder(Path(trainer.ckpt_path))
         return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def judged_of(module: TwoStageModule) -> Judged:
+    """What a report says of a module that was trained, or restored from a checkpoint."""
+    data, target = module.data, module.data.target
+    assert target is not None
+    return Judged(
+        problem=design_problem(module),
+        policy=PolicyDesign(module.actor),
+        source=data.source,
+        target=target,
+        reference_cells=module.reference_cells,
+        gene_names=module.gene_names,
+        measured=data.measured if data.has_cells else None,
+        file=str(data.path or ("simulated screen" if data.synthetic else "in memory")),
+        training=f"schedule '{module.schedule}', {module.rollout.n_cells} simulated cells per iteration, "
+        f"seed {module.seed}",
+    )
+
+
+def design_problem(module: TwoStageModule) -> DesignProblem:
+    """What planners may know of the module's problem."""
+    return DesignProblem(
+        twin=module.twin,
+        task=module.task,
+        space=module.require_space(),
+        horizon=module.rollout.horizon,
+        goal_cells=module.goal_cells,
+        seed=module.seed,
+    )
+
+
+def unseen_cells(module: TwoStageModule) -> UnseenCells:
+    """What judges the module's design; a network's own cells, which nothing was fitted on."""
+    data = module.data
+    if not data.has_cells:
+        return UnseenCells(module.twin.start_cells, module.goal_cells)
+    start, target = data.cells(data.source, "test"), data.cells(str(data.target), "test")
+    return UnseenCells(start, target, module.reference_cells, module.goal_cells)
+
+
+def cells_to_dose(module: TwoStageModule) -> CellState:
+    """Every start cell of the file; a network's own."""
+    data = module.data
+    return data.cells(data.source, "all") if data.has_cells else module.twin.start_cells
 
 
 def learning_curves(run: Path) -> pd.DataFrame | None:

@@ -6,10 +6,10 @@ from typing import Final
 
 import pandas as pd
 
+from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.evaluation.hits import Hit
 from perturbrl.reporting.report_text import AS_MEASURED, REVERSED
 from perturbrl.schema import PERTURBATION_TYPE_OBS
-from perturbrl.training.datamodule import PerturbationDataModule
 
 # Beginnings of what scPerturb and others write, in lower case; the first that fits counts.
 _RAISES: Final = (
@@ -25,21 +25,18 @@ _LOWERS: Final = ("crispr", "cas9", "cas13", "knock", "ko", "kd", "rnai", "sirna
 _NOTHING: Final = {"control", "none", "nan", "non-targeting", ""}
 
 
-def in_words(data: PerturbationDataModule, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+def in_words(cells: MeasuredCells | None, hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
     """Hits with the sign of the dose in terms of the gene, as far as the data tell.
 
     What a dose of 1 does is read from the scPerturb column ``perturbation_type``. Where it does not say, only
     ``as measured`` and ``reversed`` are certain.
     """
-    words = _directions(data)
+    words = {} if cells is None else _directions(cells)
     return tuple(replace(hit, direction=words.get(hit.direction, hit.direction)) for hit in hits)
 
 
-def _directions(data: PerturbationDataModule) -> Mapping[str, str]:
-    if not data.has_cells:
-        return {}
-    assert data.dataset is not None
-    obs = data.dataset.adata.obs
+def _directions(cells: MeasuredCells) -> Mapping[str, str]:
+    obs = cells.dataset.adata.obs
     sense = sense_of(obs[PERTURBATION_TYPE_OBS]) if PERTURBATION_TYPE_OBS in obs else 0
     return {1: {}, -1: {"up": "down", "down": "up"}, 0: {"up": AS_MEASURED, "down": REVERSED}}[sense]
 

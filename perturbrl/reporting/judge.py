@@ -1,4 +1,4 @@
-"""From a trained module to its report and its predictions."""
+"""From a design to its report and its predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,18 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
+from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.errors import DataError, listed
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.populations import detectability
-from perturbrl.evaluation.simulation import PolicyDesign, Simulation, simulate
+from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.planners import default_planners, search_planners
 from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import design_figures, dose_figures, learning_figure, to_numpy, way_figures
+from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
@@ -27,9 +29,9 @@ from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,
     PERTURBATION_OBS,
+    CellState,
 )
 from perturbrl.training.progress import counted, working
-from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.perturbations import PerturbationSpace
 
 _DOSES_SHOWN: Final = 6
@@ -50,56 +52,57 @@ class Finished:
     response: JudgedResponse | None = None
 
 
-def judge(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool | None = None) -> Finished:
+def judge(
+    judged: Judged, cells: UnseenCells, curves: pd.DataFrame | None = None, *, search: bool | None = None
+) -> Finished:
     """The report on held-out cells, and the cells as the design leaves them.
 
     Args:
-        module: trained, or restored from a checkpoint.
+        judged: what is judged.
+        cells: what it starts from and is judged by.
         curves: the CSV logger's table, where there is one.
         search: also judge the planners that search on the twin; ``None`` where it is linear, which takes seconds.
     """
-    problem, target = design_problem(module), module.data.target
-    assert target is not None
-    cells = unseen_cells(module)
+    problem, target = judged.problem, judged.target
     search = problem.linear_effects is not None if search is None else search
-    planners = (PolicyDesign(module.actor), *default_planners(), *(search_planners() if search else ()))
+    planners = (judged.policy, *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, cells, target, shown)
-    simulation, hits = evaluation.simulations["policy"], in_words(module.data, evaluation.hits)
+    simulation, hits = evaluation.simulations["policy"], in_words(judged.measured, evaluation.hits)
     with working("comparing predicted with measured cells"):
         # From training cells: the cells that judge must not be the prediction's own input.
-        forecast = simulate(problem, PolicyDesign(module.actor), module.twin.start_cells)
-        response, left_out = _response(module, forecast)
+        forecast = simulate(problem, judged.policy, problem.twin.start_cells)
+        response, left_out = _response(judged, forecast)
     with working("drawing figures"):
         plots = [
-            *dose_figures(module, simulation, hits_frame(hits)),
-            *design_figures(module, evaluation, forecast),
+            *dose_figures(judged, simulation, hits_frame(hits)),
+            *design_figures(judged, evaluation, forecast),
         ]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]
         plots += learning_figure(curves)
     report = Report(
-        title=f"Design: {module.data.source} to {target}",
+        title=f"Design: {judged.source} to {target}",
         answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
-        question=_question(module),
-        data=_data(module, len(cells.start), len(cells.target)),
+        question=_question(judged),
+        data=_data(judged, len(cells.start), len(cells.target)),
         evaluation=evaluation,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
         response=None if response is None else response.table,
-        left_out=(*left_out, *_missing(module, curves, search=search)),
+        left_out=(*left_out, *_missing(judged, curves, search=search)),
         plots=plots,
     )
-    return Finished(report, _predictions(module, simulation), response)
+    return Finished(report, _predictions(judged, simulation), response)
 
 
 def _name(planner: Planner) -> str:
     return planner.name
 
 
-def _response(module: TwoStageModule, forecast: Simulation) -> tuple[JudgedResponse | None, tuple[str, ...]]:
+def _response(judged: Judged, forecast: Simulation) -> tuple[JudgedResponse | None, tuple[str, ...]]:
     try:
-        response = judge_response(module, forecast)
+        response = judge_response(judged, forecast)
     except DataError as error:
         return None, (f"Predicted response: {error}.",)
     if response.predicted is not None:
@@ -110,7 +113,7 @@ def _response(module: TwoStageModule, forecast: Simulation) -> tuple[JudgedRespo
     )
 
 
-def _missing(module: TwoStageModule, curves: pd.DataFrame | None, *, search: bool) -> tuple[str, ...]:
+def _missing(judged: Judged, curves: pd.DataFrame | None, *, search: bool) -> tuple[str, ...]:
     """What else a reader may look for in vain."""
     reasons = []
     if not search:
@@ -118,90 +121,67 @@ def _missing(module: TwoStageModule, curves: pd.DataFrame | None, *, search: boo
             "Search planners (lookahead, cross-entropy search, model-predictive control, exhaustive search): add "
             "--report.search true."
         )
-    if not module.data.has_cells:
+    if judged.measured is None:
         reasons.append("Trajectories beside real cells: a network brings no measured cells.")
-    if module.data.has_cells:
+    if judged.measured is not None:
         reasons.append("Quasi-potential landscape: the twin was learned from cells and has no attractors.")
     if curves is None:
         reasons.append("Learning curves: there is no metrics.csv in the run folder.")
     return tuple(reasons)
 
 
-def predict(module: TwoStageModule, curves: pd.DataFrame | None) -> Finished:
-    """The design applied to every start cell of the file; nothing is judged."""
-    problem, data = design_problem(module), module.data
-    start = data.cells(data.source, "all") if data.has_cells else module.twin.start_cells
+def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None) -> Finished:
+    """The design applied to ``start`` cells, such as all of a file; nothing is judged."""
+    problem = judged.problem
     with working("simulating the design"):
-        simulation = simulate(problem, PolicyDesign(module.actor), start)
-        hits = in_words(module.data, rank_hits(problem, simulation))
+        simulation = simulate(problem, judged.policy, start)
+        hits = in_words(judged.measured, rank_hits(problem, simulation))
     with working("drawing figures"):
         plots = [
-            *dose_figures(module, simulation, hits_frame(hits)),
-            *way_figures(module, simulation, module.goal_cells, "Target cells that define the goal"),
+            *dose_figures(judged, simulation, hits_frame(hits)),
+            *way_figures(judged, simulation, problem.goal_cells, "Target cells that define the goal"),
             *learning_figure(curves),
         ]
     used = dosed(hits)
     report = Report(
-        title=f"Design applied: {data.source} to {data.target}",
-        answer=f"For {len(start)} {data.source} cells the policy doses {listed(used) if used else 'nothing'}.",
-        warnings=_unjudged(module),
-        question=_question(module),
-        data=_data(module, len(start), 0),
+        title=f"Design applied: {judged.source} to {judged.target}",
+        answer=f"For {len(start)} {judged.source} cells the policy doses {listed(used) if used else 'nothing'}.",
+        warnings=_unjudged(judged),
+        question=_question(judged),
+        data=_data(judged, len(start), 0),
         evaluation=None,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
         plots=plots,
     )
-    return Finished(report, _predictions(module, simulation))
+    return Finished(report, _predictions(judged, simulation))
 
 
-def _unjudged(module: TwoStageModule) -> tuple[str, ...]:
+def _unjudged(judged: Judged) -> tuple[str, ...]:
     said = ("These cells were not held out and no result is judged; perturbrl test does that.",)
-    found = detectability(module.reference_cells, module.goal_cells)
+    found = detectability(judged.reference_cells, judged.problem.goal_cells)
     if found is None or found.detectable:
         return said
     return (
-        f"No effect of {module.data.target} is detectable (permutation test of the energy distance, "
+        f"No effect of {judged.target} is detectable (permutation test of the energy distance, "
         f"p = {found.p_value:.2g}), so doing nothing is the right design.",
         *said,
     )
 
 
-def design_problem(module: TwoStageModule) -> DesignProblem:
-    """What planners may know of the module's problem."""
-    return DesignProblem(
-        twin=module.twin,
-        task=module.task,
-        space=module.require_space(),
-        horizon=module.rollout.horizon,
-        goal_cells=module.goal_cells,
-        seed=module.seed,
-    )
-
-
-def unseen_cells(module: TwoStageModule) -> UnseenCells:
-    """What judges the module's design; a network's own cells, which nothing was fitted on."""
-    data = module.data
-    if not data.has_cells:
-        return UnseenCells(module.twin.start_cells, module.goal_cells)
-    start, target = data.cells(data.source, "test"), data.cells(str(data.target), "test")
-    return UnseenCells(start, target, module.reference_cells, module.goal_cells)
-
-
-def _question(module: TwoStageModule) -> Mapping[str, str]:
-    data, space = module.data, module.require_space()
+def _question(judged: Judged) -> Mapping[str, str]:
+    problem, space = judged.problem, judged.problem.space
     limit = space.max_perturbations or space.n_perturbations
     return {
-        "cells go from": data.source,
-        "to": str(data.target),
+        "cells go from": judged.source,
+        "to": judged.target,
         "may be dosed": f"{space.n_perturbations} perturbations, at most {limit} in one cell",
         "dose per step": f"{float(space.low.min()):g} to {float(space.high.max()):g} (1 = as measured, or full "
         f"expression); less than {100 * space.min_dose:g} % of the range counts as none",
         **_measured_doses(space),
-        "steps": str(module.rollout.horizon),
-        "digital twin": type(module.twin).__name__,
-        "training": f"schedule '{module.schedule}', {module.rollout.n_cells} simulated cells per iteration, "
-        f"seed {module.seed}",
+        "steps": str(problem.horizon),
+        "digital twin": type(problem.twin).__name__,
+        "training": judged.training,
     }
 
 
@@ -215,33 +195,38 @@ def _measured_doses(space: PerturbationSpace) -> Mapping[str, str]:
     return {"measured doses": "; ".join([*found[:_DOSES_SHOWN], *more])} if found else {}
 
 
-def _data(module: TwoStageModule, n_start: int, n_judged: int) -> Mapping[str, str]:
-    data = module.data
-    judges = f"{n_start} of {data.source}, {n_judged} of {data.target}"
-    if not data.has_cells:
+def _data(judged: Judged, n_start: int, n_judged: int) -> Mapping[str, str]:
+    judges = f"{n_start} of {judged.source}, {n_judged} of {judged.target}"
+    if judged.measured is None:
         return {
-            "cells": f"simulated by the network, {module.twin.latent_dim} genes",
+            "cells": f"simulated by the network, {judged.problem.twin.latent_dim} genes",
             "judged by": f"{judges}, simulated at rest in these attractors, where start and goal cells come from, too",
         }
-    dataset, split = data.dataset, data.split
-    assert dataset is not None
+    return _about_cells(judged.measured, judged.file) | (_parts(judged, judges) if n_judged else {})
+
+
+def _about_cells(cells: MeasuredCells, file: str) -> dict[str, str]:
+    dataset, encoder = cells.dataset, cells.encoder
     kinds = {"counts": "raw counts", "log1p": "log values", "normalised": "normalised values"}
-    about = {
-        "file": str(data.path or ("simulated screen" if data.synthetic else "in memory")),
+    return {
+        "file": file,
         "cells and genes": f"{dataset.n_cells} cells × {len(dataset.genes)} genes, {kinds[dataset.value_kind]}; "
-        f"{len(data.genes)} genes used",
+        f"{len(cells.genes)} genes used",
         "measured": f"{len(dataset.control_cells)} control cells, {len(dataset.singles)} single perturbations, "
         f"{len(dataset.combinations)} combinations",
-        "cell state": f"{type(data.encoder).__name__}, {data.encoder.latent_dim} dimensions",
+        "cell state": f"{type(encoder).__name__}, {encoder.latent_dim} dimensions",
     }
-    if split is not None and n_judged:
-        about["learned from"] = f"{len(split.train)} training cells, none of {data.target}"
-        about["goal"] = (
-            f"{len(module.goal_cells)} cells of {data.target}, told apart from {len(module.reference_cells)} of "
-            f"{data.source}: nothing was learned from either"
-        )
-        about["judged by"] = f"{judges}: cells that nothing was learned from"
-    return about
+
+
+def _parts(judged: Judged, judges: str) -> dict[str, str]:
+    assert judged.measured is not None
+    split = judged.measured.require_split()
+    return {
+        "learned from": f"{len(split.train)} training cells, none of {judged.target}",
+        "goal": f"{len(judged.problem.goal_cells)} cells of {judged.target}, told apart from "
+        f"{len(judged.reference_cells)} of {judged.source}: nothing was learned from either",
+        "judged by": f"{judges}: cells that nothing was learned from",
+    }
 
 
 def per_perturbation(problem: DesignProblem, simulation: Simulation) -> pd.DataFrame:
@@ -259,23 +244,25 @@ def per_perturbation(problem: DesignProblem, simulation: Simulation) -> pd.DataF
 
 
 @torch.no_grad()
-def _predictions(module: TwoStageModule, simulation: Simulation) -> AnnData:
+def _predictions(judged: Judged, simulation: Simulation) -> AnnData:
     """Start cells as ``control`` and dosed cells under the target's name, log-normalised, in one AnnData."""
-    expression = torch.cat([module.twin.expression(state) for state in (simulation.start, simulation.final)])
-    n, target = len(simulation.start), str(module.data.target)
+    expression = torch.cat(
+        [judged.problem.twin.expression(state) for state in (simulation.start, simulation.final)]
+    )
+    n, target = len(simulation.start), judged.target
     adata = AnnData(
         to_numpy(expression.clamp_min(0)),
         obs=pd.DataFrame(
             {PERTURBATION_OBS: pd.Categorical([CONTROL_LABEL] * n + [target] * n)},
             index=[f"{kind}_{i}" for kind in ("start", "dosed") for i in range(n)],
         ),
-        var=pd.DataFrame(index=list(module.gene_names)),
+        var=pd.DataFrame(index=list(judged.gene_names)),
     )
     adata.obsm[LATENT_OBSM] = to_numpy(torch.cat((simulation.start, simulation.final)))
     doses = to_numpy(simulation.doses.sum(1))
     adata.obsm["dose"] = pd.DataFrame(
         np.concatenate((np.zeros_like(doses), doses)),
         index=adata.obs_names,
-        columns=list(module.require_space().names),
+        columns=list(judged.problem.space.names),
     )
     return adata

@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
+from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.errors import DataError
 from perturbrl.evaluation.adata_pairs import pair_from_adata
 from perturbrl.evaluation.pairs import FEWEST_TARGET, MeasuredResponses
@@ -20,14 +21,14 @@ from perturbrl.evaluation.predicted_response import (
     top_gene_table,
 )
 from perturbrl.evaluation.simulation import Simulation
+from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.figures import to_numpy
+from perturbrl.reporting.judged import Judged
 from perturbrl.responses.baselines import SplitHalfReplicate
 from perturbrl.responses.emission import CellEmitter, CountedCells, labelled_cells, predicted_cells
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, SIZE_FACTOR_OBS, GeneVector
-from perturbrl.training.datamodule import Part, PerturbationDataModule
-from perturbrl.training.two_stage import TwoStageModule
-from perturbrl.twins.base import relax
+from perturbrl.twins.base import DigitalTwin, relax
 
 MAX_EMITTING: Final = 300  # control cells that emission is calibrated on
 MAX_VALUES: Final = 4_000_000  # cells x genes x perturbations; emission draws each some 60 times
@@ -52,39 +53,39 @@ class JudgedResponse:
     predicted: AnnData | None
 
 
-def judge_response(module: TwoStageModule, forecast: Simulation) -> JudgedResponse:
+def judge_response(judged: Judged, forecast: Simulation) -> JudgedResponse:
     """Judge the policy's dosed cells, the twin's own forecast, and every baseline on held-out target cells.
 
     Args:
-        module: the trained module.
+        judged: what is judged.
         forecast: what the policy does to training cells; held-out ones judge it.
 
     Raises:
         DataError: there is nothing to judge with; the message says why.
     """
-    data, label = module.data, module.data.target
-    if not data.has_cells or label is None:
+    data, label, problem = judged.measured, judged.target, judged.problem
+    if data is None:
         raise DataError("a network brings no measured cells, so predicted expression is compared with none")
-    if data.source != CONTROL_LABEL:
-        raise DataError(f"cells start from {data.source}, and response metrics are defined against control")
-    cells, real = data.training_cells(), _held_out(data, label)
+    if judged.source != CONTROL_LABEL:
+        raise DataError(f"cells start from {judged.source}, and response metrics are defined against control")
+    cells, real = data.training(), _held_out(data, label)
     training = TrainingCells(cells.expression, cells.labels, cells.genes, _cell_types(data))
-    policy = _shift(module, forecast.start, forecast.final)
+    policy = _shift(problem.twin, forecast.start, forecast.final)
     predictors: dict[str, Shifts] = {"policy": {label: policy}}
-    alone = _forecast(module, cells, label)
+    alone = _forecast(problem, cells, label)
     predictors |= {} if alone is None else {"twin": {label: alone}}
-    predictors |= predicted_shifts(training, [label], module.seed)
+    predictors |= predicted_shifts(training, [label], problem.seed)
     predictors[SplitHalfReplicate.name] = {label: _replicate(data, cells, label)}
-    emitter = _emitter(data, module.seed)
+    emitter = _emitter(data, problem.seed)
     table, genes = judge_responses(real, predictors, training, emitter), top_gene_table(real, label, policy)
     if emitter is None:
         return JudgedResponse(table, genes, None, None)
-    shifts = {label: policy} | _panel(module, cells, real, emitter)
+    shifts = {label: policy} | _panel(judged.problem, data, cells, real, emitter)
     return JudgedResponse(table, genes, *_files(data, cells, shifts, emitter))
 
 
 def _files(
-    data: PerturbationDataModule, cells: EncodedCells, shifts: Shifts, emitter: CellEmitter
+    data: MeasuredCells, cells: EncodedCells, shifts: Shifts, emitter: CellEmitter
 ) -> tuple[AnnData, AnnData]:
     """Measured and predicted counts of control and of each predicted perturbation, checked as a pair."""
     groups = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *shifts)}
@@ -96,15 +97,13 @@ def _files(
     return measured, predicted
 
 
-def _cell_types(data: PerturbationDataModule) -> list[str] | None:
+def _cell_types(data: MeasuredCells) -> list[str] | None:
     """Of the training cells, where the file knows them."""
-    assert data.dataset is not None
-    assert data.split is not None
     known = CELL_TYPE_OBS in data.dataset.adata.obs.columns
-    return data.dataset.cell_types[data.split.train].tolist() if known else None
+    return data.dataset.cell_types[data.require_split().train].tolist() if known else None
 
 
-def _replicate(data: PerturbationDataModule, cells: EncodedCells, label: str) -> GeneVector:
+def _replicate(data: MeasuredCells, cells: EncodedCells, label: str) -> GeneVector:
     """Shift measured in the half of the target's cells that does not judge."""
     control, goal = cells.expression[cells.rows_of(CONTROL_LABEL)], data.expression(label, "goal")
     labels = [CONTROL_LABEL] * len(control) + [label] * len(goal)
@@ -113,18 +112,21 @@ def _replicate(data: PerturbationDataModule, cells: EncodedCells, label: str) ->
 
 
 def _panel(
-    module: TwoStageModule, cells: EncodedCells, real: MeasuredResponses, emitter: CellEmitter
+    problem: DesignProblem,
+    data: MeasuredCells,
+    cells: EncodedCells,
+    real: MeasuredResponses,
+    emitter: CellEmitter,
 ) -> dict[str, GeneVector]:
     """What the twin forecasts for other measured perturbations: tools that score panels need more than one."""
-    enough = [name for name in sorted(real.panel) if len(module.data.rows(name, "test")) >= FEWEST_TARGET]
+    enough = [name for name in sorted(real.panel) if len(data.rows(name, "test")) >= FEWEST_TARGET]
     affordable = MAX_VALUES // emitter.control.counts.size
-    forecasts = {name: _forecast(module, cells, name) for name in enough[:affordable]}
+    forecasts = {name: _forecast(problem, cells, name) for name in enough[:affordable]}
     return {name: shift for name, shift in forecasts.items() if shift is not None}
 
 
-def _held_out(data: PerturbationDataModule, label: str) -> MeasuredResponses:
+def _held_out(data: MeasuredCells, label: str) -> MeasuredResponses:
     control = data.expression(CONTROL_LABEL, "test").double().numpy()
-    assert data.dataset is not None
     others = [name for name in data.dataset.perturbations if name != label and len(data.rows(name, "test"))]
     panel: dict[str, GeneVector] = {
         name: data.expression(name, "test").double().numpy().mean(axis=0) - control.mean(axis=0)
@@ -135,38 +137,36 @@ def _held_out(data: PerturbationDataModule, label: str) -> MeasuredResponses:
 
 
 @torch.no_grad()
-def _forecast(module: TwoStageModule, cells: EncodedCells, label: str) -> GeneVector | None:
+def _forecast(problem: DesignProblem, cells: EncodedCells, label: str) -> GeneVector | None:
     """Shift of training control cells under a label's own perturbations as measured, where the twin has them."""
-    twin = module.twin
+    twin = problem.twin
     given = twin.perturbations.dose_of(label)
     if given is None:
         return None
     start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device)
     dose = given.to(start.device).expand(len(start), -1)
-    generator = torch.Generator(device=dose.device).manual_seed(module.seed)
+    generator = torch.Generator(device=dose.device).manual_seed(problem.seed)
     member = twin.draw_members(len(start), generator)
     state = twin.next_state(start, dose, twin.draw_noise(len(start), generator), member)
-    return _shift(module, start, relax(twin, state, member, generator))
+    return _shift(twin, start, relax(twin, state, member, generator))
 
 
-def _shift(module: TwoStageModule, start: torch.Tensor, final: torch.Tensor) -> GeneVector:
-    before, after = (to_numpy(module.twin.expression(state)).astype(np.float64) for state in (start, final))
+def _shift(twin: DigitalTwin, start: torch.Tensor, final: torch.Tensor) -> GeneVector:
+    before, after = (to_numpy(twin.expression(state)).astype(np.float64) for state in (start, final))
     return after.mean(axis=0) - before.mean(axis=0)
 
 
-def _counts(data: PerturbationDataModule, label: str, part: Part) -> CountedCells:
+def _counts(data: MeasuredCells, label: str, part: Part) -> CountedCells:
     """Whole counts of the kept genes."""
     dataset = data.dataset
-    assert dataset is not None
     column_of = {gene: column for column, gene in enumerate(dataset.genes)}
     rows = data.rows(label, part)
     values = to_dense(read_rows(dataset.matrix, rows)[:, [column_of[gene] for gene in data.genes]])
     return CountedCells(values.astype(np.float64), dataset.size_factors[rows])
 
 
-def _emitter(data: PerturbationDataModule, seed: int) -> CellEmitter | None:
+def _emitter(data: MeasuredCells, seed: int) -> CellEmitter | None:
     """Emits cells from training controls; ``None`` where the file has no counts."""
-    assert data.dataset is not None
     if data.dataset.value_kind != "counts":
         return None
     control = _counts(data, CONTROL_LABEL, "train")

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
-import torch
 from anndata import AnnData
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
@@ -18,6 +17,7 @@ from perturbrl.data.presets import detect_fields
 from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
@@ -25,8 +25,6 @@ from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
-
-Part = Literal["train", "goal", "test", "all"]
 
 
 class PerturbationDataModule(LightningDataModule):
@@ -182,16 +180,22 @@ class PerturbationDataModule(LightningDataModule):
             raise ConfigurationError("no cells are loaded: data.path is null; give data.path a file")
         return self.split
 
+    @property
+    def measured(self) -> MeasuredCells:
+        """The cells, with what was fitted on them.
+
+        Raises:
+            ConfigurationError: none are loaded.
+        """
+        return MeasuredCells(self._dataset_now(), self.split, self.preprocessor, self.encoder)
+
     def training_cells(self) -> EncodedCells:
         """All training cells in both spaces.
 
         Raises:
             LeakageError: a cell among them is held out, or tells of a held-out perturbation.
         """
-        dataset, rows = self._dataset_now(), self._rows_to_learn_from()
-        expression = self.preprocessor.transform(dataset, rows)
-        labels = tuple(dataset.labels[rows])
-        return EncodedCells(self._encoded(expression).cpu(), expression, labels, tuple(self.genes))
+        return self.measured.training(self._rows_to_learn_from())
 
     def require_untold(self, labels: Sequence[str]) -> None:
         """Refuse to learn from cells with these labels where one tells of a held-out perturbation.
@@ -207,40 +211,20 @@ class PerturbationDataModule(LightningDataModule):
         return self.preprocessor.genes
 
     def rows(self, label: str, part: Part) -> np.ndarray:
-        """Row numbers of the cells with ``label`` in one part of the split."""
-        of_label = self._dataset_now().cells_of(label)
-        return of_label if part == "all" else np.intersect1d(of_label, getattr(self._split_now(), part))
+        """Row numbers (see ``MeasuredCells``)."""
+        return self.measured.rows(label, part)
 
     def expression(self, label: str, part: Part) -> Expression:
-        """Log-normalised expression of the cells with ``label`` in one part of the split.
-
-        Raises:
-            DataError: there are none.
-        """
-        rows = self.rows(label, part)
-        if len(rows) == 0:
-            raise DataError(
-                f"no '{label}' cell is in the {part} part of the split; lower the held-out share or add cells"
-            )
-        return self.preprocessor.transform(self._dataset_now(), rows)
+        """Log-normalised expression (see ``MeasuredCells``)."""
+        return self.measured.expression(label, part)
 
     def cells(self, label: str, part: Part) -> CellState:
-        """Cell states of the cells with ``label`` in one part of the split.
-
-        Raises:
-            DataError: there are none.
-        """
-        return self._encoded(self.expression(label, part))
+        """Cell states (see ``MeasuredCells``)."""
+        return self.measured.states(label, part)
 
     def reference_cells(self) -> CellState:
-        """Cell states of the source's reference cells (see ``Split.goal``); no row where none were set aside."""
-        if len(self.rows(self.source, "goal")):
-            return self.cells(self.source, "goal")
-        return torch.empty(0, self.encoder.latent_dim, device=next(self.encoder.buffers()).device)
-
-    def _encoded(self, expression: Expression) -> CellState:
-        """Cell states on the encoder's device, which follows the twin's."""
-        return self.encoder.encode(expression.to(next(self.encoder.buffers()).device))
+        """Cell states of the source's reference cells (see ``MeasuredCells``)."""
+        return self.measured.reference(self.source)
 
     def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
         """What may be dosed in ``twin`` under the limits given here."""

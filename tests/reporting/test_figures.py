@@ -1,9 +1,8 @@
 import pandas as pd
 import pytest
-from judged_run import judged, trained_on_logs
+from judged_run import judge_module, judged, trained_on_logs
 
 from perturbrl.reporting.figures import learning_figure
-from perturbrl.reporting.judge import judge
 
 
 def plots_of(report):
@@ -24,7 +23,7 @@ def test_without_pseudotime_the_reference_is_said_to_be_two_means():
 
 
 def test_pseudotime_orders_the_reference_where_there_is_one():
-    plot = plots_of(judge(trained_on_logs().model, None).report)["trajectories"]
+    plot = plots_of(judge_module(trained_on_logs().model).report)["trajectories"]
     assert "20 held-out target cells in 3 equal bins of their pseudotime" in plot.caption
     assert "split_half_replicate" not in set(plot.data["design"])
 

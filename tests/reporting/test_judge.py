@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from judged_run import PAIR, fitted, judged, trained, trained_on_nothing
+from judged_run import PAIR, fitted, judge_module, judged, predict_with, trained, trained_on_nothing
 from places import CONFIGS
 
 from perturbrl.cli import parse_config
 from perturbrl.evaluation.populations import detectability
 from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.reporting import judge as judging
-from perturbrl.reporting.judge import judge, predict, unseen_cells
+from perturbrl.reporting.callback import unseen_cells
 
 
 def test_the_report_says_what_was_asked_and_with_which_cells():
@@ -24,14 +24,14 @@ def test_the_report_says_what_was_asked_and_with_which_cells():
 
 
 def test_what_is_not_shown_has_a_reason():
-    reasons = " ".join(judge(trained().model, None, search=False).report.left_out)
+    reasons = " ".join(judge_module(trained().model, search=False).report.left_out)
     for missing in ("--report.search true", "no attractors", "no metrics.csv"):
         assert missing in reasons
 
 
 def test_search_planners_are_judged_where_asked_for(monkeypatch):
     monkeypatch.setattr(judging, "search_planners", lambda: (ExhaustiveSearch(max_size=1),))
-    report = judge(trained().model, None).report  # a linear twin
+    report = judge_module(trained().model).report  # a linear twin
     assert "exhaustive" in {row.name for row in report.evaluation.rows}
     assert not any("report.search" in reason for reason in report.left_out)
 
@@ -47,7 +47,7 @@ def test_predictions_are_start_and_dosed_cells_side_by_side():
 
 
 def test_a_prediction_judges_nothing():
-    report = predict(trained().model, None).report
+    report = predict_with(trained().model).report
     assert report.evaluation is None
     assert "not held out" in report.warnings[0]
     assert {plot.name for plot in report.plots} == {"hits", "schedule", "latent_map"}
@@ -58,13 +58,13 @@ def test_where_no_effect_is_none_is_found():
     """The training cells, on which the components were fitted, differ from all others here."""
     module = trained_on_nothing().model
     assert detectability(module.twin.start_cells, module.goal_cells).detectable
-    report = judge(module, None).report
+    report = judge_module(module).report
     assert report.answer.startswith("No effect is detectable")
     assert report.evaluation.winner.name == "no_op"
 
 
 def test_nor_where_the_first_file_is_not_at_hand():
-    report = predict(trained_on_nothing().model, None).report
+    report = predict_with(trained_on_nothing().model).report
     assert report.warnings[0].startswith("No effect of GENE0000 is detectable")
 
 
@@ -92,7 +92,7 @@ def network_model():
 
 @pytest.fixture(scope="module")
 def network(network_model):
-    return judge(network_model, None).report
+    return judge_module(network_model).report
 
 
 def test_a_network_shows_its_landscape_and_no_response(network):

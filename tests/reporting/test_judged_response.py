@@ -1,13 +1,14 @@
 """Predicted responses of a trained module, and the files that other tools score."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
-from judged_run import PAIR, judged, trained, trained_on_logs
+from judged_run import PAIR, judge_module, judged, trained, trained_on_logs
 
 from perturbrl.errors import DataError
 from perturbrl.evaluation.adata_pairs import pair_from_adata
-from perturbrl.reporting.judge import judge
 from perturbrl.reporting.judged_response import judge_response
 
 
@@ -69,7 +70,7 @@ def test_cell_eval_takes_the_files(response, tmp_path):
 
 
 def test_log_values_allow_no_cells_but_all_metrics_of_means():
-    finished = judge(trained_on_logs().model, None)
+    finished = judge_module(trained_on_logs().model)
     assert finished.response.real is None
     assert "l2" in finished.report.response
     assert "energy_relative" not in finished.report.response
@@ -79,9 +80,8 @@ def test_log_values_allow_no_cells_but_all_metrics_of_means():
     assert any("no raw counts" in reason for reason in finished.report.left_out)
 
 
-def test_cells_that_do_not_start_as_controls_are_not_judged(monkeypatch):
-    module = trained().model
+def test_cells_that_do_not_start_as_controls_are_not_judged():
     simulation = judged().report.evaluation.simulations["policy"]
-    monkeypatch.setattr(module.data, "source", "GENE0003")
+    other = replace(judged_of(trained().model), source="GENE0003")
     with pytest.raises(DataError, match="cells start from GENE0003"):
-        judge_response(module, simulation)
+        judge_response(other, simulation)

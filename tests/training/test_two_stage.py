@@ -13,7 +13,7 @@ from perturbrl.cli import parse_config
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.planners import BoundedLeastSquares
-from perturbrl.reporting.judge import design_problem
+from perturbrl.reporting.callback import design_problem
 from perturbrl.training.algorithm import TwoStage
 
 

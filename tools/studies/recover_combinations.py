@@ -26,7 +26,7 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, evaluate_designs
 from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.planners import default_planners
-from perturbrl.reporting.judge import design_problem, unseen_cells
+from perturbrl.reporting.callback import design_problem, unseen_cells
 from studies.runner import Row, Run, add_common_arguments, run_all
 
 CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"

@@ -1,0 +1,98 @@
+"""Measured cells by label and part of their split, as expression and as states."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.preprocessing import Preprocessor
+from perturbrl.data.splits import Split
+from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.schema import CellIndex, CellState, Expression
+
+Part = Literal["train", "goal", "test", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCells:
+    """A data set's cells, with what was fitted on its training cells.
+
+    Args:
+        dataset: the cells.
+        split: their parts; ``None`` where they are new to a trained model, and only the part ``all`` is known.
+        preprocessor: fitted on the training cells.
+        encoder: fitted on the training cells.
+    """
+
+    dataset: PerturbationDataset
+    split: Split | None
+    preprocessor: Preprocessor
+    encoder: Encoder
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Genes kept, in the order of expression's columns."""
+        return tuple(self.preprocessor.genes)
+
+    def require_split(self) -> Split:
+        """The parts.
+
+        Raises:
+            ConfigurationError: these cells were not split.
+        """
+        if self.split is None:
+            raise ConfigurationError(
+                "these cells were not split into parts, because the model was trained on others; give the file it "
+                "was trained on"
+            )
+        return self.split
+
+    def rows(self, label: str, part: Part) -> np.ndarray:
+        """Row numbers of the cells with ``label`` in one part of the split."""
+        of_label = self.dataset.cells_of(label)
+        return of_label if part == "all" else np.intersect1d(of_label, getattr(self.require_split(), part))
+
+    def expression(self, label: str, part: Part) -> Expression:
+        """Log-normalised expression of the cells with ``label`` in one part of the split.
+
+        Raises:
+            DataError: there are none.
+        """
+        rows = self.rows(label, part)
+        if len(rows) == 0:
+            raise DataError(
+                f"no '{label}' cell is in the {part} part of the split; lower the held-out share or add cells"
+            )
+        return self.preprocessor.transform(self.dataset, rows)
+
+    def states(self, label: str, part: Part) -> CellState:
+        """Cell states of the cells with ``label`` in one part of the split.
+
+        Raises:
+            DataError: there are none.
+        """
+        return self._encoded(self.expression(label, part))
+
+    def reference(self, source: str) -> CellState:
+        """Cell states of the source's reference cells (see ``Split.goal``); no row where none were set aside."""
+        if len(self.rows(source, "goal")):
+            return self.states(source, "goal")
+        return torch.empty(0, self.encoder.latent_dim, device=self._device)
+
+    def training(self, rows: CellIndex | None = None) -> EncodedCells:
+        """Training cells in both spaces: those of ``rows``, or all."""
+        rows = self.require_split().train if rows is None else rows
+        expression = self.preprocessor.transform(self.dataset, rows)
+        labels = tuple(self.dataset.labels[rows])
+        return EncodedCells(self._encoded(expression).cpu(), expression, labels, self.genes)
+
+    @property
+    def _device(self) -> torch.device:
+        """The encoder's, which follows the twin's."""
+        return next(self.encoder.buffers()).device
+
+    def _encoded(self, expression: Expression) -> CellState:
+        return self.encoder.encode(expression.to(self._device))

@@ -4,7 +4,7 @@ Cells start around 0 in 58 latent dimensions; 200 perturbations shift them by ra
 -1 to 1; the goal is a shift that a few full doses make. The best total dose is a bounded least-squares problem.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -164,6 +164,12 @@ class ScreenData(PerturbationDataModule):
         names = _names(len(effects))
         latent = torch.cat((start, start.mean(0) + effects))
         return EncodedCells(latent, latent, (CONTROL_LABEL,) * len(start) + names, names[: latent.shape[1]])
+
+    def reference_cells(self) -> CellState:
+        return self.cells(CONTROL_LABEL, "goal")
+
+    def require_untold(self, labels: Sequence[str]) -> None:
+        """Nothing is held out: cells are without noise."""
 
     def cells(self, label: str, part: Part) -> CellState:
         start = torch.as_tensor(self.screen.start, dtype=torch.float32)

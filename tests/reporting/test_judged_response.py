@@ -9,6 +9,7 @@ from judged_run import PAIR, judge_module, judged, trained, trained_on_logs
 
 from perturbrl.errors import DataError
 from perturbrl.evaluation.adata_pairs import pair_from_adata
+from perturbrl.reporting.callback import judged_of
 from perturbrl.reporting.judged_response import judge_response
 
 

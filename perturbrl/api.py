@@ -9,7 +9,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.presets import detect_fields
+from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
 from perturbrl.responses.answers import Paths, Responses, answer, read_priors
@@ -103,7 +103,9 @@ def respond(
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
-    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, cell_type_key=cell_type_key))
+    dataset = PerturbationDataset.from_adata(
+        adata, detect_fields(adata, ColumnOptions(cell_type_key=cell_type_key))
+    )
     return answer(dataset, queries, read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed)
 
 

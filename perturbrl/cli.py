@@ -29,6 +29,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from perturbrl.data.inspection import inspect_dataset
+from perturbrl.data.presets import ColumnOptions
 from perturbrl.errors import ConfigurationError, PerturbRLError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, StageWarnings
@@ -249,9 +250,9 @@ def inspect(arguments: Sequence[str]) -> None:
     """Print what a data file holds, which problems it has, and what can be done with it."""
     parser = ArgumentParser(prog="perturbrl inspect", description=inspect.__doc__)
     parser.add_function_arguments(inspect_dataset, as_positional=True, skip={"backed"})
-    Console(highlight=False, soft_wrap=True).print(
-        inspect_dataset(**vars(parser.parse_args(list(arguments))))
-    )
+    given = parser.parse_args(list(arguments))
+    found = inspect_dataset(given.path, ColumnOptions(**vars(given.columns)), given.value_kind)
+    Console(highlight=False, soft_wrap=True).print(found)
 
 
 def run(arguments: Sequence[str]) -> None:

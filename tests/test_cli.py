@@ -15,7 +15,8 @@ from places import CONFIGS
 from smoke_run import SMOKE, fit_in
 
 from perturbrl import cli
-from perturbrl.cli import run
+from perturbrl.cli import parse_config, run
+from perturbrl.data.presets import ColumnOptions
 from perturbrl.data.synthetic import simulate_screen
 
 SCREEN = str(CONFIGS / "gene_screen.yaml")
@@ -102,6 +103,23 @@ def test_a_second_fit_makes_a_second_run(tmp_path: Path) -> None:
     assert (first / "metrics.csv").read_bytes() == content
 
 
+def test_fit_and_inspect_read_the_same_column_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adata = simulate_screen(2, 30, 40, 20, 0)
+    adata.obs = adata.obs.rename(columns={"perturbation": "guide"})
+    adata.obs["conc"] = np.arange(adata.n_obs) % 2 + 1.0
+    adata.write_h5ad(tmp_path / "screen.h5ad")
+    given = {"columns.perturbation_key": "guide", "columns.dose_key": "conc", "value_kind": "counts"}
+    run(["inspect", str(tmp_path / "screen.h5ad"), *(f"--{key}={value}" for key, value in given.items())])
+    assert "obs['guide'], as you named it, doses in obs['conc']" in capsys.readouterr().out
+    data = parse_config(
+        [f"--data.path={tmp_path / 'screen.h5ad'}", *(f"--data.{k}={v}" for k, v in given.items())]
+    )
+    assert data.data.columns == ColumnOptions(perturbation_key="guide", dose_key="conc")
+    assert data.data.value_kind == "counts"
+
+
 def test_inspect_says_what_a_file_holds(screen: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["inspect", str(screen)])
     said = capsys.readouterr().out
@@ -177,7 +195,11 @@ BAD_INPUT = {
     "nan": (_spoil(_set(float("nan"))), [], r"NaN|not finite"),
     "negative": (_spoil(_set(-2.0)), [], r"negative"),
     "repeated gene": (_spoil(_repeat_gene), [], r"GENE0000"),
-    "preset that does not fit": (_spoil(lambda adata: None), ["--data.preset=gears"], r"gears|condition"),
+    "preset that does not fit": (
+        _spoil(lambda adata: None),
+        ["--data.columns.preset=gears"],
+        r"gears|condition",
+    ),
     "unknown allowed": (_spoil(lambda adata: None), ['--data.allowed_perturbations=["X"]'], r"\['X'\]"),
     "too many latent dimensions": (
         _spoil(lambda adata: None),

@@ -4,8 +4,8 @@ from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.inspection import Inspection, inspect_dataset
 from perturbrl.data.labels import Label, Part
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.presets import FieldMap, detect_fields
-from perturbrl.data.reading import read_cells, value_kind
+from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
+from perturbrl.data.reading import kind_of_values, read_cells
 from perturbrl.data.splits import (
     HeldOutCells,
     HeldOutCellTypes,
@@ -17,6 +17,7 @@ from perturbrl.data.splits import (
 from perturbrl.data.synthetic import simulate_screen
 
 __all__ = [
+    "ColumnOptions",
     "FieldMap",
     "HeldOutCellTypes",
     "HeldOutCells",
@@ -31,8 +32,8 @@ __all__ = [
     "SplitStrategy",
     "detect_fields",
     "inspect_dataset",
+    "kind_of_values",
     "load_dataset",
     "read_cells",
     "simulate_screen",
-    "value_kind",
 ]

@@ -13,16 +13,17 @@ from anndata import AnnData
 
 from perturbrl.data.file_labels import read_labels
 from perturbrl.data.labels import CONTROL, Label, label_in_file
-from perturbrl.data.presets import FieldMap, detect_fields
+from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
 from perturbrl.data.reading import (
     Matrix,
     ValueKind,
     check_cells,
+    kind_of_values,
     matrix_of,
     read_cells,
     read_rows,
+    require_kind,
     row_chunks,
-    value_kind,
 )
 from perturbrl.errors import DataError, listed
 from perturbrl.schema import (
@@ -55,7 +56,9 @@ class PerturbationDataset:
     measured: tuple[Label, ...]
 
     @classmethod
-    def from_adata(cls, adata: AnnData, fields: FieldMap) -> "PerturbationDataset":
+    def from_adata(
+        cls, adata: AnnData, fields: FieldMap, value_kind: ValueKind | None = None
+    ) -> "PerturbationDataset":
         """Check and standardise cells in memory or backed; ``adata`` itself is left as it is.
 
         Size factors are the column ``fields.size_factor_key``, else each cell's sum on the linear scale: the
@@ -63,11 +66,11 @@ class PerturbationDataset:
 
         Raises:
             DataError: see ``check_cells``; or labels are missing or not text, there is no control cell, or a
-                size factor is not positive.
+                size factor is not positive; or the values cannot be of the kind ``value_kind`` says.
         """
         check_cells(adata, "the data")
         matrix = matrix_of(adata)
-        kind = value_kind(matrix)
+        kind = kind_of_values(matrix) if value_kind is None else require_kind(matrix, value_kind)
         obs = adata.obs.copy()
         labels = read_labels(obs, fields)
         obs[PERTURBATION_OBS] = pd.Categorical([str(label) for label in labels])
@@ -143,7 +146,7 @@ class PerturbationDataset:
             DataError: the file does not say.
         """
         if CELL_TYPE_OBS not in self.adata.obs.columns:
-            raise DataError("the data do not say the type of each cell; give cell_type_key")
+            raise DataError("the data do not say the type of each cell; give columns.cell_type_key")
         return np.asarray(self.adata.obs[CELL_TYPE_OBS], dtype=object)
 
     def cells_of(self, label: str) -> CellIndex:
@@ -218,31 +221,24 @@ class PerturbationDataset:
 
 def load_dataset(
     path: Path | str,
-    preset: str | None = None,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
     *,
-    perturbation_key: str | None = None,
-    control_value: str | None = None,
-    cell_type_key: str | None = None,
-    batch_key: str | None = None,
-    size_factor_key: str | None = None,
+    value_kind: ValueKind | None = None,
     backed: bool = False,
 ) -> PerturbationDataset:
     """Read a file, find its fields (see ``detect_fields``) and return the checked cells.
+
+    Args:
+        path: see ``read_cells``.
+        columns: which columns of ``obs`` say what.
+        value_kind: what the values are; ``None`` tells by them.
+        backed: leave the matrix of a ``.h5ad`` on disk.
 
     Raises:
         DataError: the file, its labels or its values cannot be used.
     """
     adata = read_cells(path, backed)
-    fields = detect_fields(
-        adata,
-        preset,
-        perturbation_key=perturbation_key,
-        control_value=control_value,
-        cell_type_key=cell_type_key,
-        batch_key=batch_key,
-        size_factor_key=size_factor_key,
-    )
-    return PerturbationDataset.from_adata(adata, fields)
+    return PerturbationDataset.from_adata(adata, detect_fields(adata, columns), value_kind)
 
 
 def _texts(obs: pd.DataFrame, key: str) -> np.ndarray:
@@ -257,7 +253,7 @@ def _size_factors(adata: AnnData, matrix: Matrix, kind: ValueKind, fields: Field
     elif pd.api.types.is_numeric_dtype(adata.obs[key]):
         sizes = adata.obs[key].to_numpy(dtype=np.float64)
     else:
-        raise DataError(f"size factors in obs['{key}'] must be numbers; give another size_factor_key")
+        raise DataError(f"size factors in obs['{key}'] must be numbers; give another columns.size_factor_key")
     bad = np.flatnonzero(~(sizes > 0) | ~np.isfinite(sizes))
     if len(bad):
         source = f"size factor in obs['{key}']" if key is not None else "count"

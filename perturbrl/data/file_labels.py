@@ -35,7 +35,7 @@ def read_labels(obs: pd.DataFrame, fields: FieldMap) -> list[Label]:
     if CONTROL not in set(labels):
         raise DataError(
             f"there are no control cells: no label of obs['{fields.perturbation_key}'] is "
-            f"'{fields.control_value}'; give control_value"
+            f"'{fields.control_value}'; give columns.control_value"
         )
     return labels
 

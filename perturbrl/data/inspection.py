@@ -19,8 +19,16 @@ from rich.text import Text
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.file_labels import cells_at_dose_zero
 from perturbrl.data.labels import CONTROL, Label
-from perturbrl.data.presets import FieldMap, detect_fields
-from perturbrl.data.reading import ValueKind, matrix_of, read_cells, read_rows, row_chunks, value_kind
+from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
+from perturbrl.data.reading import (
+    ValueKind,
+    kind_of_values,
+    matrix_of,
+    read_cells,
+    read_rows,
+    require_kind,
+    row_chunks,
+)
 from perturbrl.errors import DataError, listed
 from perturbrl.schema import COUNTS_LAYER, IS_CONTROL_OBS
 
@@ -151,13 +159,8 @@ _KINDS: Final = {
 
 def inspect_dataset(
     path: Path | str,
-    preset: str | None = None,
-    *,
-    perturbation_key: str | None = None,
-    control_value: str | None = None,
-    cell_type_key: str | None = None,
-    batch_key: str | None = None,
-    size_factor_key: str | None = None,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+    value_kind: ValueKind | None = None,
     backed: bool = False,
 ) -> Inspection:
     """Read a file and say what is in it; the options are those of ``load_dataset``.
@@ -165,35 +168,39 @@ def inspect_dataset(
     Labels that no preset recognises are a problem to report, not an error, unless a preset or a column was
     asked for.
 
+    Args:
+        path: .h5ad, 10x .h5, 10x .mtx folder or .h5mu.
+        columns: which columns of obs say what.
+        value_kind: what the values are; null tells by them.
+        backed: leave the matrix of a .h5ad on disk.
+
     Raises:
         DataError: the file cannot be read, or its values or labels cannot be used.
     """
     adata = read_cells(path, backed)
-    asked = any(option is not None for option in (preset, perturbation_key, control_value))
-    options = {"cell_type_key": cell_type_key, "batch_key": batch_key, "size_factor_key": size_factor_key}
     try:
-        fields = detect_fields(
-            adata, preset, perturbation_key=perturbation_key, control_value=control_value, **options
-        )
+        fields = detect_fields(adata, columns)
     except DataError as error:
-        if asked:
+        if columns.names_labels:
             raise
-        return _without_labels(Path(path).name, adata, str(error))
-    return _with_labels(Path(path), adata, PerturbationDataset.from_adata(adata, fields))
+        matrix = matrix_of(adata)
+        kind = kind_of_values(matrix) if value_kind is None else require_kind(matrix, value_kind)
+        return _without_labels(Path(path).name, adata, kind, str(error))
+    return _with_labels(Path(path), adata, PerturbationDataset.from_adata(adata, fields, value_kind))
 
 
 _UNLABELLED: Final = (
     "nothing until the labels are known; where all cells are untreated, give their column as "
-    "perturbation_key and their label as control_value, and an encoder can be fitted"
+    "columns.perturbation_key and their label as columns.control_value, and an encoder can be fitted"
 )
 
 
-def _without_labels(file: str, adata: AnnData, problem: str) -> Inspection:
+def _without_labels(file: str, adata: AnnData, kind: ValueKind, problem: str) -> Inspection:
     return Inspection(
         file=file,
         n_cells=adata.n_obs,
         n_genes=adata.n_vars,
-        value_kind=value_kind(matrix_of(adata)),
+        value_kind=kind,
         value_source=_value_source(adata),
         fields=None,
         control_cells=0,

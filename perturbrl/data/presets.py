@@ -53,6 +53,45 @@ class FieldMap:
 
 
 @dataclass(frozen=True)
+class ColumnOptions:
+    """Which columns of ``obs`` say what, where the usual names and values do not.
+
+    Args:
+        preset: convention of the file's columns (scperturb, gears, arc, cpa); null recognises it by its values.
+        perturbation_key: obs column with the perturbations, instead of a preset.
+        control_value: label of control cells in that column.
+        cell_type_key: obs column with cell types.
+        batch_key: obs column with the technical batch.
+        size_factor_key: obs column with library sizes of the whole transcriptome.
+        dose_key: obs column with the dose of each perturbation, 1.0+0.5 for a combination.
+    """
+
+    preset: str | None = None
+    perturbation_key: str | None = None
+    control_value: str | None = None
+    cell_type_key: str | None = None
+    batch_key: str | None = None
+    size_factor_key: str | None = None
+    dose_key: str | None = None
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether it says where the labels are."""
+        return any(option is not None for option in (self.preset, self.perturbation_key, self.control_value))
+
+    @property
+    def named(self) -> tuple[str | None, ...]:
+        """The columns that it names."""
+        return (
+            self.perturbation_key,
+            self.cell_type_key,
+            self.batch_key,
+            self.size_factor_key,
+            self.dose_key,
+        )
+
+
+@dataclass(frozen=True)
 class _Preset:
     name: str
     column: str
@@ -71,13 +110,7 @@ PRESETS: Final = (
 
 def detect_fields(
     adata: AnnData,
-    preset: str | None = None,
-    *,
-    perturbation_key: str | None = None,
-    control_value: str | None = None,
-    cell_type_key: str | None = None,
-    batch_key: str | None = None,
-    size_factor_key: str | None = None,
+    columns: ColumnOptions = ColumnOptions(),
 ) -> FieldMap:
     """Find out which columns of ``adata.obs`` say what.
 
@@ -86,37 +119,35 @@ def detect_fields(
 
     Args:
         adata: cells with their ``obs``.
-        preset: ``scperturb``, ``gears``, ``arc`` or ``cpa`` instead of trying all of them.
-        perturbation_key: column with the perturbations, instead of a preset.
-        control_value: control label in that column.
-        cell_type_key: column with the cell type instead of the usual names.
-        batch_key: column with the technical batch instead of the usual names.
-        size_factor_key: column with the library size instead of ``n_umis_full``.
+        columns: what the user says of them; the rest is recognised.
 
     Raises:
-        DataError: no preset fits, two fit and disagree, or a named column or label is not there.
+        DataError: no preset fits, two fit and disagree, a named column or label is not there, or the named dose
+            column has no doses.
         ConfigurationError: there is no preset of that name, or both a preset and a column are given.
     """
     obs = adata.obs
-    for key in (perturbation_key, cell_type_key, batch_key, size_factor_key):
+    for key in columns.named:
         _require_column(obs, key)
-    if perturbation_key is not None or control_value is not None:
-        if preset is not None:
+    dose_key = _dosage_column(obs, columns.dose_key)
+    if columns.perturbation_key is not None or columns.control_value is not None:
+        if columns.preset is not None:
             raise ConfigurationError(
-                f"preset '{preset}' is given beside perturbation_key or control_value; give one or the other"
+                f"columns.preset '{columns.preset}' is given beside columns.perturbation_key or "
+                "columns.control_value; give one or the other"
             )
-        column, control = _explicit(obs, perturbation_key, control_value)
+        column, control = _explicit(obs, columns.perturbation_key, columns.control_value)
         name = "explicit"
     else:
-        name, column, control = _recognise(obs, preset)
+        name, column, control = _recognise(obs, columns.preset, dose_key)
     return FieldMap(
         perturbation_key=column,
         control_value=control,
-        cell_type_key=cell_type_key or _first_present(obs, CELL_TYPE_KEYS),
-        batch_key=batch_key or _first_present(obs, BATCH_KEYS),
-        size_factor_key=size_factor_key or _first_present(obs, SIZE_FACTOR_KEYS),
-        covariate_keys=_covariates(obs, column, (cell_type_key, batch_key)),
-        dose_key=_dosage_column(obs),
+        cell_type_key=columns.cell_type_key or _first_present(obs, CELL_TYPE_KEYS),
+        batch_key=columns.batch_key or _first_present(obs, BATCH_KEYS),
+        size_factor_key=columns.size_factor_key or _first_present(obs, SIZE_FACTOR_KEYS),
+        covariate_keys=_covariates(obs, column, (columns.cell_type_key, columns.batch_key)),
+        dose_key=dose_key,
         preset=name,
     )
 
@@ -129,11 +160,11 @@ def _require_column(obs: pd.DataFrame, key: str | None) -> None:
     raise DataError(f"the file has no obs column '{key}'{hint}")
 
 
-def _recognise(obs: pd.DataFrame, preset: str | None) -> tuple[str, str, str]:
+def _recognise(obs: pd.DataFrame, preset: str | None, dose_key: str | None) -> tuple[str, str, str]:
     found = [
         (candidate.name, candidate.column, control)
         for candidate in _presets_named(preset)
-        for control in _controls_in(obs, candidate)
+        for control in _controls_in(obs, candidate, dose_key)
     ]
     if not found:
         raise DataError(_no_preset_fits(obs, preset))
@@ -142,7 +173,7 @@ def _recognise(obs: pd.DataFrame, preset: str | None) -> tuple[str, str, str]:
         if not _same_labelling(obs, first[1:], other[1:]):
             raise DataError(
                 f"the presets '{first[0]}' (control '{first[2]}' in obs['{first[1]}']) and '{other[0]}' "
-                f"(control '{other[2]}' in obs['{other[1]}']) both fit and disagree; choose one with preset"
+                f"(control '{other[2]}' in obs['{other[1]}']) both fit and disagree; choose one with columns.preset"
             )
     return first
 
@@ -154,13 +185,13 @@ def _presets_named(preset: str | None) -> tuple[_Preset, ...]:
     if not named:
         raise ConfigurationError(
             f"there is no preset '{preset}'; choose one of {', '.join(p.name for p in PRESETS)}, or give "
-            "perturbation_key and control_value"
+            "columns.perturbation_key and columns.control_value"
         )
     return named
 
 
-def _controls_in(obs: pd.DataFrame, preset: _Preset) -> Iterator[str]:
-    if preset.column not in obs.columns or (preset.needs_dosage and _dosage_column(obs) is None):
+def _controls_in(obs: pd.DataFrame, preset: _Preset, dose_key: str | None) -> Iterator[str]:
+    if preset.column not in obs.columns or (preset.needs_dosage and dose_key is None):
         return
     levels = set(obs[preset.column].unique())
     yield from (control for control in preset.controls if control in levels)
@@ -178,12 +209,15 @@ def _explicit(obs: pd.DataFrame, key: str | None, control: str | None) -> tuple[
         what = f"the label '{control}'" if control is not None else f"any of {', '.join(KNOWN_CONTROLS)}"
         where = f"obs['{key}']" if key is not None else "any obs column"
         seen = f" with {_levels_seen(obs[key])}" if key is not None else f" ({_columns_seen(obs)})"
-        raise DataError(f"there are no control cells: {what} is not in {where}{seen}; give control_value")
+        raise DataError(
+            f"there are no control cells: {what} is not in {where}{seen}; give columns.control_value"
+        )
     for other in found[1:]:
         if not _same_labelling(obs, found[0], other):
             raise DataError(
                 f"control cells could be '{found[0][1]}' of obs['{found[0][0]}'] or '{other[1]}' of "
-                f"obs['{other[0]}']; give both perturbation_key and control_value"
+                f"obs['{other[0]}']; give both columns.perturbation_key and "
+                "columns.control_value"
             )
     return found[0]
 
@@ -204,11 +238,16 @@ def _first_present(obs: pd.DataFrame, keys: Iterable[str]) -> str | None:
     return next((key for key in keys if key in obs.columns), None)
 
 
-def _dosage_column(obs: pd.DataFrame) -> str | None:
-    for key in DOSE_KEYS:
+def _dosage_column(obs: pd.DataFrame, named: str | None) -> str | None:
+    for key in DOSE_KEYS if named is None else (named,):
         levels = obs[key].dropna().unique() if key in obs.columns else ()
         if len(levels) and all(_DOSAGE.fullmatch(str(level)) for level in levels):
             return key
+    if named is not None:
+        raise DataError(
+            f"obs['{named}'] holds {_levels_seen(obs[named])}, which are no doses; give a columns.dose_key with "
+            "numbers, joined by + for a combination"
+        )
     return None
 
 
@@ -226,7 +265,7 @@ def _no_preset_fits(obs: pd.DataFrame, preset: str | None) -> str:
     )
     return (
         f"no perturbation labels recognised: expected {expected}, saw {_columns_seen(obs)}; "
-        "give perturbation_key and control_value"
+        "give columns.perturbation_key and columns.control_value"
     )
 
 

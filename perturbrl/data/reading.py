@@ -209,7 +209,7 @@ def row_chunks(index: CellIndex, size: int = CHUNK) -> Iterator[tuple[slice, Cel
         yield place, index[place]
 
 
-def value_kind(matrix: Matrix) -> ValueKind:
+def kind_of_values(matrix: Matrix) -> ValueKind:
     """Tell raw counts from log1p-normalised and from linearly normalised values, on a sample of rows.
 
     Whole numbers are counts. Otherwise, within a cell, normalised values are whole multiples of the value of
@@ -227,6 +227,31 @@ def value_kind(matrix: Matrix) -> ValueKind:
     if max(linear, logarithmic) > 0.9 and linear != logarithmic:
         return "normalised" if linear > logarithmic else "log1p"
     return "log1p" if dense.max() <= _LARGEST_LOG else "normalised"
+
+
+def require_kind(matrix: Matrix, kind: ValueKind) -> ValueKind:
+    """Return ``kind`` if all values can be of it: counts are whole numbers, logarithms no larger than 15.
+
+    Raises:
+        DataError: they cannot; the first value that does not fit is named.
+    """
+    for _, rows in row_chunks(np.arange(matrix.shape[0])):
+        values = read_rows(matrix, rows)
+        data = np.asarray(values.data) if sp.issparse(values) else np.asarray(values)
+        odd = data[_does_not_fit(data, kind)]
+        if odd.size:
+            rule = "whole numbers" if kind == "counts" else f"at most {_LARGEST_LOG:g}"
+            raise DataError(
+                f"value_kind is {kind}, whose values are {rule}, and the matrix has {odd[0]:g}; give another "
+                "value_kind, or null to have it told by the values"
+            )
+    return kind
+
+
+def _does_not_fit(values: np.ndarray, kind: ValueKind) -> np.ndarray:
+    if kind == "counts":
+        return values != np.round(values)
+    return values > (_LARGEST_LOG if kind == "log1p" else np.inf)
 
 
 def _sample(n: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.presets import detect_fields
+from perturbrl.data.presets import ColumnOptions, detect_fields
+from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
@@ -36,12 +37,8 @@ class PerturbationDataModule(LightningDataModule):
         target: where cells should go: a perturbation of the file, whose cells are held out of all fitting, or
             an attractor of the network.
         source: where cells start: the controls, another perturbation of the file, or an attractor.
-        preset: convention of the file's columns (scperturb, gears, arc, cpa); null recognises it by its values.
-        perturbation_key: obs column with the perturbations, instead of a preset.
-        control_value: label of control cells in that column.
-        cell_type_key: obs column with cell types.
-        batch_key: obs column with the technical batch.
-        size_factor_key: obs column with library sizes of the whole transcriptome.
+        columns: which columns of obs say what, where they are not recognised.
+        value_kind: what the values are (counts, log1p, normalised); null tells by them.
         synthetic: a simulated screen in place of a file.
         split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
@@ -59,12 +56,8 @@ class PerturbationDataModule(LightningDataModule):
         path: str | None = None,
         target: str | None = None,
         source: str = CONTROL_LABEL,
-        preset: str | None = None,
-        perturbation_key: str | None = None,
-        control_value: str | None = None,
-        cell_type_key: str | None = None,
-        batch_key: str | None = None,
-        size_factor_key: str | None = None,
+        columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+        value_kind: ValueKind | None = None,
         synthetic: SyntheticOptions | None = None,
         split: SplitStrategy | None = None,
         goal_fraction: float = 0.5,
@@ -82,14 +75,7 @@ class PerturbationDataModule(LightningDataModule):
             )
         self.path, self.synthetic = path, synthetic
         self.target, self.source = target, source
-        self.keys: dict[str, Any] = {
-            "preset": preset,
-            "perturbation_key": perturbation_key,
-            "control_value": control_value,
-            "cell_type_key": cell_type_key,
-            "batch_key": batch_key,
-            "size_factor_key": size_factor_key,
-        }
+        self.columns, self.value_kind = columns, value_kind
         self.strategy: SplitStrategy = HeldOutCells() if split is None else split
         self.goal_fraction, self.reference_fraction = goal_fraction, reference_fraction
         self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
@@ -132,10 +118,10 @@ class PerturbationDataModule(LightningDataModule):
 
     def _read(self) -> PerturbationDataset:
         if self.path is not None:
-            return load_dataset(Path(self.path), **self.keys)
+            return load_dataset(Path(self.path), self.columns, value_kind=self.value_kind)
         adata = self.adata if self.synthetic is None else simulate_screen(**vars(self.synthetic))
         assert adata is not None
-        return PerturbationDataset.from_adata(adata, detect_fields(adata, **self.keys))
+        return PerturbationDataset.from_adata(adata, detect_fields(adata, self.columns), self.value_kind)
 
     def _split(self, dataset: PerturbationDataset) -> None:
         self.source = dataset.require_population(self.source)

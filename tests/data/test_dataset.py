@@ -8,7 +8,7 @@ from anndata import AnnData
 from places import DATA
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
-from perturbrl.data.presets import FieldMap
+from perturbrl.data.presets import ColumnOptions, FieldMap
 from perturbrl.data.reading import to_dense
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import DataError
@@ -144,7 +144,7 @@ def test_too_few_perturbations() -> None:
 
 
 def test_cell_types_where_the_file_does_not_say() -> None:
-    with pytest.raises(DataError, match="give cell_type_key"):
+    with pytest.raises(DataError, match=r"give columns.cell_type_key"):
         _ = PerturbationDataset.from_adata(cells(), GEARS).cell_types
     typed = cells(kind=["T", None, "B", "B", "T", "T"])
     dataset = PerturbationDataset.from_adata(typed, FieldMap("condition", "ctrl", cell_type_key="kind"))
@@ -202,5 +202,21 @@ def test_a_published_file_without_labels() -> None:
         pytest.skip(f"{path.name} is not in {DATA}")
     with pytest.raises(DataError, match="no perturbation labels recognised"):
         load_dataset(path)
-    dataset = load_dataset(path, perturbation_key="condition", control_value="healthy PBMC")
+    dataset = load_dataset(path, ColumnOptions(perturbation_key="condition", control_value="healthy PBMC"))
     assert len(dataset.control_cells) == dataset.n_cells == 500
+
+
+def test_the_kind_of_values_can_be_said_and_must_fit_them() -> None:
+    adata = cells()
+    told = [PerturbationDataset.from_adata(adata, GEARS, kind).value_kind for kind in (None, "normalised")]
+    assert told == ["counts", "normalised"]
+    logs = adata.copy()
+    logs.X = np.log1p(logs.X)
+    assert PerturbationDataset.from_adata(logs, GEARS, "normalised").value_kind == "normalised"
+    with pytest.raises(
+        DataError, match=r"value_kind is counts, whose values are whole numbers, .* has \d+\.\d+;"
+    ):
+        PerturbationDataset.from_adata(logs, GEARS, "counts")
+    adata.X = adata.X * 100.0
+    with pytest.raises(DataError, match=r"value_kind is log1p, whose values are at most 15, .* has \d+;"):
+        PerturbationDataset.from_adata(adata, GEARS, "log1p")

@@ -8,6 +8,7 @@ from places import DATA
 from rich.console import Console
 
 from perturbrl.data.inspection import Inspection, inspect_dataset
+from perturbrl.data.presets import ColumnOptions
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import DataError
 
@@ -19,7 +20,7 @@ def screen() -> AnnData:
 
 def inspect(adata: AnnData, folder: Path, **options: str) -> Inspection:
     adata.write_h5ad(folder / "my screen.h5ad")
-    return inspect_dataset(folder / "my screen.h5ad", **options)
+    return inspect_dataset(folder / "my screen.h5ad", ColumnOptions(**options))
 
 
 def text(inspection: Inspection) -> str:

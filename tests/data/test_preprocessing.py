@@ -14,7 +14,7 @@ from scipy.stats import ttest_ind
 from perturbrl.data import preprocessing
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.presets import FieldMap, detect_fields
+from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
 from perturbrl.data.reading import to_dense
 from perturbrl.data.splits import HeldOutCells
 from perturbrl.data.synthetic import simulate_screen
@@ -26,7 +26,7 @@ def screen(n_genes: int = 60, seed: int = 0) -> AnnData:
 
 
 def dataset_of(adata: AnnData, **keys: str) -> PerturbationDataset:
-    return PerturbationDataset.from_adata(adata, detect_fields(adata, **keys))
+    return PerturbationDataset.from_adata(adata, detect_fields(adata, ColumnOptions(**keys)))
 
 
 DATASET = dataset_of(screen())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perturbrl.data.labels import Part, label_in_file
-from perturbrl.data.presets import detect_fields
+from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.errors import ConfigurationError, DataError
 
 
@@ -37,7 +37,7 @@ def test_each_convention_is_recognised_by_its_control_label(
     adata: AnnData, preset: str, key: str, control: str
 ) -> None:
     for asked in (None, preset):
-        fields = detect_fields(adata, asked)
+        fields = detect_fields(adata, ColumnOptions(asked))
         assert (fields.preset, fields.perturbation_key, fields.control_value) == (preset, key, control)
 
 
@@ -56,7 +56,7 @@ def test_two_conventions_that_disagree_are_an_error_naming_both() -> None:
     )
     with pytest.raises(DataError, match=r"'scperturb'.*'gears'.*disagree"):
         detect_fields(adata)
-    assert detect_fields(adata, "gears").perturbation_key == "condition"
+    assert detect_fields(adata, ColumnOptions("gears")).perturbation_key == "condition"
 
 
 def test_two_conventions_with_one_labelling_are_not_ambiguous() -> None:
@@ -78,21 +78,21 @@ def test_a_preset_that_does_not_fit_says_what_was_expected_and_seen() -> None:
     with pytest.raises(
         DataError, match=r"expected gears \('ctrl' in obs\['condition'\]\), saw obs\['perturbation'\]"
     ):
-        detect_fields(cells(perturbation=["control", "A"]), "gears")
+        detect_fields(cells(perturbation=["control", "A"]), ColumnOptions("gears"))
     with pytest.raises(
         ConfigurationError, match="no preset 'gear'; choose one of scperturb, gears, arc, cpa"
     ):
-        detect_fields(cells(perturbation=["control", "A"]), "gear")
+        detect_fields(cells(perturbation=["control", "A"]), ColumnOptions("gear"))
 
 
 def test_explicit_keys_go_before_presets() -> None:
     adata = cells(perturbation=["control", "A", "B"], treatment=["mock", "mock", "drug"])
-    fields = detect_fields(adata, perturbation_key="treatment", control_value="mock")
+    fields = detect_fields(adata, ColumnOptions(perturbation_key="treatment", control_value="mock"))
     assert (fields.preset, fields.perturbation_key, fields.control_value) == ("explicit", "treatment", "mock")
-    assert detect_fields(adata, control_value="mock").perturbation_key == "treatment"
-    assert detect_fields(adata, perturbation_key="perturbation").control_value == "control"
-    with pytest.raises(ConfigurationError, match="preset 'arc' is given beside"):
-        detect_fields(adata, "arc", perturbation_key="treatment")
+    assert detect_fields(adata, ColumnOptions(control_value="mock")).perturbation_key == "treatment"
+    assert detect_fields(adata, ColumnOptions(perturbation_key="perturbation")).control_value == "control"
+    with pytest.raises(ConfigurationError, match=r"columns.preset 'arc' is given beside"):
+        detect_fields(adata, ColumnOptions("arc", perturbation_key="treatment"))
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_explicit_keys_go_before_presets() -> None:
 def test_explicit_keys_that_are_not_there(keys: dict[str, str], message: str) -> None:
     adata = cells(perturbation=["control", "A", "B"], treatment=["mock", "mock", "drug"], hours=[0, 1, 3])
     with pytest.raises(DataError, match=message):
-        detect_fields(adata, **keys)
+        detect_fields(adata, ColumnOptions(**keys))
 
 
 def test_a_control_label_in_two_columns_that_disagree() -> None:
     adata = cells(first=["mock", "A", "B"], second=["A", "mock", "B"])
     with pytest.raises(DataError, match="'mock' of obs\\['first'\\] or 'mock' of obs\\['second'\\]"):
-        detect_fields(adata, control_value="mock")
+        detect_fields(adata, ColumnOptions(control_value="mock"))
 
 
 def test_the_other_fields_are_found_or_taken_as_given() -> None:
@@ -136,7 +136,7 @@ def test_the_other_fields_are_found_or_taken_as_given() -> None:
         "n_umis_full",
     )
     assert found.covariate_keys == ("celltype", "gem_group")
-    assert detect_fields(adata, size_factor_key="depth").size_factor_key == "depth"
+    assert detect_fields(adata, ColumnOptions(size_factor_key="depth")).size_factor_key == "depth"
 
 
 def test_a_dose_column_counts_only_with_dosages_in_it() -> None:
@@ -182,3 +182,11 @@ def test_the_order_of_a_combination_does_not_matter_and_spelling_it_twice_change
     assert label == label_in_file("+".join([*shuffled, "ctrl"]), "ctrl")
     assert label == label_in_file(str(label), "ctrl")
     assert set(label.names) == set(names)
+
+
+def test_a_dose_column_of_any_name_can_be_given_and_must_hold_doses() -> None:
+    adata = cells(perturbation=["control", "A"], conc=["0", "0.5"], level=["low", "high"])
+    assert detect_fields(adata).dose_key is None
+    assert detect_fields(adata, ColumnOptions(dose_key="conc")).dose_key == "conc"
+    with pytest.raises(DataError, match=r"obs\['level'\] holds low and high, which are no doses"):
+        detect_fields(adata, ColumnOptions(dose_key="level"))

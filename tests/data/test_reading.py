@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from perturbrl.data.reading import (
     check_cells,
+    kind_of_values,
     matrix_of,
     read_cells,
     read_rows,
     row_chunks,
     to_dense,
-    value_kind,
 )
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import DataError
@@ -272,19 +272,19 @@ def test_counts_logarithms_and_normalised_values_are_told_apart(
 ) -> None:
     normalised = counts * (target_sum / counts.sum(axis=1, keepdims=True))
     form = sp.csr_matrix if sparse else np.asarray
-    assert value_kind(form(counts)) == "counts"
-    assert value_kind(form(normalised)) == "normalised"
-    assert value_kind(form(np.log1p(normalised))) == "log1p"
+    assert kind_of_values(form(counts)) == "counts"
+    assert kind_of_values(form(normalised)) == "normalised"
+    assert kind_of_values(form(np.log1p(normalised))) == "log1p"
 
 
 def test_values_that_are_no_multiples_are_judged_by_their_size() -> None:
     smooth = np.random.default_rng(0).gamma(2.0, 1.0, size=(20, 30))
-    assert value_kind(smooth) == "log1p"
-    assert value_kind(100 * smooth) == "normalised"
+    assert kind_of_values(smooth) == "log1p"
+    assert kind_of_values(100 * smooth) == "normalised"
 
 
 def test_no_counts_at_all_are_counts() -> None:
-    assert value_kind(sp.csr_matrix((5, 4), dtype=np.float32)) == "counts"
+    assert kind_of_values(sp.csr_matrix((5, 4), dtype=np.float32)) == "counts"
 
 
 def test_anndata_reads_what_we_read(file: Path) -> None:

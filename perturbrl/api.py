@@ -1,8 +1,11 @@
 """What the commands do, as Python calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from anndata import AnnData
 from lightning import Callback, Trainer
@@ -10,9 +13,14 @@ from lightning.pytorch.loggers import CSVLogger
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.presets import ColumnOptions, detect_fields
+from perturbrl.data.reading import ValueKind
+from perturbrl.data.splits import SplitStrategy
+from perturbrl.embeddings.base import Encoder
+from perturbrl.errors import ConfigurationError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
 from perturbrl.responses.answers import Paths, Responses, answer, read_priors
+from perturbrl.schema import CONTROL_LABEL
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
@@ -24,30 +32,70 @@ from perturbrl.training.options import (
 )
 from perturbrl.training.two_stage import TwoStageModule
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
+
+def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
+    """Let a mistyped option be a user's error that names the closest one."""
+    options = list(signature(call).parameters)
+
+    @wraps(call)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
+        for name in kwargs:
+            if name not in options:
+                near = get_close_matches(name, options, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(options)}"
+                raise ConfigurationError(f"{call.__name__} has no option '{name}'; {hint}")
+        return call(*args, **kwargs)
+
+    return checked
+
+
+@_with_known_options
 def design(
     adata: AnnData,
     target: str,
     *,
+    source: str = CONTROL_LABEL,
+    allowed_perturbations: Sequence[str] | None = None,
+    max_perturbations: int | None = None,
+    min_dose: float | None = None,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+    value_kind: ValueKind | None = None,
+    split: SplitStrategy | None = None,
+    goal_fraction: float = 0.5,
+    reference_fraction: float = 0.2,
+    n_top_genes: int | None = 2000,
+    encoder: Encoder | None = None,
     model: TwoStageModule | None = None,
     max_epochs: int = 80,
     folder: str | Path = "runs",
-    seed: int = 0,
-    **data_options: Any,
+    seed: int | None = None,
 ) -> Report:
-    """Find the perturbations that bring control cells to ``target``, and judge them on held-out cells.
+    """Find the perturbations that bring cells to ``target``, and judge them on held-out cells.
 
     The same as ``perturbrl fit`` and ``perturbrl test`` with ``configs/gene_screen.yaml``: a linear twin with
     measured effects, the target's cells held out of all fitting.
 
     Args:
         adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
-        target: a perturbation of ``adata``.
-        model: twin, task and optimiser; the configuration's by default.
+        target: where cells should go: a perturbation of ``adata``.
+        source: where cells start: the controls, or another perturbation.
+        allowed_perturbations: the only perturbations that may be dosed; ``None`` allows all.
+        max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
+        min_dose: share of the dose range below which a dose counts as unused; ``None`` keeps the twin's own.
+        columns: which columns of obs say what, where they are not recognised.
+        value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
+        split: which cells are held out; ``None`` holds out a fifth of every population.
+        goal_fraction: share of the target's cells that defines the goal; only the rest judges.
+        reference_fraction: share of the source's cells that nothing is fitted on, to tell the target from.
+        n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
+        encoder: turns expression into cell states; ``None`` is 20 principal components.
+        model: twin, task and optimiser; ``None`` is the configuration's.
         max_epochs: iterations of the two-stage optimiser.
         folder: a run folder ``design/version_K`` is made below it.
-        seed: of the default model.
-        **data_options: options of ``PerturbationDataModule``, such as ``max_perturbations``.
+        seed: of first weights and all random streams; ``None`` keeps the model's own.
 
     Returns:
         Report: written to ``report.folder``; ``report.hits`` are the ranked perturbations.
@@ -55,7 +103,29 @@ def design(
     Raises:
         PerturbRLError: the data or an option cannot be used; the message says what to do.
     """
-    data = PerturbationDataModule.from_adata(adata, target, **data_options)
+    data = PerturbationDataModule.from_adata(
+        adata,
+        target,
+        source=source,
+        allowed_perturbations=None if allowed_perturbations is None else list(allowed_perturbations),
+        max_perturbations=max_perturbations,
+        min_dose=min_dose,
+        columns=columns,
+        value_kind=value_kind,
+        split=split,
+        goal_fraction=goal_fraction,
+        reference_fraction=reference_fraction,
+        n_top_genes=n_top_genes,
+        encoder=encoder,
+    )
+    module = screen_model() if model is None else model
+    module.seed = module.seed if seed is None else seed
+    return _trained_and_judged(module, data, max_epochs, folder)
+
+
+def _trained_and_judged(
+    module: TwoStageModule, data: PerturbationDataModule, max_epochs: int, folder: str | Path
+) -> Report:
     logger = CSVLogger(folder, name="design")
     judge = ReportCallback(logger.log_dir)
     callbacks: list[Callback] = [IterationProgress(), StageWarnings(), judge]
@@ -67,13 +137,13 @@ def design(
         log_every_n_steps=1,
         enable_checkpointing=False,
     )
-    module = screen_model(seed) if model is None else model
     trainer.fit(module, data)
     trainer.test(module, data, verbose=False)
     assert judge.report is not None
     return judge.report
 
 
+@_with_known_options
 def respond(
     adata: AnnData,
     queries: Sequence[str],
@@ -81,7 +151,8 @@ def respond(
     gene_sets: Paths = (),
     edges: Paths = (),
     features: Paths = (),
-    cell_type_key: str | None = None,
+    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+    value_kind: ValueKind | None = None,
     n_cells: int = 0,
     seed: int = 0,
 ) -> Responses:
@@ -93,7 +164,9 @@ def respond(
         gene_sets: GMT files, plain or gzipped: genes of one set may do alike.
         edges: edge lists such as STRING's: genes with the same neighbours may do alike.
         features: tables of numbers by perturbation.
-        cell_type_key: obs column with cell types, in each of which an effect may differ.
+        columns: which columns of obs say what, where they are not recognised; in each of its cell types an effect may
+            differ.
+        value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
         n_cells: predicted cells of each query, as counts beside the real control cells; 0 makes none.
         seed: of the cells drawn.
 
@@ -103,13 +176,11 @@ def respond(
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
-    dataset = PerturbationDataset.from_adata(
-        adata, detect_fields(adata, ColumnOptions(cell_type_key=cell_type_key))
-    )
+    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, columns), value_kind)
     return answer(dataset, queries, read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed)
 
 
-def screen_model(seed: int = 0) -> TwoStageModule:
+def screen_model() -> TwoStageModule:
     """The model of ``configs/gene_screen.yaml``."""
     return TwoStageModule(
         policy=PolicyOptions(init_log_std=-1.5),
@@ -117,5 +188,4 @@ def screen_model(seed: int = 0) -> TwoStageModule:
         trust_region=TrustRegionOptions(max_kl=0.3),
         ppo=PPOOptions(minibatch_size=512),
         critic=CriticOptions(minibatch_size=512),
-        seed=seed,
     )

@@ -13,6 +13,8 @@ from perturbrl.api import screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.options import RolloutOptions
 from perturbrl.training.two_stage import TwoStageModule
 
 
@@ -81,3 +83,43 @@ def test_the_default_model_is_that_of_the_configuration() -> None:
         assert getattr(ours, options) == getattr(theirs, options), options
     assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
     assert ours.policy.init_log_std == theirs.policy.init_log_std
+
+
+def test_a_mistyped_option_is_named_with_the_closest() -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    with pytest.raises(
+        perturbrl.PerturbRLError, match="no option 'max_perturbation'; did you mean 'max_perturbations'"
+    ):
+        perturbrl.design(adata, "GENE0000", max_perturbation=2)
+    with pytest.raises(
+        perturbrl.PerturbRLError, match="respond has no option 'geneset'; did you mean 'gene_sets'"
+    ):
+        perturbrl.respond(adata, ["GENE0000"], geneset="x.gmt")
+
+
+def test_options_are_those_of_the_data_module() -> None:
+    """Whoever reads ``help(perturbrl.design)`` sees every option of the data, with the same default."""
+    ours, theirs = (signature(call).parameters for call in (perturbrl.design, PerturbationDataModule))
+    elsewhere = {"path", "synthetic", "target"}  # the AnnData, and the target that has to be given
+    for name in set(theirs) - elsewhere:
+        assert ours[name].default == theirs[name].default, name
+        assert f"        {name}: " in (perturbrl.design.__doc__ or ""), name
+
+
+def test_the_seed_is_heeded_where_a_model_is_given(tmp_path: Path) -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    weights = []
+    for i, seed in enumerate((1, 1, 2)):
+        model = TwoStageModule(rollout=RolloutOptions(n_cells=32))
+        perturbrl.design(
+            adata,
+            "GENE0000",
+            model=model,
+            max_epochs=1,
+            folder=tmp_path / str(i),
+            encoder=PCAEncoder(4),
+            seed=seed,
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.actor.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

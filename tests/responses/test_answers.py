@@ -5,6 +5,7 @@ import pytest
 
 import perturbrl
 from perturbrl.data.labels import Label
+from perturbrl.data.presets import ColumnOptions
 from perturbrl.data.synthetic import TRUE_EFFECTS_VARM, TRUE_LABELS_UNS, simulate_screen
 from perturbrl.errors import DataError
 from perturbrl.responses.questions import conditions_of, text_of
@@ -62,10 +63,12 @@ def test_the_same_seed_gives_the_same_cells(screen):
 def test_contexts_are_asked_by_name_or_all(screen):
     adata = screen.copy()
     adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "T", "B")
-    found = perturbrl.respond(adata, ["GENE0000@kind=T", "GENE0002"], cell_type_key="kind")
+    found = perturbrl.respond(
+        adata, ["GENE0000@kind=T", "GENE0002"], columns=ColumnOptions(cell_type_key="kind")
+    )
     assert list(found.delta.index) == ["GENE0000@T", "GENE0002@B", "GENE0002@T"]
     with pytest.raises(DataError, match="'NK' is no context with control cells"):
-        perturbrl.respond(adata, ["GENE0000@NK"], cell_type_key="kind")
+        perturbrl.respond(adata, ["GENE0000@NK"], columns=ColumnOptions(cell_type_key="kind"))
 
 
 def test_prior_knowledge_is_read_from_files(screen, tmp_path):

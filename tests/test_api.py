@@ -1,10 +1,12 @@
 """The Python call is the same path as the commands."""
 
 import math
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from places import CONFIGS
 from renamed_screen import renamed_screen
 

@@ -109,8 +109,8 @@ class ReachCellState(Task):
         if min(len(reference_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
                 "a discriminant needs at least 2 cells on both sides that nothing was fitted on, found "
-                f"{len(reference_cells)} at the start and {len(goal_cells)} at the target; set the task's success to "
-                "'radius', or give more cells"
+                f"{len(reference_cells)} at the start and {len(goal_cells)} at the target; judge by distance "
+                "(--model.task.init_args.success radius), or give more cells"
             )
         cells = torch.cat((reference_cells, goal_cells)).double().cpu().numpy()
         is_goal = [0] * len(reference_cells) + [1] * len(goal_cells)
@@ -121,7 +121,7 @@ class ReachCellState(Task):
         if not np.any(lda.coef_):
             raise ConfigurationError(
                 "cells at the start do not vary, nor do those at the target, so no discriminant is between "
-                "them; set the task's success to 'radius'"
+                "them; judge by distance (--model.task.init_args.success radius)"
             )
         self.set_buffers(
             discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),

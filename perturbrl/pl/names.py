@@ -5,7 +5,7 @@ from typing import Final
 _PLAIN: Final = {
     "policy": "trained policy",
     "no_op": "doing nothing",
-    "random": "random doses",
+    "random": "random dosing",
     "nearest_perturbation": "nearest measured perturbation",
     "greedy": "greedy one-step search",
     "nnls": "non-negative least squares",

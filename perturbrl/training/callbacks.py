@@ -16,6 +16,13 @@ from torch import Tensor
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.outcomes import TrustRegionOutcome
 from perturbrl.training.iteration import iteration_line, outcome_in, short_line
+from perturbrl.training.two_stage import TwoStageModule
+
+
+def _metrics_of(module: LightningModule) -> Mapping[str, float]:
+    """Those of the last iteration alone: the trainer's keep what an earlier one logged and this one did not."""
+    assert isinstance(module, TwoStageModule)
+    return module.last_iteration.metrics()
 
 
 class IterationProgress(ProgressBar):
@@ -57,7 +64,7 @@ class IterationProgress(ProgressBar):
         """Show the iteration that has ended."""
         if not self._enabled:
             return
-        metrics, done = trainer.callback_metrics, trainer.current_epoch + 1
+        metrics, done = _metrics_of(pl_module), trainer.current_epoch + 1
         if self._progress is not None:
             self._progress.update(self._task, completed=done, description=short_line(metrics))
         elif done % self.log_every_n_iterations == 0 or done in (1, trainer.max_epochs):
@@ -120,7 +127,7 @@ class StageWarnings(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count idle stages."""
-        self.count(trainer.callback_metrics)
+        self.count(_metrics_of(pl_module))
 
     def count(self, metrics: Mapping[str, Any]) -> None:
         """Count idle stages in one iteration's metrics, and warn where one has been idle for long."""

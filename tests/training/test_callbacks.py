@@ -97,3 +97,20 @@ def test_a_narrow_terminal_shows_all_of_the_progress(monkeypatch: pytest.MonkeyP
     for part in ("return", "KL", "accepted", "β", "frames/s"):
         assert part in shown
     assert "…" not in shown
+
+
+def test_an_iteration_without_a_natural_step_shows_and_counts_none(capfd: pytest.CaptureFixture[str]) -> None:
+    built = build(
+        "--model.schedule=warm_start",
+        "--model.trust_region_iterations=1",
+        # No step is that short and brings something all the same, so the only one is rejected.
+        "--model.trust_region.max_kl=1e-30",
+        "--model.trust_region.line_search_max_iter=1",
+    )
+    callbacks = [IterationProgress(log_every_n_iterations=1), StageWarnings(patience=2)]
+    with catch_warnings(record=True) as caught:
+        simplefilter("always")
+        quiet_trainer(3, enable_progress_bar=True, callbacks=callbacks).fit(built.model, built.data)
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("iteration ")]
+    assert ["natural step" in line for line in lines] == [True, False, False]
+    assert not [warning for warning in caught if "in a row" in str(warning.message)]

@@ -18,7 +18,7 @@ from perturbrl.cli import run
 from perturbrl.errors import CheckpointError
 
 ITERATIONS = 60
-# Twenty, as a slow check by hand: PERTURBRL_KILLS=20 python -m pytest tests/test_resume.py -k killed
+# Twenty, as a slow check by hand: PERTURBRL_KILLS=20 python -m pytest tests/training/test_resume.py -k killed
 KILLS = int(os.environ.get("PERTURBRL_KILLS", "3"))
 
 

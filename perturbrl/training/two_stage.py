@@ -13,13 +13,21 @@ from perturbrl.envs.base import Task
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.observation import ObservationFunction
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.errors import ConfigurationError
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.processes import ALONE, Processes
 from perturbrl.rl.rollouts import Rollouts, stream_seed
 from perturbrl.rl.trust_region import TrustRegion
 from perturbrl.schema import CellState
 from perturbrl.training.actor_critic import build_networks, build_optimizers
+from perturbrl.training.agreement import (
+    CHECKPOINT_KEY,
+    description_in,
+    require_networks,
+    require_own_cells,
+    require_same_design,
+    require_widths,
+)
 from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.goals import start_and_goal
@@ -45,7 +53,6 @@ from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
-CHECKPOINT_KEY = "perturbrl"
 NOT_TRAINED = (
     "there is no trained policy: no checkpoint was given and nothing was fitted; "
     "fit first, or give --ckpt_path"
@@ -104,6 +111,7 @@ class TwoStageModule(LightningModule):
         self.rollouts: Rollouts | None = None
         self.algorithm: TwoStage | None = None
         self._trained = False
+        self._fitted_to: PerturbationDataModule | None = None
 
     # -- building ----------------------------------------------------------------------------------------
 
@@ -116,6 +124,8 @@ class TwoStageModule(LightningModule):
         elif stage == "fit" and self.space is None:
             self._aim(self.data)
             self._build_networks(self._observe().width, self.require_space())
+        elif stage == "fit":
+            require_own_cells(self._fitted_to, self.data, to_train=True)
 
     def _observe(self) -> ObservationFunction:
         return ObservationFunction(self.task, self.require_space(), self.rollout.horizon)
@@ -141,7 +151,7 @@ class TwoStageModule(LightningModule):
         start, self.goal_cells, self.reference_cells = start_and_goal(self.twin, data, generator)
         self.twin.start_from(start)
         self.task.aim(start, self.goal_cells, self.reference_cells)
-        self.space = data.restrict(self.twin)
+        self.space, self._fitted_to = data.restrict(self.twin), data
 
     @property
     def gene_names(self) -> Sequence[str]:
@@ -296,11 +306,10 @@ class TwoStageModule(LightningModule):
         space = self.require_space()
         checkpoint[CHECKPOINT_KEY] = {
             "twin": self.twin.describe(),
-            "space": {
-                "allowed": [str(name) for name in space.names],
-                "min_dose": space.min_dose,
-                "max_perturbations": space.max_perturbations,
-            },
+            "source": [str(self.data.source)],
+            "target": [str(self.data.target)],
+            "perturbations": [str(name) for name in space.names],
+            "limits": {"min_dose": space.min_dose, "max_perturbations": space.max_perturbations},
             "observation_dim": self._observation_dim,
             "kl_coef": self.kl_coef,
         }
@@ -311,39 +320,32 @@ class TwoStageModule(LightningModule):
         Raises:
             CheckpointError: it is not a checkpoint of perturbrl, or of another configuration.
         """
-        if CHECKPOINT_KEY not in checkpoint:
-            raise CheckpointError(
-                f"the checkpoint has no '{CHECKPOINT_KEY}' entry, so perturbrl did not write it; give one of a "
-                "perturbrl run"
-            )
-        self._trained, description = True, checkpoint[CHECKPOINT_KEY]
-        self.kl_coef = description["kl_coef"]
+        description = description_in(checkpoint, own_env=self.env is not None)
+        self._trained, self.kl_coef = True, description["kl_coef"]
         for name in ("goal_cells", "reference_cells"):
             setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
-        if self.env is not None:
-            return
+        if self.env is None:
+            self._take_over(description)
+        require_networks(checkpoint["state_dict"], self)
+
+    def _take_over(self, description: dict[str, Any]) -> None:
+        self._fitted_to = self.data
         if self.space is not None:
-            _require_equal_widths(description["observation_dim"], self._observation_dim)
-        else:
-            self.twin.restore(description["twin"])
-            # Restored after this module, in place, and then moved with the twin.
-            self.twin.encoder = self.data.encoder if self.data.has_cells else None
-            self.space = self.twin.perturbations.restrict(**description["space"])
-            self._build_networks(description["observation_dim"], self.space)
+            require_widths(description["observation_dim"], self._observation_dim)
+            require_same_design(description, self.data.source, self.data.target, self.space.names)
+            return
+        self.twin.restore(description["twin"])
+        # Restored after this module, in place, and then moved with the twin.
+        self.twin.encoder = self.data.encoder if self.data.has_cells else None
+        self.space = self.twin.perturbations.restrict(description["perturbations"], **description["limits"])
+        self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:
-        """Refuse to judge a policy that was never trained, or that was trained to see something else."""
+        """Refuse to judge a policy that was never trained, on other cells, or on what it was not trained to see."""
         if not self._trained:
             raise ConfigurationError(NOT_TRAINED)
         if self.env is None:
-            _require_equal_widths(self._observation_dim, self._observe().width)
+            require_own_cells(self._fitted_to, self.data, to_train=False)
+            require_widths(self._observation_dim, self._observe().width)
 
     on_predict_start = on_test_start
-
-
-def _require_equal_widths(trained: int, now: int) -> None:
-    if trained != now:
-        raise CheckpointError(
-            f"the checkpoint's policy sees {trained} numbers of a cell and would be shown {now}; give the horizon, "
-            "the limit on perturbations, the prices and the cell states that it was trained with"
-        )

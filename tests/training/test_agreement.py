@@ -1,0 +1,74 @@
+"""A module goes with the cells it was fitted to, and a checkpoint with the configuration it was made with."""
+
+from pathlib import Path
+
+import pytest
+from smoke_run import build, quiet_trainer
+
+from perturbrl.errors import CheckpointError, ConfigurationError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one iteration of the smoke configuration."""
+    built, path = build(), tmp_path_factory.mktemp("run") / "last.ckpt"
+    trainer = quiet_trainer(1)
+    trainer.fit(built.model, built.data)
+    trainer.save_checkpoint(path)
+    return path
+
+
+def test_a_module_is_not_trained_on_towards_the_target_of_other_cells() -> None:
+    first, second = build(), build("--data.target=GENE0001")
+    quiet_trainer(1).fit(first.model, first.data)
+    with pytest.raises(ConfigurationError, match=r"towards 'GENE0000'.*make a new one"):
+        quiet_trainer(1).fit(first.model, second.data)
+
+
+def test_a_module_is_not_judged_on_cells_that_it_was_not_fitted_to() -> None:
+    first, second = build(), build("--data.target=GENE0001")
+    quiet_trainer(1).fit(first.model, first.data)
+    for judge in ("test", "predict"):
+        with pytest.raises(ConfigurationError, match=r"on other cells"):
+            getattr(quiet_trainer(1), judge)(first.model, second.data)
+
+
+def test_training_may_go_on_with_the_same_cells() -> None:
+    built = build()
+    quiet_trainer(1).fit(built.model, built.data)
+    quiet_trainer(1).fit(built.model, built.data)
+    quiet_trainer(1).test(built.model, built.data, verbose=False)
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+@pytest.mark.parametrize(
+    "option", ["--model.policy.hidden_sizes=[3]", "--model.policy.normalise_observations=true"]
+)
+def test_a_checkpoint_of_other_networks_is_refused(checkpoint: Path, stage: str, option: str) -> None:
+    built = build(option)
+    with pytest.raises(CheckpointError, match=r"other networks.*model\.policy"):
+        getattr(quiet_trainer(2), stage)(built.model, built.data, ckpt_path=checkpoint)
+
+
+def test_a_run_is_not_resumed_towards_another_target(checkpoint: Path) -> None:
+    built = build("--data.target=GENE0002")
+    with pytest.raises(CheckpointError, match=r"target 'GENE0000' where the configuration has 'GENE0002'"):
+        quiet_trainer(2).fit(built.model, built.data, ckpt_path=checkpoint)
+
+
+def test_a_run_is_not_resumed_with_other_perturbations(tmp_path: Path) -> None:
+    one, other = (f'--data.allowed_perturbations=["GENE0002","GENE000{i}"]' for i in (3, 4))
+    built, trainer, path = build(one), quiet_trainer(1), tmp_path / "last.ckpt"
+    trainer.fit(built.model, built.data)
+    trainer.save_checkpoint(path)
+    built = build(other)
+    with pytest.raises(
+        CheckpointError, match=r"perturbations 'GENE0003' where the configuration has 'GENE0004'"
+    ):
+        quiet_trainer(2).fit(built.model, built.data, ckpt_path=path)
+
+
+def test_a_checkpoint_of_a_twin_is_not_one_of_an_environment(checkpoint: Path) -> None:
+    built = build("--model.env=plain_envs.Drift", "--data.synthetic=null")
+    with pytest.raises(CheckpointError, match=r"model\.env"):
+        quiet_trainer(2).fit(built.model, built.data, ckpt_path=checkpoint)

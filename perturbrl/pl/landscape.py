@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from scipy.stats import gaussian_kde
 from torch import Generator
 
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.pl.style import VERMILION, Plot, new_figure
 from perturbrl.schema import Points
 from perturbrl.twins.base import DigitalTwin
@@ -23,6 +23,7 @@ MAX_DENSITY_CELLS: Final = 6000
 MAX_PATHS: Final = 40
 BANDWIDTH: Final = 0.4  # of Scott's rule, which is made for one hump and would merge neighbouring wells
 LABEL_GAP: Final = 0.07
+_THINNEST: Final = 1e-6  # width over length of a cloud that has a density in the plane
 
 
 @torch.no_grad()
@@ -71,11 +72,15 @@ def plot_landscape(
         attractors: named stable states, each ``[1, latent]``.
         paths: states of dosed cells from step to step, the start first.
         target: attractor to stress.
+
+    Raises:
+        DataError: the states lie in a point or on a line.
     """
     centre, plane, share = _plane(np.concatenate([states, *attractors.values()]))
     wells = {name: (state[0] - centre) @ plane for name, state in attractors.items()}
-    lines = (paths[:MAX_PATHS] - centre) @ plane
     cloud = (_thinned(states) - centre) @ plane
+    _require_area(cloud, states.shape[1])
+    lines = (paths[:MAX_PATHS] - centre) @ plane
     x, y = _grid(np.concatenate([cloud, lines.reshape(-1, 2), np.stack(list(wells.values()))]))
     potential = _potential(cloud, x, y)
     figure, (axes,) = new_figure(7.4, 5.2)
@@ -105,6 +110,15 @@ def _plane(points: Points) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     centre = points.mean(axis=0)
     _, size, directions = np.linalg.svd(_thinned(points) - centre, full_matrices=False)
     return centre, directions[:2].T, (size**2 / (size**2).sum())[:2]
+
+
+def _require_area(cloud: Float[np.ndarray, "cells plane"], n_dimensions: int) -> None:
+    size = np.linalg.svd(cloud - cloud.mean(axis=0), compute_uv=False)
+    if len(size) < 2 or size[1] <= _THINNEST * size[0]:
+        raise DataError(
+            f"a landscape needs states that spread over a plane, and {len(cloud)} states in {n_dimensions} dimensions "
+            "lie in a point or on a line; draw one dimension as a histogram"
+        )
 
 
 def _thinned(points: Points) -> Points:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbrl.embeddings.measured import MeasuredCells
+from perturbrl.errors import PerturbRLError
 from perturbrl.evaluation.design import DesignEvaluation
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.trajectories import pseudotime_path
@@ -45,7 +46,7 @@ def design_figures(judged: Judged, evaluation: DesignEvaluation, forecast: Simul
 
 
 def way_figures(judged: Judged, simulation: Simulation, target: Population, said: str) -> list[Plot]:
-    """Where dosed cells go: among start and target cells, and over a network's landscape.
+    """Where dosed cells go, among start and target cells.
 
     Args:
         judged: what is judged.
@@ -55,10 +56,17 @@ def way_figures(judged: Judged, simulation: Simulation, target: Population, said
     """
     groups = {"start": simulation.start, "target": target, "dosed": simulation.final}
     cells = {name: to_numpy(states) for name, states in groups.items()}
-    plots = [plot_latent_map(cells, to_numpy(simulation.path), said)]
-    if judged.measured is None and len(judged.problem.twin.attractors()) > 1:
-        plots.append(_landscape(judged, simulation))
-    return plots
+    return [plot_latent_map(cells, to_numpy(simulation.path), said)]
+
+
+def landscape_figure(judged: Judged, simulation: Simulation) -> tuple[list[Plot], tuple[str, ...]]:
+    """Dosed cells' way over a network's landscape, or the reason why there is none to draw."""
+    if judged.measured is not None:
+        return [], ("Quasi-potential landscape: the twin was learned from cells and has no attractors.",)
+    try:
+        return [_landscape(judged, simulation)], ()
+    except PerturbRLError as error:
+        return [], (f"Quasi-potential landscape: {error}.",)
 
 
 def dose_figures(judged: Judged, simulation: Simulation, hits: pd.DataFrame) -> list[Plot]:

@@ -19,7 +19,14 @@ from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.planners import default_planners, search_planners
 from perturbrl.reporting.directions import in_words
-from perturbrl.reporting.figures import design_figures, dose_figures, learning_figure, to_numpy, way_figures
+from perturbrl.reporting.figures import (
+    design_figures,
+    dose_figures,
+    landscape_figure,
+    learning_figure,
+    to_numpy,
+    way_figures,
+)
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.report import Report
@@ -74,9 +81,11 @@ def judge(
         forecast = simulate(problem, judged.policy, problem.twin.start_cells)
         response, left_out = _response(judged, forecast)
     with working("drawing figures"):
+        landscape, no_landscape = landscape_figure(judged, simulation)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *design_figures(judged, evaluation, forecast),
+            *landscape,
         ]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]
         plots += learning_figure(curves)
@@ -90,7 +99,7 @@ def judge(
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
         response=None if response is None else response.table,
-        left_out=(*left_out, *_missing(judged, curves, search=search)),
+        left_out=(*left_out, *no_landscape, *_missing(judged, curves, search=search)),
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation), response)
@@ -123,8 +132,6 @@ def _missing(judged: Judged, curves: pd.DataFrame | None, *, search: bool) -> tu
         )
     if judged.measured is None:
         reasons.append("Trajectories beside real cells: a network brings no measured cells.")
-    if judged.measured is not None:
-        reasons.append("Quasi-potential landscape: the twin was learned from cells and has no attractors.")
     if curves is None:
         reasons.append("Learning curves: there is no metrics.csv in the run folder.")
     return tuple(reasons)
@@ -137,9 +144,11 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
         simulation = simulate(problem, judged.policy, start)
         hits = in_words(judged.measured, rank_hits(problem, simulation))
     with working("drawing figures"):
+        landscape, no_landscape = landscape_figure(judged, simulation)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *way_figures(judged, simulation, problem.goal_cells, "Target cells that define the goal"),
+            *landscape,
             *learning_figure(curves),
         ]
     used = dosed(hits)
@@ -152,6 +161,7 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
         evaluation=None,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
+        left_out=no_landscape,
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation))

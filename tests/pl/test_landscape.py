@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.networks.bnet import parse_bnet
 from perturbrl.networks.boolean_network import BooleanNetwork
 from perturbrl.pl.landscape import BANDWIDTH, DEPTH, plot_landscape, wandering_states
@@ -68,3 +68,15 @@ def test_one_well_makes_no_landscape() -> None:
     twin = RegulatoryNetworkTwin(BooleanNetwork("one", parse_bnet("a, 1\nb, a\n").rules))
     with pytest.raises(ConfigurationError, match="has 1 attractors"):
         wandering_states(twin)
+
+
+ON_A_LINE = np.linspace(0.0, 1.0, 50)[:, None]
+
+
+@pytest.mark.parametrize(
+    "states", [ON_A_LINE, np.repeat(ON_A_LINE, 3, axis=1), np.ones((50, 3)), ON_A_LINE[:1].repeat(2, axis=1)]
+)
+def test_states_without_area_make_no_landscape(states: np.ndarray) -> None:
+    wells = {"low": np.zeros_like(states[:1]), "high": np.ones_like(states[:1])}
+    with pytest.raises(DataError, match="in a point or on a line"):
+        plot_landscape(states, wells, states[None, :4])

@@ -77,17 +77,16 @@ def test_a_networks_own_cells_judge_once(network_model):
     assert resting.detectability().p_value == 1.0
 
 
-@pytest.fixture(scope="module")
-def network_model():
-    built = parse_config(
-        [
-            f"--config={CONFIGS / 'hematopoiesis.yaml'}",
-            "--model.rollout.n_cells=32",
-            "--model.rollout.horizon=2",
-        ]
-    )
+def network_trained(*options):
+    small = ("--model.rollout.n_cells=32", "--model.rollout.horizon=2")
+    built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}", *small, *options])
     with torch.random.fork_rng():
         return fitted(built, 1).model
+
+
+@pytest.fixture(scope="module")
+def network_model():
+    return network_trained()
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +101,15 @@ def test_a_network_shows_its_landscape_and_no_response(network):
     assert network.response is None
     assert any("network brings no measured cells" in reason for reason in network.left_out)
     assert "attractors" in network.data["judged by"]
+
+
+def test_a_network_of_one_gene_has_no_landscape_and_a_reason(tmp_path):
+    (tmp_path / "one.bnet").write_text("a, a\n")
+    module = network_trained(
+        f"--model.twin.init_args.network={tmp_path / 'one.bnet'}",
+        "--data.source=state_1",
+        "--data.target=state_2",
+    )
+    for report in (judge_module(module).report, predict_with(module).report):
+        assert "landscape" not in {plot.name for plot in report.plots}
+        assert any(reason.startswith("Quasi-potential landscape: ") for reason in report.left_out)

@@ -125,7 +125,7 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
         dimensions: eigenvectors kept, at most.
 
     Raises:
-        DataError: the file is no such table, or a weight is negative or no number.
+        DataError: the file is no such table, or a weight is missing or no number.
     """
     path = Path(path)
     table = _table(path)

@@ -116,10 +116,19 @@ class Kriging(ResponseModel):
         _, size, directions = np.linalg.svd(turned, full_matrices=False)
         kept = size > 1e-9 * max(float(size[0]), np.finfo(float).tiny)
         self._components = directions[kept]
-        spread = np.square(moments.residuals @ self._components.T).sum(axis=0) / moments.degrees_of_freedom
-        self._noise_sd = np.sqrt(spread.clip(min=np.finfo(float).tiny))
+        self._noise_sd = np.sqrt(self._noise_variance().clip(min=np.finfo(float).tiny))
         self._responses = turned @ self._components.T / self._noise_sd
         self._outside = _outside_variance(moments)
+
+    def _noise_variance(self) -> Float[np.ndarray, " components"]:
+        """A cell's variance along each component, together that of all genes.
+
+        Components are directions in which the measured shifts lie, sampling noise included: of fewer shifts than genes
+        they hold the noise of every gene, and not just their own.
+        """
+        moments = self._moments
+        own = np.square(moments.residuals @ self._components.T).sum(axis=0)
+        return own / own.sum() * np.square(moments.residuals).sum() / moments.degrees_of_freedom
 
     def _weighed(self, treatments: Named, contexts: Named) -> WeightNet:
         """The net after the data; of many rows, every so-manyth weighs it."""
@@ -143,8 +152,10 @@ class Kriging(ResponseModel):
         """What is expected under conditions, measured ones included.
 
         Raises:
-            DataError: a context has no control cells among the training cells.
+            DataError: nothing is asked, or a context has no control cells among the training cells.
         """
+        if not conditions:
+            raise DataError("no perturbation was asked for; name at least one")
         self._require_contexts(conditions)
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
         mean, sd = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -171,7 +182,7 @@ class Kriging(ResponseModel):
         spectrum = self._spectra[point]
         seen = spectrum.vectors.T @ self._whiten(self._net.covariance(point, *across).T)
         prior = np.diag(self._net.covariance(point, *within))[:, None] * spectrum.amplitude
-        variance = prior - np.square(seen).T @ spectrum.curvature
+        variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
         return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
 
     def delta(self, perturbation: str) -> GeneVector:

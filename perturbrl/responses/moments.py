@@ -44,7 +44,8 @@ class Moments:
         """Group training cells by label and context.
 
         Raises:
-            DataError: no context has both control and perturbed cells.
+            DataError: no context has both control and perturbed cells, every population has one cell, or no mean
+                differs from control.
         """
         expression = np.asarray(cells.expression, dtype=np.float64)
         groups = _groups(cells)
@@ -57,6 +58,10 @@ class Moments:
             )
         means = {context: expression[rows].mean(axis=0) for context, rows in controls.items()}
         shifts = np.stack([expression[rows].mean(axis=0) - means[c[1]] for c, rows in kept.items()])
+        if not shifts.any():
+            raise DataError(
+                f"the means of all {len(kept)} perturbed populations equal their control's; check the expression values"
+            )
         residuals = [
             expression[rows] - expression[rows].mean(axis=0) for rows in groups.values() if len(rows) > 1
         ]

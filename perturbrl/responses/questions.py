@@ -6,7 +6,7 @@ from typing import Final
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.responses.moments import Condition
+from perturbrl.responses.moments import ONE_CONTEXT, Condition
 
 CONTEXT_SEPARATOR: Final = "@"
 
@@ -23,7 +23,8 @@ def conditions_of(
         known: perturbations of which anything may be known.
 
     Raises:
-        DataError: a query names a perturbation or a context that is not known; the closest ones are named.
+        DataError: a query names a perturbation or a context that is not known (the closest ones are named), the
+            control, or a dose of what has none.
     """
     return [condition for query in queries for condition in _conditions(query, measured, contexts, known)]
 
@@ -37,20 +38,41 @@ def text_of(condition: Condition) -> str:
 def _conditions(
     query: str, measured: Mapping[str, Label], contexts: Collection[str], known: Collection[str]
 ) -> list[Condition]:
-    if query in measured:
-        return [(measured[query], context) for context in sorted(contexts)]
-    what, at, where = query.rpartition(CONTEXT_SEPARATOR)
-    label = measured.get(what) if at else None
-    if label is None:
-        label = Label.parse(what if at else query)
-    names = {name for one in measured.values() for name in one.names}
-    for name in label.names:
-        _require(name, known, "perturbation of the data, gene of theirs or name in prior knowledge", names)
-    if not at:
-        return [(label, context) for context in sorted(contexts)]
+    what, at, where = ("", "", "") if query in measured else query.rpartition(CONTEXT_SEPARATOR)
+    text = what if at else query
+    label = measured.get(text) or Label.parse(text)
+    if label.is_control:
+        raise DataError(f"'{query}' is what shifts are counted from; ask for a perturbation")
+    if text not in measured:
+        _require_answerable(label, measured, known)
+    return [(label, context) for context in (_asked(where, contexts) if at else sorted(contexts))]
+
+
+def _require_answerable(label: Label, measured: Mapping[str, Label], known: Collection[str]) -> None:
+    parts = {part for one in measured.values() for part in one.parts}
+    plain = {part.name for part in parts if part.dose is None}
+    for part in label.parts:
+        _require(
+            part.name,
+            known,
+            "perturbation of the data, gene of theirs or name in prior knowledge",
+            {one.name for one in parts},
+        )
+        if part.dose is not None and part.name in plain:
+            raise DataError(
+                f"'{part}' asks for a dose, and the data do not tell doses of {part.name} apart; ask for '{part.name}'"
+            )
+
+
+def _asked(where: str, contexts: Collection[str]) -> list[str]:
+    if set(contexts) == {ONE_CONTEXT}:
+        raise DataError(
+            f"'{where}' is asked for, and no column of contexts was given; name one (cell_type_key), or ask without "
+            f"'{CONTEXT_SEPARATOR}'"
+        )
     context = where if where in contexts else where.rpartition("=")[2]
     _require(context, contexts, "context with control cells")
-    return [(label, context)]
+    return [context]
 
 
 def _require(name: str, known: Collection[str], what: str, likeliest: Collection[str] = ()) -> None:

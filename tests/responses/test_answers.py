@@ -84,6 +84,19 @@ def test_an_unknown_name_is_an_error_with_the_closest(screen):
         perturbrl.respond(screen, ["GENE00O1"])
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("control", "'control' is what shifts are counted from"),
+        ("GENE0000:0.5", "do not tell doses of GENE0000 apart; ask for 'GENE0000'"),
+        ("GENE0000@T", "no column of contexts was given"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error(screen, query, said):
+    with pytest.raises(DataError, match=said):
+        perturbrl.respond(screen, [query])
+
+
 def test_cells_need_counts(screen):
     logs = screen.copy()
     counts = screen.X.toarray()

@@ -11,7 +11,7 @@ from perturbrl.errors import DataError
 from perturbrl.responses import kriging
 from perturbrl.responses.kriging import EVIDENCE, Kriging
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.responses.weight_averaging import Spectrum, WeightNet
+from perturbrl.responses.weight_averaging import AMPLITUDES, Spectrum, WeightNet
 
 GENES = tuple(f"g{i}" for i in range(12))
 
@@ -165,6 +165,64 @@ def test_intervals_cover_what_they_say(n_measured):
         found = model.shifts([(Label.parse(text), "") for text in asked])
         inside.append(np.abs(found.mean - np.stack(list(asked.values()))) < 1.645 * found.sd)
     assert 0.84 < np.mean(inside) < 0.97
+
+
+def test_noise_of_many_genes_is_no_effect_of_few_perturbations():
+    cells = many_genes({name: np.zeros(400) for name in "ABCDEF"}, n_cells=30)
+    found = Kriging().fit(cells).shifts([(Label.parse(text), "") for text in ("A", "B", "C")])
+    sampling = (1 / 30 + 1 / 200) ** 0.5
+    assert np.sqrt(np.square(found.mean).mean()) < 0.3 * sampling
+    assert (np.abs(found.mean) < 1.645 * found.sd).mean() > 0.85
+
+
+def test_intervals_of_measured_perturbations_cover_what_they_say():
+    inside = []
+    for seed in range(8):
+        effects = {f"p{i}": effect for i, effect in enumerate(0.1 * normal(12, 50, seed=seed))}
+        found = Kriging().fit(many_genes(effects, n_cells=10, seed=seed))
+        found = found.shifts([(Label.parse(text), "") for text in effects])
+        inside.append(np.abs(found.mean - np.stack(list(effects.values()))) < 1.645 * found.sd)
+    assert 0.82 < np.mean(inside) < 0.97
+
+
+def many_genes(effects, n_cells, seed=0):
+    """Cells of unit variance; 200 of control."""
+    rng = np.random.default_rng(seed)
+    n_genes = len(next(iter(effects.values())))
+    blocks = [effect + rng.normal(size=(n_cells, n_genes)) for effect in effects.values()]
+    labels = ["control"] * 200 + [label for label in effects for _ in range(n_cells)]
+    expression = np.concatenate([rng.normal(size=(200, n_genes)), *blocks])
+    return TrainingCells(expression, labels, tuple(f"g{i}" for i in range(n_genes)))
+
+
+def test_not_knowing_the_amplitude_makes_the_mean_uncertain():
+    """Where all eigenvalues are alike the first order is exact."""
+    covariance, y = 2.0 * np.eye(5), normal(5, 3)
+    spectrum = Spectrum.of(covariance, y)
+    fits = [Spectrum.of(covariance, y, AMPLITUDES[i : i + 1]) for i in range(len(AMPLITUDES))]
+    weights = np.exp([fit.evidence - spectrum.evidence for fit in fits]) / len(fits)
+    means = np.array([fit.vectors @ fit.coefficients for fit in fits])
+    average = (weights[:, None] * means).sum(axis=0)
+    np.testing.assert_allclose(spectrum.vectors @ spectrum.coefficients, average)
+    expected = (weights[:, None] * np.square(means - average)).sum(axis=0)
+    np.testing.assert_allclose(np.square(spectrum.vectors @ spectrum.sway), expected)
+    assert not any(fit.sway.any() for fit in fits)
+
+
+def test_a_component_that_no_kept_point_suits_has_even_shares():
+    shares = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    kept = WeightNet(np.eye(3), np.ones((3, 1)), shares).most_likely(2)
+    np.testing.assert_allclose(kept.shares, [[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]], atol=1e-300)
+
+
+def test_populations_that_equal_control_to_the_last_digit_are_an_error():
+    with pytest.raises(DataError, match="equal their control's"):
+        Kriging().fit(TrainingCells(np.ones((6, 12)), ["control", "A", "B"] * 2, GENES))
+
+
+def test_no_question_is_an_error():
+    with pytest.raises(DataError, match="name at least one"):
+        Kriging().fit(screen(SINGLES)).shifts([])
 
 
 def test_neither_the_order_of_cells_nor_that_of_parts_matters():

@@ -6,8 +6,8 @@ says how strongly component j responds. Weights are uniform on their simplexes b
 and the posterior of both is a sum over a fixed net of points, so nothing is drawn at random. Each component has weights
 of its own, about which the others say a part (``POOLING``): one component may be what all perturbations do, another
 what few do. With twenty measured perturbations no weights are certain: on Papalexi 2021 with Reactome (STAT1, JAK2,
-IFNGR1 held out in turn) those of the largest likelihood give a centred correlation of −.57, −.61, −.61, the average .91,
-.90, .94.
+IFNGR1 held out in turn) those of the largest likelihood give a centred correlation of −.57, −.61, −.61, the average
+.91, .90, .94.
 
 Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration over hyperparameters).
 """

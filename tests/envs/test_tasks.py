@@ -166,7 +166,9 @@ def test_what_cannot_be_aimed_at_is_refused():
 
 
 def test_populations_without_any_spread_have_no_discriminant():
-    with pytest.raises(ConfigurationError, match=r"judge by distance \(--model.task.init_args.success radius\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"judge by distance \(--model.task.init_args.success radius\)"
+    ):
         ReachCellState().aim(torch.zeros(5, 3), torch.ones(5, 3))
 
 

@@ -25,3 +25,9 @@ def test_a_target_is_needed() -> None:
     built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--data.target=null"])
     with pytest.raises(ConfigurationError, match=r"data\.target is null"):
         start_and_goal(built.model.twin, built.data, torch.Generator())
+
+
+def test_start_and_goal_differ_in_nothing_but_their_attractor() -> None:
+    built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--data.target=monocyte"])
+    start, goal, _ = start_and_goal(built.model.twin, built.data, torch.Generator().manual_seed(0))
+    assert torch.equal(start, goal)

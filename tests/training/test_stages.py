@@ -92,3 +92,14 @@ def test_the_penaltys_weight_follows_what_stage_two_itself_added(learning_rate: 
     assert far_enough(done.ppo.kl - done.natural_step.kl, ppo.target_kl)
     factor = ppo.kl_coef_factor if learning_rate == "1e-3" else 1 / ppo.kl_coef_factor
     assert built.model.kl_coef == done.kl_coef == pytest.approx(ppo.kl_coef * factor)
+
+
+def test_momentum_towards_steps_that_were_taken_back_is_forgotten() -> None:
+    ends = {}
+    for kl_coef in (1, 1e6):  # at the larger, any step from the policy that collected is a loss
+        options = {"kl_coef": kl_coef, "kl_stop": 1e6, "epochs": 1}
+        stage_two = [f"--model.ppo.{name}={value}" for name, value in options.items()]
+        built, trainer = build("--model.schedule=ppo_only", *stage_two), quiet_trainer(1)
+        trainer.fit(built.model, built.data)
+        ends[built.model.last_iteration.ppo.reverted] = len(trainer.optimizers[1].state)
+    assert ends == {False: len(list(built.model.actor.parameters())), True: 0}

@@ -34,7 +34,7 @@ def test_every_fit_command_is_understood(command: str, monkeypatch: pytest.Monke
     monkeypatch.chdir(ROOT)
     arguments = shlex.split(
         command.replace(" --ckpt_path last", "")
-    )  # that needs a run, tests/test_resume.py
+    )  # that needs a run, tests/training/test_resume.py
     built = parse_config(arguments[arguments.index("fit") + 1 :])
     assert built.max_epochs
 

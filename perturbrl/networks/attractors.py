@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from perturbrl.errors import NetworkError
 from perturbrl.networks.bnet import BoolArray
 from perturbrl.networks.boolean_network import MAX_EXPLICIT_GENES, BooleanNetwork, Codes, States, StateSpace
+from perturbrl.networks.symbolic import symbolic_attractors, symbolic_steady_states
 
 MAX_CLOSURE: Final = 2**20
 
@@ -23,8 +24,6 @@ def steady_states(network: BooleanNetwork, clamp: Mapping[str, int] | None = Non
     """``[states, genes]``: every state in which each gene agrees with its rule."""
     clamped = network.clamp(clamp or {})
     if _n_changing(clamped) > MAX_EXPLICIT_GENES:
-        from perturbrl.networks.symbolic import symbolic_steady_states
-
         return symbolic_steady_states(clamped)
     space = StateSpace(clamped)
     return space.expand(space.codes[space.images == space.codes])
@@ -44,8 +43,6 @@ def attractors(
     if start is not None:
         start = _hold(network, start, clamp or {})
     if _n_changing(clamped) > MAX_EXPLICIT_GENES:
-        from perturbrl.networks.symbolic import symbolic_attractors
-
         return symbolic_attractors(clamped, start)
     space = StateSpace(clamped, start)
     if start is None:

@@ -1,14 +1,13 @@
 """Steady states and attractors of networks too large to enumerate, by binary decision diagrams."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+import biodivine_aeon as aeon
 import numpy as np
+from biodivine_aeon import AsynchronousGraph, VertexSet
 
 from perturbrl.errors import NetworkError
 from perturbrl.networks.boolean_network import BooleanNetwork, States
-
-if TYPE_CHECKING:
-    from biodivine_aeon import AsynchronousGraph, VertexSet
 
 MAX_LISTED_STATES: Final = 2**18
 
@@ -17,10 +16,9 @@ def symbolic_steady_states(network: BooleanNetwork) -> States:
     """``[states, genes]``: every steady state.
 
     Raises:
-        NetworkError: biodivine_aeon is not installed, or there are more than ``MAX_LISTED_STATES``.
+        NetworkError: there are more than ``MAX_LISTED_STATES``.
     """
-    aeon = _aeon(network)
-    return _list(aeon.FixedPoints.symbolic(_graph(aeon, network)).vertices(), network)
+    return _list(aeon.FixedPoints.symbolic(_graph(network)).vertices(), network)
 
 
 def symbolic_attractors(network: BooleanNetwork, start: States | None = None) -> list[States]:
@@ -29,8 +27,7 @@ def symbolic_attractors(network: BooleanNetwork, start: States | None = None) ->
     Raises:
         NetworkError: as ``symbolic_steady_states``, per attractor.
     """
-    aeon = _aeon(network)
-    graph = _graph(aeon, network)
+    graph = _graph(network)
     restriction = graph.mk_unit_colored_vertices()
     if start is not None:
         restriction = aeon.Reachability.reach_fwd(graph, _vertices(graph, start))
@@ -39,17 +36,7 @@ def symbolic_attractors(network: BooleanNetwork, start: States | None = None) ->
     return sorted(states, key=lambda s: tuple(s[0][::-1]))
 
 
-def _aeon(network: BooleanNetwork) -> Any:
-    try:
-        import biodivine_aeon
-    except ModuleNotFoundError as error:
-        raise NetworkError(
-            f"network '{network.name}' is too large to enumerate its states; install biodivine_aeon"
-        ) from error
-    return biodivine_aeon
-
-
-def _graph(aeon: Any, network: BooleanNetwork) -> "AsynchronousGraph":
+def _graph(network: BooleanNetwork) -> AsynchronousGraph:
     # Names that AEON would not accept never reach it, and inputs keep their own value as rule.
     number = {gene: f"x{i}" for i, gene in enumerate(network.genes)}
     lines = [f"{number[gene]}, {rule.text(number.__getitem__)}" for gene, rule in network.rules.items()]
@@ -57,14 +44,14 @@ def _graph(aeon: Any, network: BooleanNetwork) -> "AsynchronousGraph":
     return aeon.AsynchronousGraph(aeon.BooleanNetwork.from_bnet(text, repair_graph=True))
 
 
-def _vertices(graph: "AsynchronousGraph", states: States) -> Any:
+def _vertices(graph: AsynchronousGraph, states: States) -> Any:
     union = graph.mk_empty_colored_vertices()
     for state in states:
         union = union.union(graph.mk_subspace({f"x{i}": bool(value) for i, value in enumerate(state)}))
     return union
 
 
-def _list(vertices: "VertexSet", network: BooleanNetwork) -> States:
+def _list(vertices: VertexSet, network: BooleanNetwork) -> States:
     if vertices.cardinality() > MAX_LISTED_STATES:
         raise NetworkError(
             f"an attractor or the steady states of network '{network.name}' count "

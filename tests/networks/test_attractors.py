@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from shared_models import NAMES, facts
 
 from perturbrl.errors import NetworkError
+from perturbrl.networks import symbolic
 from perturbrl.networks.attractors import (
     attractors,
     basins,
@@ -31,8 +32,6 @@ def as_sets(found: list[np.ndarray]) -> set[frozenset[bytes]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_steady_states_are_the_published_ones_under_their_names(name: str) -> None:
-    if name in ("bcell_macrophage_collombet2017", "emt_steinway2014"):
-        pytest.importorskip("biodivine_aeon")
     published, net = facts(name), load_network(name)
     states = steady_states(net)
     expected = {
@@ -84,8 +83,6 @@ def start_of(published: Any, net: BooleanNetwork, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_known_perturbations_do_what_the_model_is_said_to_do(name: str) -> None:
-    if name in ("bcell_macrophage_collombet2017", "emt_steinway2014"):
-        pytest.importorskip("biodivine_aeon")
     published, net = facts(name), load_network(name)
     for known in published["known_perturbations"]:
         check = known["check"]
@@ -107,8 +104,6 @@ regulators = st.lists(st.permutations(range(5)).map(lambda p: p[:3]), min_size=5
 @settings(max_examples=60, deadline=None)
 @given(rules, regulators)
 def test_random_networks_agree_with_a_symbolic_library(tables: list[int], chosen: list[list[int]]) -> None:
-    symbolic = pytest.importorskip("perturbrl.networks.symbolic")
-    pytest.importorskip("biodivine_aeon")
     lines = []
     for gene, (table, names) in enumerate(zip(tables, chosen, strict=True)):
         rows = [s for s in range(8) if table >> s & 1]

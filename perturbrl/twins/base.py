@@ -68,7 +68,8 @@ class DigitalTwin(FittedModule, ABC):
 
         Args:
             state: ``[cells, latent]``.
-            dose: ``[cells, perturbations]``, already inside the dose range.
+            dose: ``[cells, perturbations]``, already inside the dose range; of discrete actions, one perturbation
+                per cell at most.
             noise: what ``draw_noise`` returned for these cells.
         """
 

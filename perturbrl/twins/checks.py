@@ -114,10 +114,11 @@ class _Trial:
         self.state = twin.initial_state(N_CELLS, _generator(twin, seed)).clone()
         self.noise = twin.draw_noise(N_CELLS, _generator(twin, seed + 1)).clone()
         self.member = twin.draw_members(N_CELLS, _generator(twin, seed + 3))
-        share = torch.rand(
-            N_CELLS, space.n_perturbations, generator=_generator(twin, seed + 2), device=self.state.device
-        )
+        shape = (N_CELLS, space.n_perturbations)
+        share = torch.rand(shape, generator=_generator(twin, seed + 2), device=self.state.device)
         self.dose = space.low + share * (space.high - space.low)
+        if space.discrete:  # an action is then one perturbation, or none
+            self.dose = self._of_actions((share[:, 0] * space.n_actions).long())
 
     def doses(self) -> dict[str, Tensor]:
         """Doses that a twin must survive."""
@@ -128,7 +129,20 @@ class _Trial:
             "the lowest doses": space.low,
         }
         named = {name: dose.expand(N_CELLS, -1).clone() for name, dose in corners.items()}
+        if space.discrete:
+            first = torch.arange(N_CELLS, device=self.state.device) % space.n_perturbations + 1
+            last = space.n_actions - first
+            named |= {
+                "the highest doses": self._of_actions(first),
+                "the lowest doses": self._of_actions(last),
+            }
         return named | {"random doses": self.dose}
+
+    def _of_actions(self, action: Tensor) -> Tensor:
+        """The doses that discrete actions give cells that have received nothing yet."""
+        space = self.twin.perturbations
+        unused = torch.zeros(N_CELLS, space.n_perturbations, dtype=torch.bool, device=action.device)
+        return space.project(action, unused)[0]
 
     def next(self, state: Tensor, dose: Tensor, member: Tensor | None = None) -> Tensor:
         """One transition of all cells, with copies, so that a change in place reaches nobody."""

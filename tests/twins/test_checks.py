@@ -5,6 +5,7 @@ from linear_twin import linear_twin, normal
 from perturbrl.errors import ConfigurationError
 from perturbrl.twins import check_twin
 from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.macro import MacroTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
@@ -259,3 +260,7 @@ def test_several_problems_are_named_together():
 
 def test_a_twin_that_draws_no_noise_passes():
     check_twin(linear_twin(normal(3, 2)))
+
+
+def test_a_twin_that_is_dosed_by_choices_gets_one_perturbation_at_a_time():
+    check_twin(MacroTwin("krumsiek11", ("Gata1", "Fli1")))

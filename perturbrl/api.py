@@ -89,7 +89,7 @@ def design(
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
         split: which cells are held out; ``None`` holds out a fifth of every population.
         goal_fraction: share of the target's cells that defines the goal; only the rest judges.
-        reference_fraction: share of the source's cells that nothing is fitted on, to tell the target from.
+        reference_fraction: share of the source's cells that the encoder is not fitted on, to tell the target from.
         n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
         encoder: turns expression into cell states; ``None`` is 20 principal components.
         model: twin, task and optimiser; ``None`` is the configuration's.

@@ -25,20 +25,22 @@ from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 PartName = Literal["train", "validation", "test", "goal", "unused"]
 PARTS: Final = ("train", "validation", "test", "goal")
+SAVED: Final = (*PARTS, "reference")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Disjoint parts of a data set, as increasing row numbers.
+    """Disjoint parts of a data set, as increasing row numbers, and the reference cells among those of training.
 
     Args:
         name: how the parts were drawn.
         seed: the seed they were drawn with.
-        train: cells that anything may be learned from.
+        train: cells that anything may be learned from; genes and encoder, from all but the reference cells.
         validation: cells to choose between things learned.
         test: cells that only judge.
-        goal: cells of the design target that define the goal, and cells of the source to tell them from
-            (reference cells, as unseen as they are); never learned from, never judging.
+        goal: cells of the design target that define the goal; never learned from, never judging.
+        reference: the training cells of the source that neither genes are chosen on nor an encoder is fitted on,
+            to tell the target from: in the space of genes and encoder they are as unseen as the goal's.
         barcodes: name of every cell of the data set, by row.
         held_out_perturbations: labels held out as a whole; no cell in train has one, or one that contains it.
     """
@@ -49,6 +51,7 @@ class Split:
     validation: CellIndex
     test: CellIndex
     goal: CellIndex
+    reference: CellIndex
     barcodes: tuple[str, ...] = field(repr=False)
     held_out_perturbations: tuple[Label, ...] = ()
 
@@ -56,6 +59,8 @@ class Split:
         rows = np.concatenate([getattr(self, part) for part in PARTS])
         if len(np.unique(rows)) != len(rows):
             raise LeakageError(f"split '{self.name}' puts cells into two parts; make a new split")
+        if not np.isin(self.reference, self.train).all():
+            raise LeakageError(f"split '{self.name}' has reference cells outside training; make a new split")
 
     def part_of(self, index: int) -> PartName:
         """Return the part that a row is in; ``unused`` is in none."""
@@ -104,7 +109,7 @@ class Split:
             "name": self.name,
             "seed": self.seed,
             "held_out_perturbations": [str(label) for label in self.held_out_perturbations],
-            "parts": {part: [self.barcodes[row] for row in getattr(self, part)] for part in PARTS},
+            "parts": {part: [self.barcodes[row] for row in getattr(self, part)] for part in SAVED},
         }
 
     @classmethod
@@ -122,7 +127,7 @@ class Split:
                 f"split '{name}' names {len(absent)} cells that the data do not have (first: {absent[0]}); "
                 "give the data it was made from"
             )
-        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in PARTS}
+        rows = {part: np.array(sorted(row_of[b] for b in parts[part]), dtype=np.int64) for part in SAVED}
         label_of = {str(label): label for label in dataset.measured}
         held_out = tuple(label_of.get(text, Label.parse(text)) for text in content["held_out_perturbations"])
         return cls(name, content["seed"], barcodes=dataset.barcodes, held_out_perturbations=held_out, **rows)
@@ -176,8 +181,8 @@ class SplitStrategy(ABC):
             dataset: the cells.
             hold_out: labels, such as the design target, that leave training with all that contain them.
             goal_fraction: share of the cells of each of these that define the goal; the others judge.
-            source: label of the cells to tell these from; ``None`` sets no reference cells aside.
-            reference_fraction: share of the source's cells, after those that judge, set aside as reference cells.
+            source: label of the cells to tell these from; ``None`` chooses no reference cells.
+            reference_fraction: share of the source's cells, after those that judge, to be reference cells.
 
         Raises:
             DataError: a label was not measured, or the split cannot be made from these data.
@@ -195,15 +200,15 @@ class SplitStrategy(ABC):
         # At least two, because one cell has no spread to tell populations apart by.
         of_source = rest & cells_under(dataset, () if source is None else (source,))
         reference = draw(dataset, of_source, reference_fraction, self.seed, "reference", at_least=2)
-        rest &= ~reference
-        validation = draw(dataset, rest, self.validation_fraction, self.seed, "validation")
+        validation = draw(dataset, rest & ~reference, self.validation_fraction, self.seed, "validation")
         return Split(
             name=type(self).__name__,
             seed=self.seed,
             train=np.flatnonzero(rest & ~validation),
             validation=np.flatnonzero(validation),
             test=np.flatnonzero(test & ~goal),
-            goal=np.flatnonzero(goal | reference),
+            goal=np.flatnonzero(goal),
+            reference=np.flatnonzero(reference),
             barcodes=dataset.barcodes,
             held_out_perturbations=tuple(sorted(whole)),
         )

@@ -13,7 +13,7 @@ from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CellIndex, CellState, Expression
 
-Part = Literal["train", "goal", "test", "all"]
+Part = Literal["train", "goal", "reference", "test", "all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +77,9 @@ class MeasuredCells:
         return self._encoded(self.expression(label, part))
 
     def reference(self, source: str) -> CellState:
-        """Cell states of the source's reference cells (see ``Split.goal``); no row where none were set aside."""
-        if len(self.rows(source, "goal")):
-            return self.states(source, "goal")
+        """Cell states of the source's reference cells (see ``Split``); no row where there are none."""
+        if len(self.rows(source, "reference")):
+            return self.states(source, "reference")
         return torch.empty(0, self.encoder.latent_dim, device=self._device)
 
     def training(self, rows: CellIndex | None = None) -> EncodedCells:

@@ -32,8 +32,9 @@ class Task(FittedModule, ABC):
         Args:
             start_cells: cells that episodes start from; encoder and twin may have been fitted on them.
             goal_cells: cells of the target population, which nothing was fitted on.
-            reference_cells: cells of the start population, which nothing was fitted on either: only they may be
-                compared with goal cells where the populations' spread counts. ``None``: start cells are such.
+            reference_cells: cells of the start population, which genes and encoder were not fitted on either: only
+                they may be compared with goal cells where the populations' spread counts. ``None``: start cells
+                are such.
         """
 
     @abstractmethod

@@ -108,7 +108,7 @@ class ReachCellState(Task):
     def _fit_discriminant(self, reference_cells: Population, goal_cells: Population) -> None:
         if min(len(reference_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
-                "a discriminant needs at least 2 cells on both sides that nothing was fitted on, found "
+                "a discriminant needs at least 2 cells on both sides that the encoder was not fitted on, found "
                 f"{len(reference_cells)} at the start and {len(goal_cells)} at the target; judge by distance "
                 "(--model.task.init_args.success radius), or give more cells"
             )

@@ -18,14 +18,14 @@ from perturbrl.schema import CellState, Population
 
 @dataclass(frozen=True)
 class UnseenCells:
-    """Cells that nothing was fitted on: only they can say how well a design does, and whether anything is to do.
+    """Cells that no encoder was fitted on: only they can say how well a design does, and whether anything is to do.
 
     Cells on which, say, principal components were fitted differ from all others, even where no effect is.
 
     Attributes:
         start: held-out start cells; designs are simulated from them.
         target: held-out target cells; they judge.
-        reference: further start cells (``Split.goal``); ``None`` where there are none but those of ``start``.
+        reference: further start cells (``Split.reference``); ``None`` where there are none but those of ``start``.
         goal: further target cells, those that define the goal; ``None`` where they are those of ``target``.
     """
 

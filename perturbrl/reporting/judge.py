@@ -234,7 +234,7 @@ def _parts(judged: Judged, judges: str) -> dict[str, str]:
     return {
         "learned from": f"{len(split.train)} training cells, none of {judged.target}",
         "goal": f"{len(judged.problem.goal_cells)} cells of {judged.target}, told apart from "
-        f"{len(judged.reference_cells)} of {judged.source}: nothing was learned from either",
+        f"{len(judged.reference_cells)} of {judged.source}: the encoder was fitted on neither",
         "judged by": f"{judges}: cells that nothing was learned from",
     }
 

@@ -21,7 +21,7 @@ class Judged:
         policy: the design, named ``policy``; any planner can be one.
         source: name of the population that cells start from.
         target: name of the population that they should reach.
-        reference_cells: ``[cells, latent]`` start cells that nothing was fitted on, as nothing was on the goal's.
+        reference_cells: ``[cells, latent]`` start cells that the encoder was not fitted on, nor on the goal's.
         gene_names: names of the columns of ``twin.expression``.
         measured: the measured cells; ``None`` where a network brings its own states.
         file: where they are from, in words.

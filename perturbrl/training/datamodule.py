@@ -42,8 +42,8 @@ class PerturbationDataModule(LightningDataModule):
         synthetic: a simulated screen in place of a file.
         split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
-        reference_fraction: share of the source's cells, after those that judge, that nothing is fitted on: only
-            cells as unseen as the target's can tell whether the target differs at all.
+        reference_fraction: share of the source's cells, after those that judge, that neither genes are chosen
+            on nor the encoder is fitted on: only cells as unseen as the target's can tell whether it differs.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
         encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed; null allows all.
@@ -145,11 +145,15 @@ class PerturbationDataModule(LightningDataModule):
 
     def _fit(self, dataset: PerturbationDataset) -> None:
         with working("choosing genes and fitting the encoder"):
-            self.preprocessor.fit(dataset, self._rows_to_learn_from())
-            self.encoder.fit(self.preprocessor.transform(dataset, self._rows_to_learn_from()))
+            rows = np.setdiff1d(self._rows_to_learn_from(), self._split_now().reference)
+            self.preprocessor.fit(dataset, rows)
+            self.encoder.fit(self.preprocessor.transform(dataset, rows))
 
     def training_rows(self) -> CellIndex:
-        """Rows of the cells that genes, encoder and twin are to be learned from; held-out ones are refused then."""
+        """Rows of the cells that the twin, and but for the reference cells genes and encoder, are learned from.
+
+        Held-out ones are refused when they are read.
+        """
         return self._split_now().train
 
     def _rows_to_learn_from(self) -> CellIndex:

@@ -19,7 +19,7 @@ class EpisodeCells(NamedTuple):
     Attributes:
         start: training cells of the source; a network's cells at rest.
         goal: target cells, which nothing was fitted on.
-        reference: source cells, which nothing was fitted on either, to tell the two populations apart by.
+        reference: those of start that the encoder was not fitted on either, to tell the populations apart by.
     """
 
     start: CellState

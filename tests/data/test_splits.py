@@ -72,26 +72,26 @@ def test_every_split_keeps_its_promises(strategy: SplitStrategy, hold_out: tuple
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
-def test_cells_of_the_source_are_set_aside_beside_the_goal(strategy: SplitStrategy) -> None:
+def test_a_share_of_the_training_cells_of_the_source_are_reference_cells(strategy: SplitStrategy) -> None:
     target = DATASET.combinations[0]
     plain = strategy.split(DATASET, (target,))
     split = strategy.split(DATASET, (target,), source="control", reference_fraction=0.25)
     control = set(DATASET.cells_of("control"))
-    reference = set(split.goal) & control
-    assert set(split.goal) - reference == set(plain.goal)
-    assert not reference & (set(split.train) | set(split.test) | set(split.validation))
-    # The cells that judge stay, and a quarter of the others is set aside.
+    assert len(plain.reference) == 0
+    assert set(split.reference) <= control & set(split.train)
+    # The cells that judge stay, and a quarter of the others are reference cells.
     np.testing.assert_array_equal(split.test, plain.test)
-    assert len(reference) == round(0.25 * len(control - set(split.test)))
+    np.testing.assert_array_equal(split.goal, plain.goal)
+    assert len(split.reference) == round(0.25 * len(control - set(split.test)))
 
 
-@pytest.mark.parametrize(("cells", "reference", "train"), [(10, 2, 6), (3, 1, 1), (2, 0, 1), (1, 0, 1)])
+@pytest.mark.parametrize(("cells", "reference", "train"), [(10, 2, 8), (3, 1, 2), (2, 0, 1), (1, 0, 1)])
 def test_a_few_source_cells_are_shared_out_as_far_as_they_go(cells: int, reference: int, train: int) -> None:
     adata = simulate_screen(3, 12, cells, 10, 0)
     dataset = PerturbationDataset.from_adata(adata, detect_fields(adata))
     split = HeldOutCells().split(dataset, ("GENE0000",), source="control")
     control = dataset.cells_of("control")
-    assert len(np.intersect1d(control, split.goal)) == reference
+    assert len(split.reference) == reference
     assert len(np.intersect1d(control, split.train)) == train
 
 
@@ -294,7 +294,9 @@ def test_a_held_out_dose_leaves_other_doses_in_training() -> None:
 def test_parts_that_overlap_are_refused() -> None:
     rows, none = np.array([0, 1]), np.array([], dtype=np.int64)
     with pytest.raises(LeakageError, match="two parts"):
-        Split("mine", 0, train=rows, validation=none, test=rows[1:], goal=none, barcodes=("a", "b"))
+        Split("mine", 0, rows, none, rows[1:], none, reference=none, barcodes=("a", "b"))
+    with pytest.raises(LeakageError, match="outside training"):
+        Split("mine", 0, rows[:1], none, rows[1:], none, reference=rows[1:], barcodes=("a", "b"))
 
 
 def test_a_saved_split_finds_its_cells_in_any_order(tmp_path: Path) -> None:

@@ -47,12 +47,24 @@ def test_no_target_cell_is_trained_on_and_the_goal_never_judges() -> None:
 
 def test_reference_cells_are_as_unseen_as_the_goal() -> None:
     data = fitted()
-    reference = set(data.rows("control", "goal"))
+    reference = set(data.rows("control", "reference"))
     assert len(reference) == 10  # a fifth of the 48 that do not judge
-    assert not reference & set(data.rows("control", "train"))
-    assert not reference & set(data.rows("control", "test"))
-    assert torch.equal(data.reference_cells(), data.cells("control", "goal"))
+    assert reference < set(data.rows("control", "train"))
+    assert torch.equal(data.reference_cells(), data.cells("control", "reference"))
     assert fitted(reference_fraction=0.0).reference_cells().shape == (0, 4)
+
+
+def test_genes_and_encoder_are_not_learned_from_reference_cells_and_the_twin_is() -> None:
+    adata = screen()
+    plain = fitted(adata=adata)
+    changed = adata.copy()
+    changed.X[plain.split.reference] = changed.X[plain.split.reference][:, ::-1]
+    other = fitted(adata=changed)
+    assert other.genes == plain.genes
+    for name, value in plain.encoder.state_dict().items():
+        torch.testing.assert_close(other.encoder.state_dict()[name], value, rtol=0, atol=0)
+    assert not torch.equal(other.reference_cells(), plain.reference_cells())
+    assert not torch.equal(other.training_cells().latent, plain.training_cells().latent)
 
 
 def test_what_is_learned_does_not_change_when_held_out_cells_do() -> None:

@@ -166,7 +166,7 @@ class ScreenData(PerturbationDataModule):
         return EncodedCells(latent, latent, (CONTROL_LABEL,) * len(start) + names, names[: latent.shape[1]])
 
     def reference_cells(self) -> CellState:
-        return self.cells(CONTROL_LABEL, "goal")
+        return self.cells(CONTROL_LABEL, "reference")
 
     def require_untold(self, labels: Sequence[str]) -> None:
         """Nothing is held out: cells are without noise."""

@@ -1,7 +1,7 @@
 """How often is an effect called detectable where there is none, and how often where there is one?
 
 Screens are simulated with a known effect size, split, preprocessed and encoded as for a design; no policy is
-trained. The permutation test compares source with target cells that nothing was fitted on, all of them as after
+trained. The permutation test compares source with target cells that the encoder was not fitted on, all of them as after
 `test`, or the goal's and the reference cells alone as after `predict`. Beside it the same test on the training
 cells of the source, on which genes were chosen and principal components fitted.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -90,7 +91,9 @@ def one_screen(setting: Run) -> Row:
     data.setup("fit")
     reference, goal = data.reference_cells(), data.cells(TARGET, "goal")
     start, target = data.cells(CONTROL_LABEL, "test"), data.cells(TARGET, "test")
-    fitted_on = data.cells(CONTROL_LABEL, "train")
+    fitted_on = data.measured.training(
+        np.setdiff1d(data.rows(CONTROL_LABEL, "train"), data.rows(CONTROL_LABEL, "reference"))
+    ).latent
     return {
         "unseen": _p(UnseenCells(start, target, reference, goal)),
         "goal": _p(UnseenCells(reference, goal)),

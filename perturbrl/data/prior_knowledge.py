@@ -14,8 +14,7 @@ from jaxtyping import Float
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import eigsh
 
-from perturbrl.data.presets import listed
-from perturbrl.errors import DataError
+from perturbrl.errors import DataError, listed
 
 SMALLEST_SET: Final = 3
 LARGEST_SET: Final = 500

@@ -2,14 +2,15 @@
 
 Component j of all rows is Gaussian with covariance s_j K(w) + D. D is the known noise in units of the component's own;
 K(w) = Σ_ab w_a v_b A_a ∘ B_b joins covariances over treatments and over contexts with weights that sum to 1 each; s_j
-says how strongly component j responds. Weights are uniform on their simplexes beforehand, log s_j on a wide interval,
-and the posterior of both is a sum over a fixed net of points, so nothing is drawn at random. Each component has weights
-of its own, about which the others say a part (``POOLING``): one component may be what all perturbations do, another
-what few do. With twenty measured perturbations no weights are certain: on Papalexi 2021 with Reactome (STAT1, JAK2,
-IFNGR1 held out in turn) those of the largest likelihood give a centred correlation of −.57, −.61, −.61, the average
-.91, .90, .94.
+says how strongly component j responds. Beforehand weights are uniform on their simplexes, and the root of s_j is
+half-Cauchy with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
+a fixed net of points, so nothing is drawn at random. Each component has weights of its own, about which the others say
+a part (``POOLING``): one component may be what all perturbations do, another what few do. With twenty measured
+perturbations no weights are certain: on Papalexi 2021 with Reactome (STAT1, JAK2, IFNGR1 held out in turn) those of the
+largest likelihood give a centred correlation of −.57, −.61, −.61, the average .91, .90, .94.
 
-Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration over hyperparameters).
+Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration over hyperparameters);
+Carvalho 2010 (10.1093/biomet/asq017), the horseshoe's half-Cauchy.
 """
 
 from dataclasses import dataclass
@@ -112,24 +113,31 @@ class Spectrum:
     def of(
         cls, covariance: Rows, responses: Components, amplitudes: Float[np.ndarray, " tried"] = AMPLITUDES
     ) -> "Spectrum":
-        """Of a turned covariance and turned responses, averaged over amplitudes that are alike beforehand."""
+        """Of a turned covariance and turned responses, averaged over amplitudes."""
         values, vectors = eigh(covariance)
         values, turned = values.clip(min=0.0), vectors.T @ responses
         variance = 1.0 + amplitudes[:, None] * values
         fit = -0.5 * ((1.0 / variance) @ np.square(turned) + np.log(variance).sum(axis=1)[:, None])
         best = fit.max(axis=0)
-        posterior = np.exp(fit - best)
-        evidence = best + np.log(posterior.mean(axis=0))
+        signal = amplitudes * max(float(values.mean()), np.finfo(float).tiny)
+        posterior = np.exp(fit - best) * _beforehand(signal)[:, None]
+        evidence = best + np.log(posterior.sum(axis=0))
         posterior /= posterior.sum(axis=0)
         gains = (amplitudes[:, None] / variance).T
         return cls(
             vectors,
             (gains @ posterior) * turned,
-            (gains @ _deviations(amplitudes * values.mean(), posterior)) * turned,
+            (gains @ _deviations(signal, posterior)) * turned,
             (gains * amplitudes) @ posterior,
             amplitudes @ posterior,
             evidence,
         )
+
+
+def _beforehand(signal: Float[np.ndarray, " tried"]) -> Float[np.ndarray, " tried"]:
+    """Shares of amplitudes before the data: the root of the signal, in units of noise, is half-Cauchy."""
+    density = np.sqrt(signal) / (1.0 + signal)
+    return density / density.sum()
 
 
 def _deviations(

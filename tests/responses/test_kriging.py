@@ -185,6 +185,23 @@ def test_intervals_of_measured_perturbations_cover_what_they_say():
     assert 0.82 < np.mean(inside) < 0.97
 
 
+def test_intervals_hold_where_effects_are_weaker_than_noise():
+    inside = []
+    for seed in range(12):
+        effects = {f"p{i}": effect for i, effect in enumerate(0.2 * normal(34, 5, seed=seed))}
+        measured = dict(list(effects.items())[:30])
+        found = Kriging().fit(many_genes(measured, n_cells=10, seed=seed))
+        found = found.shifts([(Label.parse(text), "") for text in effects])
+        inside.append(np.abs(found.mean - np.stack(list(effects.values()))) < 1.645 * found.sd)
+    assert 0.8 < np.mean(inside) < 0.97
+
+
+def test_one_perturbation_tells_how_large_another_may_be():
+    found = Kriging().fit(screen({"A": normal(12)})).shifts([(Label.parse(text), "") for text in "AQ"])
+    assert found.sd[0].max() < 0.2
+    assert 0.3 < np.sqrt(np.square(found.sd[1]).mean()) < 3.0
+
+
 def many_genes(effects, n_cells, seed=0):
     """Cells of unit variance; 200 of control."""
     rng = np.random.default_rng(seed)
@@ -200,7 +217,8 @@ def test_not_knowing_the_amplitude_makes_the_mean_uncertain():
     covariance, y = 2.0 * np.eye(5), normal(5, 3)
     spectrum = Spectrum.of(covariance, y)
     fits = [Spectrum.of(covariance, y, AMPLITUDES[i : i + 1]) for i in range(len(AMPLITUDES))]
-    weights = np.exp([fit.evidence - spectrum.evidence for fit in fits]) / len(fits)
+    prior = np.sqrt(2 * AMPLITUDES) / (1 + 2 * AMPLITUDES)
+    weights = prior[:, None] / prior.sum() * np.exp([fit.evidence - spectrum.evidence for fit in fits])
     means = np.array([fit.vectors @ fit.coefficients for fit in fits])
     average = (weights[:, None] * means).sum(axis=0)
     np.testing.assert_allclose(spectrum.vectors @ spectrum.coefficients, average)

@@ -1,7 +1,8 @@
 """What is known of perturbations beside their measurements: gene sets, networks, tables of features."""
 
 import gzip
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
@@ -113,7 +114,8 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
 
     The ends are columns called as in STRING, DoRothEA or SIF files (``protein1`` and ``protein2``, ``tf`` and
     ``target``, ``source`` and ``target``, ``node1`` and ``node2``), else the first two. The weight is the first column
-    of numbers; signs do not count.
+    of numbers; signs do not count. A first line is the columns' names where it has those, or three words and more
+    without a number.
 
     Features are the leading eigenvectors of the symmetrically normalised adjacency matrix, each times the root of
     its eigenvalue (von Luxburg 2007, 10.1007/s11222-007-9033-z), so that names which share neighbours are alike.
@@ -124,10 +126,10 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
         dimensions: eigenvectors kept, at most.
 
     Raises:
-        DataError: the file is no such table, or a weight is missing or no number.
+        DataError: the file is no such table, or a name is missing, or a weight is missing or no number.
     """
     path = Path(path)
-    table = _table(path)
+    table = _table(path, _names_ends)
     ends = _ends(path, table)
     weight = _weights(path, table.drop(columns=ends.columns))
     codes, names = pd.factorize(ends.to_numpy().ravel(), sort=True)
@@ -137,16 +139,27 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
     return PriorKnowledge(path.name, tuple(map(str, names)), csr_matrix(features))
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _table(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame:
     lines = list(_lines(path))
     first = lines[0] if lines else ""
     separator = next((mark for mark in "\t," if mark in first), r"\s+")
+    header = 0 if is_header(re.split(separator, first.strip())) else None
     try:
-        return pd.read_csv(StringIO("\n".join(lines)), sep=separator)
+        return pd.read_csv(StringIO("\n".join(lines)), sep=separator, header=header)
     except (ValueError, pd.errors.ParserError) as error:
         raise DataError(
             f"'{path}' cannot be read as a table ({error}); give one with tabs or commas"
         ) from error
+
+
+def _has_no_number(fields: list[str]) -> bool:
+    return not any(re.fullmatch(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?", field.strip()) for field in fields[1:])
+
+
+def _names_ends(fields: list[str]) -> bool:
+    """Of two words nobody can tell whether they name columns or the ends of an edge, unless they are known."""
+    known = any(set(pair) <= set(fields) for pair in _ENDS)
+    return known or (len(fields) > 2 and _has_no_number(fields))
 
 
 def _ends(path: Path, table: pd.DataFrame) -> pd.DataFrame:
@@ -155,6 +168,9 @@ def _ends(path: Path, table: pd.DataFrame) -> pd.DataFrame:
             f"'{path.name}' has {table.shape[1]} column; an edge list has two names on every line"
         )
     named = next((list(pair) for pair in _ENDS if set(pair) <= set(table.columns)), list(table.columns[:2]))
+    lacking = int(table[named].isna().any(axis=1).sum())
+    if lacking:
+        raise DataError(f"{lacking} lines of '{path.name}' lack a name; give two on every line")
     return table[named].astype(str)
 
 
@@ -189,13 +205,13 @@ def _spectral(adjacency: csr_matrix, dimensions: int) -> Float[np.ndarray, "name
 
 
 def read_features(path: Path | str) -> PriorKnowledge:
-    """A table of features, one perturbation a line: its name, then numbers.
+    """A table of features, one perturbation a line: its name, then numbers; a first line without numbers names columns.
 
     Raises:
         DataError: the file is no such table, a name occurs twice, or a feature is missing or no number.
     """
     path = Path(path)
-    table = _table(path)
+    table = _table(path, _has_no_number)
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     bad = int(numbers.isna().to_numpy().sum())
     if numbers.shape[1] == 0 or bad:

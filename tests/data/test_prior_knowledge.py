@@ -97,3 +97,32 @@ def test_reactome_knows_the_interferon_pathway():
         pytest.skip("reactome_pathways.gmt is absent; set PERTURBRL_DATA to the folder that holds prior/")
     near, far = read_gene_sets(path).similarity(["STAT1"], ["JAK2", "SMAD4"])[0]
     assert near > 2 * far
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("A\tB\nB\tC\n", ("A", "B", "C")),
+        ("A B 900\nB C 800\n", ("A", "B", "C")),
+        ("tf\ttarget\nA\tB\nB\tC\n", ("A", "B", "C")),
+        ("gene,partner,score\nA,B,1\nB,C,2\n", ("A", "B", "C")),
+    ],
+)
+def test_an_edge_list_needs_no_line_of_names(tmp_path, text, names):
+    path = tmp_path / "edges.txt"
+    path.write_text(text)
+    assert read_edges(path).names == names
+
+
+@pytest.mark.parametrize("header", ["", "name\tx\ty\n"])
+def test_a_table_of_features_needs_no_line_of_names(tmp_path, header):
+    path = tmp_path / "features.tsv"
+    path.write_text(f"{header}A\t1\t-2.5\nB\t2\t1e-3\n")
+    assert read_features(path).names == ("A", "B")
+
+
+def test_an_edge_without_an_end_is_an_error(tmp_path):
+    path = tmp_path / "edges.tsv"
+    path.write_text("tf\ttarget\nA\tB\nA\t\n")
+    with pytest.raises(DataError, match=r"1 lines of 'edges.tsv' lack a name"):
+        read_edges(path)

@@ -1,11 +1,11 @@
 """What the commands do, as Python calls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from anndata import AnnData
 from lightning import Callback, Trainer
@@ -32,6 +32,10 @@ from perturbrl.training.options import (
 )
 from perturbrl.training.two_stage import TwoStageModule
 
+COLUMNS_REMEDY: Final = (
+    "give perturbrl.data.presets.ColumnOptions(perturbation_key=..., control_value=..., cell_type_key=...)"
+)
+
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
@@ -47,9 +51,25 @@ def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
                 near = get_close_matches(name, options, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(options)}"
                 raise ConfigurationError(f"{call.__name__} has no option '{name}'; {hint}")
+        bound = signature(call).bind(*args, **kwargs)
+        _require_type(
+            call.__name__, bound.arguments, "adata", AnnData, "read the file with anndata.read_h5ad"
+        )
+        _require_type(call.__name__, bound.arguments, "columns", ColumnOptions, COLUMNS_REMEDY)
         return call(*args, **kwargs)
 
     return checked
+
+
+def _require_type(call: str, arguments: Mapping[str, object], name: str, wanted: type, remedy: str) -> None:
+    given = arguments.get(name)
+    if name in arguments and not isinstance(given, wanted):
+        raise ConfigurationError(f"{call}: {name} is {type(given).__name__}, not {wanted.__name__}; {remedy}")
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    """One name, or several; a text is a sequence of letters, which nobody means."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 @_with_known_options
@@ -58,7 +78,7 @@ def design(
     target: str,
     *,
     source: str = CONTROL_LABEL,
-    allowed_perturbations: Sequence[str] | None = None,
+    allowed_perturbations: str | Sequence[str] | None = None,
     max_perturbations: int | None = None,
     min_dose: float | None = None,
     columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
@@ -107,7 +127,7 @@ def design(
         adata,
         target,
         source=source,
-        allowed_perturbations=None if allowed_perturbations is None else list(allowed_perturbations),
+        allowed_perturbations=None if allowed_perturbations is None else _listed(allowed_perturbations),
         max_perturbations=max_perturbations,
         min_dose=min_dose,
         columns=columns,
@@ -146,7 +166,7 @@ def _trained_and_judged(
 @_with_known_options
 def respond(
     adata: AnnData,
-    queries: Sequence[str],
+    queries: str | Sequence[str],
     *,
     gene_sets: Paths = (),
     edges: Paths = (),
@@ -177,7 +197,9 @@ def respond(
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
     dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, columns), value_kind)
-    return answer(dataset, queries, read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed)
+    return answer(
+        dataset, _listed(queries), read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed
+    )
 
 
 def screen_model() -> TwoStageModule:

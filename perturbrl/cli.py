@@ -19,7 +19,6 @@ warnings.filterwarnings("ignore", message=".*dirpath has changed.*")
 warnings.filterwarnings("ignore", message=".*predict returned None.*")
 warnings.filterwarnings("ignore", message=".*Using `DistributedSampler` with the dataloaders.*")
 
-from jsonargparse import ArgumentParser
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
@@ -38,6 +37,7 @@ from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.freed_memory import keep_freed_memory
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins import boolean, regulatory_network  # noqa: F401  so that --help lists them
+from perturbrl.wrong_options import OneSentenceLightningParser, OneSentenceParser
 
 USER_ERROR: Final = 2
 UNWRITABLE: Final = (
@@ -241,6 +241,7 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
         save_config_callback=SaveConfigOfFit,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        parser_class=OneSentenceLightningParser,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},
         trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
     )
@@ -248,7 +249,7 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
 
 def inspect(arguments: Sequence[str]) -> None:
     """Print what a data file holds, which problems it has, and what can be done with it."""
-    parser = ArgumentParser(prog="perturbrl inspect", description=inspect.__doc__)
+    parser = OneSentenceParser(prog="perturbrl inspect", description=inspect.__doc__)
     parser.add_function_arguments(inspect_dataset, as_positional=True, skip={"backed"})
     given = parser.parse_args(list(arguments))
     found = inspect_dataset(given.path, ColumnOptions(**vars(given.columns)), given.value_kind)

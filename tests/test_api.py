@@ -125,3 +125,21 @@ def test_the_seed_is_heeded_where_a_model_is_given(tmp_path: Path) -> None:
         weights.append(torch.cat([p.detach().flatten() for p in model.actor.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_text_is_one_name() -> None:
+    """It is a sequence of letters, too, which nobody means."""
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    assert list(perturbrl.respond(adata, "GENE0000").evidence) == ["measured"]
+    with pytest.raises(perturbrl.PerturbRLError, match=r"\['GENE'\]"):
+        perturbrl.design(adata, "GENE0000", allowed_perturbations="GENE")
+
+
+def test_wrong_types_and_no_question_are_errors_of_the_user() -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    with pytest.raises(perturbrl.PerturbRLError, match="adata is str, not AnnData; read the file with"):
+        perturbrl.design("screen.h5ad", "GENE0000")  # type: ignore[arg-type]
+    with pytest.raises(perturbrl.PerturbRLError, match="columns is dict, not ColumnOptions; give"):
+        perturbrl.respond(adata, ["GENE0000"], columns={"cell_type_key": "x"})  # type: ignore[arg-type]
+    with pytest.raises(perturbrl.PerturbRLError, match="queries is empty"):
+        perturbrl.respond(adata, [])

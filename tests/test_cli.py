@@ -264,3 +264,39 @@ def test_bad_network_options_are_one_sentence_and_exit_2(
     assert ended.value.code == 2
     assert "Traceback" not in said
     assert re.search(expected, said), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["fit", "--data.targt", "A"],
+            "no option --data.targt; did you mean --data.target? (perturbrl fit --help says more)",
+        ),
+        (
+            ["inspect", "cells.h5ad", "--column.dose_key", "dose"],
+            "no option --column.dose_key; did you mean --columns.dose_key? (perturbrl inspect --help says more)",
+        ),
+        (
+            ["fit", "--data.value_kind", "cnt"],
+            "data.value_kind is cnt; give 'counts', 'log1p', 'normalised' or null (perturbrl fit --help says more)",
+        ),
+        (
+            ["fit", "--data.min_dose", "x"],
+            "data.min_dose is x; give float or null (perturbrl fit --help says more)",
+        ),
+        (["fit", "--config", "nope.yaml"], "nope.yaml' (perturbrl fit --help says more)"),
+        (["fti"], "'fti' (choose from 'fit', 'test', 'predict') (perturbrl --help says more)"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_without_the_usage(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usage has 150 lines, after which nobody finds the error."""
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("perturbrl: error: ")
+    assert said.endswith(sentence + "\n")
+    assert said.count("\n") == 1

@@ -24,8 +24,10 @@ def conditions_of(
 
     Raises:
         DataError: a query names a perturbation or a context that is not known (the closest ones are named), the
-            control, or a dose of what has none.
+            control, or a dose of what has none; or there is no query.
     """
+    if not queries:
+        raise DataError("queries is empty; ask for a perturbation of the data, a combination or a gene")
     return [condition for query in queries for condition in _conditions(query, measured, contexts, known)]
 
 

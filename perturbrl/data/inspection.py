@@ -282,7 +282,8 @@ def _problems(
         problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
     if targets and not targets & set(dataset.genes):
         problems.append(
-            "no perturbed name is a gene of the file: in-silico effects from control cells are out"
+            "no perturbed name is a gene of the file: effects are known where they were measured, and none can be "
+            "worked out from control cells"
         )
     return problems + _confounded(dataset)
 
@@ -321,8 +322,13 @@ def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
     return [
         *uses,
         "design: yes, for example perturbrl fit --config configs/gene_screen.yaml "
-        f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"',
+        f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"{_doses_combinations(dataset)}',
     ]
+
+
+def _doses_combinations(dataset: PerturbationDataset) -> str:
+    """The option without which a file of combinations alone has nothing to dose."""
+    return "" if dataset.singles else " --model.twin GeneEffectTwin --model.twin.combinations true"
 
 
 def _example_target(dataset: PerturbationDataset) -> str:

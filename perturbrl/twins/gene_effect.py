@@ -93,7 +93,8 @@ class GeneEffectTwin(DigitalTwin):
         if not labels:
             raise DataError(
                 f"no single perturbation is left among the training labels {list(cells.perturbations)[:8]}; "
-                "set combinations to true to use measured combinations as they are"
+                "dose the measured combinations as they are "
+                "(--model.twin GeneEffectTwin --model.twin.combinations true)"
             )
         found: dict[str, _ByDose] = {}
         for label in sorted(labels, key=_dose):

@@ -54,6 +54,13 @@ def test_a_good_file_has_no_problems_and_says_what_to_run(screen: AnnData, tmp_p
         assert "3 of 3 perturbed names are genes of the file" in shown
 
 
+def test_a_file_of_combinations_alone_is_told_what_doses_them(tmp_path: Path) -> None:
+    screen = simulate_screen(3, 20, 40, 25, 3)
+    labels = screen.obs["perturbation"].astype(str)
+    found = inspect(screen[(labels == "control") | labels.str.contains("+", regex=False)].copy(), tmp_path)
+    assert found.uses[-1].endswith(" --model.twin GeneEffectTwin --model.twin.combinations true")
+
+
 def test_problems_are_said(screen: AnnData, tmp_path: Path) -> None:
     screen.var_names = [f"OTHER{i}" for i in range(20)]
     counts = screen.X.toarray()

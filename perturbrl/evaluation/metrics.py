@@ -5,7 +5,7 @@ metric of means returns one value per row. Average over perturbations, with an i
 `perturbrl.evaluation.statistics`, and put the baselines of `perturbrl.responses.baselines` beside it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -252,20 +252,3 @@ def recall_at_k(
     places_left = k - above.sum()
     credit = above + tied * (places_left / tied.sum())
     return float((credit * np.isfinite(scores))[is_true].sum() / is_true.sum())
-
-
-def excess_perturbations(used: Collection[str], minimal: Collection[Mapping[str, int]]) -> float:
-    """Perturbations used beyond the smallest set that is certain to arrive: |used| − min |set|.
-
-    Range: -k to inf; 0 is as few as can be guaranteed to work under every order of updates. Doing nothing
-    scores −min |set|, so it means something only where the design arrives: read it beside the success rate.
-    A negative value of a design that arrives is luck, or a sequence where the sets are held all at once.
-    NaN where no set is known.
-
-    Args:
-        used: names of the perturbations given to a cell, or to any cell.
-        minimal: smallest sets of clamped genes, from ``perturbrl.networks.interventions``.
-
-    Source: the minimal intervention sets of ``ReprogrammingTask.minimal_interventions``.
-    """
-    return float(len(set(used)) - min(map(len, minimal))) if minimal else float("nan")

@@ -123,9 +123,13 @@ def _cells(
         raise DataError(
             f"cells are drawn from counts and the data are {dataset.value_kind}; give counts, or n_cells = 0"
         )
-    groups = {CONTROL_LABEL: _counted(dataset, genes, ONE_CONTEXT)}
+    controls = {
+        context: _counted(dataset, genes, context)
+        for context in {ONE_CONTEXT, *(where for _, where in asked)}
+    }
+    groups = {CONTROL_LABEL: controls[ONE_CONTEXT]}
     for stream, (condition, shift) in enumerate(zip(asked, shifts, strict=True)):
-        control = _counted(dataset, genes, condition[1])
+        control = controls[condition[1]]
         emitted = CellEmitter(control, seed).emit(
             control.log_expression.mean(axis=0) + shift, n_cells, stream
         )

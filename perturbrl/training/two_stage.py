@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Generator
 from torchrl.envs import EnvBase
 
@@ -330,7 +331,7 @@ class TwoStageModule(LightningModule):
 
     def _take_over(self, description: dict[str, Any]) -> None:
         self._fitted_to = self.data
-        if self.space is not None:
+        if self.space is not None and self.trainer.state.fn == TrainerFn.FITTING:
             require_widths(description["observation_dim"], self._observation_dim)
             require_same_design(description, self.data.source, self.data.target, self.space.names)
             return

@@ -72,3 +72,12 @@ def test_a_checkpoint_of_a_twin_is_not_one_of_an_environment(checkpoint: Path) -
     built = build("--model.env=plain_envs.Drift", "--data.synthetic=null")
     with pytest.raises(CheckpointError, match=r"model\.env"):
         quiet_trainer(2).fit(built.model, built.data, ckpt_path=checkpoint)
+
+
+def test_a_module_that_was_fitted_to_other_cells_becomes_that_of_the_checkpoint(checkpoint: Path) -> None:
+    used, other = build("--data.target=GENE0001"), build()
+    quiet_trainer(1).fit(used.model, used.data)
+    quiet_trainer(1).test(used.model, other.data, ckpt_path=checkpoint, verbose=False)
+    assert "GENE0001" in used.model.require_space().names
+    assert "GENE0000" not in used.model.require_space().names
+    assert used.model.twin.encoder is other.data.encoder

@@ -8,7 +8,7 @@ import torch
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
 from perturbrl.evaluation.hits import Hit, rank_hits
-from perturbrl.evaluation.mean_distance import equally_near, mean_distance
+from perturbrl.evaluation.mean_distance import equally_near, mean_distance, nearness_p_value
 from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.evaluation.statistics import Interval
@@ -87,6 +87,11 @@ class DesignEvaluation:
         """Designs that the held-out cells cannot tell from the winner, in the order of the rows."""
         final = {row.name: self.simulations[row.name].final for row in self.rows}
         return equally_near(final.pop(self.winner.name), final, self.target_cells)
+
+    def nearness_p_value(self, name: str, other: str) -> float:
+        """P-value of two designs ending equally near to the held-out target cells (see ``nearness_p_value``)."""
+        final, rival = self.simulations[name].final, self.simulations[other].final
+        return nearness_p_value(final, rival, self.target_cells)
 
     def row(self, name: str) -> DesignRow:
         """The row called ``name``.

@@ -7,6 +7,7 @@ from typing import Final
 from perturbrl.errors import listed
 from perturbrl.evaluation.design import DesignEvaluation, DesignRow
 from perturbrl.evaluation.hits import Hit
+from perturbrl.evaluation.statistics import SIGNIFICANCE
 from perturbrl.pl.names import plain_name
 
 MAX_HITS_NAMED: Final = 3
@@ -73,12 +74,13 @@ def _what_is_dosed(hits: Sequence[Hit]) -> str:
 def _comparison(evaluation: DesignEvaluation) -> str:
     policy, winner = evaluation.row("policy"), evaluation.winner
     nearest = (winner.name, *evaluation.ties)
-    if "no_op" in nearest:
-        return "as far as these cells can tell no design ends nearer to the target than doing nothing"
     if "policy" not in nearest:
         numbers = f"{number(winner.distance.estimate)} against {number(policy.distance.estimate)}"
         return f"{plain_name(winner.name)} ends nearer to the target than the policy (distance {numbers})"
-    others = [plain_name(name) for name in nearest if name != "policy"]
+    # One comparison that was meant from the start, so unlike those with the winner it is not one of many.
+    if evaluation.nearness_p_value("policy", "no_op") > SIGNIFICANCE:
+        return "as far as these cells can tell the policy ends no nearer to the target than doing nothing"
+    others = [plain_name(name) for name in nearest if name not in ("policy", "no_op")]
     if not others:
         return "no other design ends as near to the target"
     return f"in distance to the target the policy cannot be told apart from {listed(others)}"

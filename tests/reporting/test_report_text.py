@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from judged_designs import NOTHING, PAIR, Fixed, evaluate, problem_of
+from judged_designs import NOTHING, PAIR, Fixed, evaluate, held_out, problem_of
 from report_page import good_design
 
+from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
 from perturbrl.planning.planners import default_planners
@@ -57,7 +58,22 @@ def test_a_policy_no_better_than_nothing_is_told_so():
     nearest = replace(
         evaluation, simulations=dict.fromkeys(("policy", "no_op"), evaluation.simulations["no_op"])
     )
-    assert "no design ends nearer to the target than doing nothing" in answer_sentence(nearest, nearest.hits)
+    assert "the policy ends no nearer to the target than doing nothing" in answer_sentence(
+        nearest, nearest.hits
+    )
+
+
+def test_many_baselines_do_not_hide_that_the_policy_ends_nearer_than_doing_nothing():
+    rivals = [Fixed(f"rival_{i}", PAIR) for i in range(12)]
+    planners = [Fixed("policy", PAIR), *rivals, Fixed("no_op", NOTHING)]
+    noisy = UnseenCells(*held_out(spread=6.0))
+    evaluation = evaluate_designs(problem_of(spread=6.0), planners, noisy, "G0+G1")
+    assert "no_op" in evaluation.ties
+    assert evaluation.nearness_p_value("policy", "no_op") <= 0.05
+    answer = answer_sentence(evaluation, evaluation.hits)
+    equals = answer.split("cannot be told apart from ")[1]
+    assert "rival" in equals
+    assert "nothing" not in equals
 
 
 def test_a_policy_that_does_nothing_is_not_praised():

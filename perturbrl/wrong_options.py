@@ -17,7 +17,7 @@ class _OneSentence(argparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         command = f"perturbrl {_subcommand(parser.prog)}".strip()
-        said = sentence(message, parser._option_string_actions)
+        said = sentence(message, re.findall(r"--[\w.]+", parser.format_help()))
         print(f"perturbrl: error: {said} ({command} --help says more)", file=sys.stderr)
         sys.exit(2)
 

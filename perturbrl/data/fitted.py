@@ -1,7 +1,6 @@
 """Modules whose buffers are learned from data."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +14,20 @@ class FittedModule(nn.Module):
     never fitted in this process. Register a buffer that is not fitted yet as an empty tensor.
     """
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        for name, buffer in self._buffers.items():
-            loaded = state_dict.get(prefix + name)
-            if buffer is not None and loaded is not None and loaded.shape != buffer.shape:
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_pre_hook(_take_over_shapes)
+
+    def take_over_shapes(self, state: Mapping[str, Tensor]) -> None:
+        """Give the buffers, and whatever else depends on them, the shapes of a state dict that is to be loaded.
+
+        Args:
+            state: this module's own entries.
+        """
+        for name, buffer in dict(self.named_buffers(recurse=False)).items():
+            loaded = state.get(name)
+            if loaded is not None and loaded.shape != buffer.shape:
                 setattr(self, name, torch.empty_like(loaded, device=buffer.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def set_buffers(self, **values: Tensor) -> None:
         """Replace registered buffers by copies of ``values``, on the device and in the dtype of the old ones.
@@ -28,7 +35,15 @@ class FittedModule(nn.Module):
         Raises:
             AttributeError: a name is not a registered buffer.
         """
+        buffers = dict(self.named_buffers(recurse=False))
         for name, value in values.items():
-            if name not in self._buffers:
+            if name not in buffers:
                 raise AttributeError(f"{type(self).__name__} has no buffer '{name}' to fit")
             setattr(self, name, value.detach().clone().to(self.get_buffer(name)))
+
+
+def _take_over_shapes(
+    module: FittedModule, state_dict: Mapping[str, Tensor], prefix: str, *_: object
+) -> None:
+    own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+    module.take_over_shapes(own)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -66,12 +66,12 @@ class AutoencoderEncoder(Encoder):
             self.decoder = _stack(sizes[::-1]).to(self.mean.device)
         self.requires_grad_(False)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        loaded = state_dict.get(prefix + "mean")
+    def take_over_shapes(self, state: Mapping[str, Tensor]) -> None:
+        """Build layers for as many genes as the state dict has, too: they are filled after this module."""
+        loaded = state.get("mean")
         if loaded is not None and loaded.shape != self.mean.shape:
-            # load_state_dict visits the children after this module, so it finds and fills the new layers.
             self._build(loaded.shape[0])
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super().take_over_shapes(state)
 
     def fit(self, expression: Expression) -> Self:
         """Train by Adam with early stopping (see ``Encoder``).

@@ -4,7 +4,7 @@ There is no public way to the same for any of them. ``tests/rl/test_private_apis
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,23 @@ def after_each_step(env: EnvBase, hook: StepHook) -> None:
 def has_forward_hooks(module: nn.Module) -> bool:
     """Whether calling ``module`` or one of its parts runs more than their ``forward``."""
     return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+class TakesAlong(nn.Module):
+    """A module that, where it is moved or cast, takes along one that is no part of it.
+
+    Who moves a module moves its parts by ``_apply``, and calls no public method of theirs.
+    """
+
+    def companion(self) -> nn.Module | None:
+        """The module to take along, if any."""
+        return None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        companion = self.companion()
+        if companion is not None:
+            companion._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
 
 def tanh_backward(gradient: Float[Tensor, "*shape"], hidden: Float[Tensor, "*shape"]) -> Tensor:

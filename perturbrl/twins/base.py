@@ -11,11 +11,12 @@ from torch import Generator, Tensor
 from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import CheckpointError, ConfigurationError
+from perturbrl.rl.private_apis import TakesAlong
 from perturbrl.schema import CellState, Dose, Expression, Members
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
-class DigitalTwin(FittedModule, ABC):
+class DigitalTwin(TakesAlong, FittedModule, ABC):
     """How cells move: a batched, stateless simulator of cell states under perturbation.
 
     A subclass sets ``latent_dim`` and ``perturbations`` (in its constructor or in ``fit``) and implements
@@ -54,10 +55,9 @@ class DigitalTwin(FittedModule, ABC):
         else:
             super().__setattr__(name, value)
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        if self.encoder is not None:
-            self.encoder._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+    def companion(self) -> Encoder | None:
+        """The encoder, which moves with the twin."""
+        return self.encoder
 
     @abstractmethod
     def transition(self, state: CellState, dose: Dose, noise: Tensor) -> CellState:

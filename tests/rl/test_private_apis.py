@@ -5,7 +5,13 @@ from linear_twin import linear_env, normal
 from torch import nn
 from torchrl.envs import EnvBase, RewardSum, TransformedEnv
 
-from perturbrl.rl.private_apis import after_each_step, has_forward_hooks, tanh_backward, tanh_backward_
+from perturbrl.rl.private_apis import (
+    TakesAlong,
+    after_each_step,
+    has_forward_hooks,
+    tanh_backward,
+    tanh_backward_,
+)
 
 SEE = "see perturbrl/rl/private_apis.py for what it was used for"
 
@@ -50,6 +56,25 @@ def test_modules_show_their_forward_hooks():
         assert has_forward_hooks(module), f"torch keeps forward hooks elsewhere now; {SEE}"
         handle.remove()
         assert not has_forward_hooks(module)
+
+
+def test_a_module_takes_along_one_that_is_no_part_of_it():
+    class Owner(TakesAlong):
+        def __init__(self, other):
+            super().__init__()
+            self.others = [other]
+
+        def companion(self):
+            return self.others[0]
+
+    assert hasattr(nn.Module, "_apply"), f"torch's Module has lost _apply; {SEE}"
+    other = nn.Linear(2, 2)
+    whole = nn.Sequential(Owner(other))
+    assert not list(whole.parameters())
+    whole.to(torch.float64)
+    assert other.weight.dtype == torch.float64, (
+        f"torch's Module moves its parts otherwise than by _apply; {SEE}"
+    )
 
 
 def test_the_fused_derivative_of_tanh_is_there():

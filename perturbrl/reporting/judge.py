@@ -181,11 +181,12 @@ def _unjudged(judged: Judged) -> tuple[str, ...]:
 
 def _question(judged: Judged) -> Mapping[str, str]:
     problem, space = judged.problem, judged.problem.space
-    limit = space.max_perturbations or space.n_perturbations
+    limit = space.max_perturbations
     return {
         "cells go from": judged.source,
         "to": judged.target,
-        "may be dosed": f"{space.n_perturbations} perturbations, at most {limit} in one cell",
+        "may be dosed": f"{space.n_perturbations} perturbations"
+        + (f", at most {limit} in one cell" if limit else ""),
         "dose per step": f"{float(space.low.min()):g} to {float(space.high.max()):g} (1 = as measured, or full "
         f"expression); less than {100 * space.min_dose:g} % of the range counts as none",
         **_measured_doses(space),

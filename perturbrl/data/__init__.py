@@ -6,12 +6,12 @@ from perturbrl.data.labels import Label, Part
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
 from perturbrl.data.reading import kind_of_values, read_cells
+from perturbrl.data.split import Split
 from perturbrl.data.splits import (
     HeldOutCells,
     HeldOutCellTypes,
     HeldOutCombinations,
     HeldOutPerturbations,
-    Split,
     SplitStrategy,
 )
 from perturbrl.data.synthetic import simulate_screen

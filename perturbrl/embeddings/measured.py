@@ -8,7 +8,7 @@ import torch
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.splits import Split
+from perturbrl.data.split import Split
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CellIndex, CellState, Expression

@@ -15,7 +15,8 @@ from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.reading import ValueKind
-from perturbrl.data.splits import HeldOutCells, Split, SplitStrategy
+from perturbrl.data.split import Split
+from perturbrl.data.splits import HeldOutCells, SplitStrategy
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.measured import MeasuredCells, Part

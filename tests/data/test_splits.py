@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
 from perturbrl.data.presets import detect_fields
+from perturbrl.data.split import PARTS, Split
 from perturbrl.data.splits import (
-    PARTS,
     HeldOutCells,
     HeldOutCellTypes,
     HeldOutCombinations,
     HeldOutPerturbations,
-    Split,
     SplitStrategy,
 )
 from perturbrl.data.synthetic import simulate_screen

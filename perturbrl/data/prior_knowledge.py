@@ -219,10 +219,8 @@ def read_features(path: Path | str) -> PriorKnowledge:
             f"{bad} of {numbers.size} features of '{path.name}' are missing or no numbers; give a name and then "
             "numbers on every line"
         )
-    names = tuple(table.iloc[:, 0].astype(str))
-    repeated = (
-        sorted({name for name in names if names.count(name) > 1})[:5] if len(set(names)) < len(names) else []
-    )
+    column = table.iloc[:, 0].astype(str)
+    names, repeated = tuple(column), sorted(column[column.duplicated()].unique())
     if repeated:
         raise DataError(f"'{path.name}' has features of {listed(repeated, 5)} twice; give each name once")
     centred = numbers.to_numpy(dtype=np.float64)

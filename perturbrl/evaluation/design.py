@@ -66,7 +66,17 @@ class DesignRow:
 
 @dataclass(frozen=True)
 class DesignEvaluation:
-    """A table of designs, the policy's hits, and how far to believe them."""
+    """A table of designs, the policy's hits, and how far to believe them.
+
+    Attributes:
+        target: canonical name of the target.
+        rows: one for each design, the policy first.
+        hits: the policy's perturbations.
+        detectability: whether start and target differ at all.
+        simulations: what each design did to held-out cells.
+        target_cells: what judged it.
+        forecast: what the policy did to training cells: a prediction whose input is not the cells that judge.
+    """
 
     target: str
     rows: tuple[DesignRow, ...]
@@ -74,6 +84,7 @@ class DesignEvaluation:
     detectability: Detectability | None
     simulations: dict[str, Simulation]
     target_cells: CellState
+    forecast: Simulation
 
     @property
     def winner(self) -> DesignRow:
@@ -138,18 +149,20 @@ def evaluate_designs(
     """
     simulations: dict[str, Simulation] = {}
     distances: dict[str, float] = {}
+    forecasts: list[Simulation] = []
     for planner in progress(planners):
         if planner.plan(problem):
             simulations[planner.name] = simulate(problem, planner, cells.start)
             trained = simulate(problem, planner, problem.twin.start_cells)
             distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
+            forecasts = forecasts or [trained]  # the others' would only take up memory
     names, best = problem.space.names, _optimal_distance(problem)
     rows = tuple(
         _row(name, DesignOutcome(simulation, cells.target, target_label, names, distances[name], best))
         for name, simulation in simulations.items()
     )
-    hits = rank_hits(problem, simulations[rows[0].name])
-    return DesignEvaluation(target_label, rows, hits, cells.detectability(), simulations, cells.target)
+    hits, found = rank_hits(problem, simulations[rows[0].name]), cells.detectability()
+    return DesignEvaluation(target_label, rows, hits, found, simulations, cells.target, forecasts[0])
 
 
 def _row(name: str, outcome: DesignOutcome) -> DesignRow:

@@ -32,8 +32,8 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def design_figures(judged: Judged, evaluation: DesignEvaluation, forecast: Simulation) -> list[Plot]:
-    """Everything that a judged design can be drawn with; ``forecast`` is what it does to training cells."""
+def design_figures(judged: Judged, evaluation: DesignEvaluation) -> list[Plot]:
+    """Everything that a judged design can be drawn with."""
     simulation = evaluation.simulations["policy"]
     plots = [
         plot_designs(designs_frame(evaluation), "latent units"),
@@ -41,7 +41,7 @@ def design_figures(judged: Judged, evaluation: DesignEvaluation, forecast: Simul
     ]
     if judged.measured is not None:
         cells = judged.measured
-        plots += [_trajectories(judged, cells, evaluation), _delta(judged, cells, forecast)]
+        plots += [_trajectories(judged, cells, evaluation), _delta(judged, cells, evaluation.forecast)]
     return plots
 
 

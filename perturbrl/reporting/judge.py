@@ -77,14 +77,12 @@ def judge(
     evaluation = evaluate_designs(problem, planners, cells, target, shown)
     simulation, hits = evaluation.simulations["policy"], in_words(judged.measured, evaluation.hits)
     with working("comparing predicted with measured cells"):
-        # From training cells: the cells that judge must not be the prediction's own input.
-        forecast = simulate(problem, judged.policy, problem.twin.start_cells)
-        response, left_out = _response(judged, forecast)
+        response, left_out = _response(judged, evaluation.forecast)
     with working("drawing figures"):
         landscape, no_landscape = landscape_figure(judged, simulation)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
-            *design_figures(judged, evaluation, forecast),
+            *design_figures(judged, evaluation),
             *landscape,
         ]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]

@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.errors import DataError
@@ -25,7 +24,13 @@ from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.figures import to_numpy
 from perturbrl.reporting.judged import Judged
 from perturbrl.responses.baselines import SplitHalfReplicate
-from perturbrl.responses.emission import CellEmitter, CountedCells, labelled_cells, predicted_cells
+from perturbrl.responses.emission import (
+    CellEmitter,
+    CountedCells,
+    counted_cells,
+    labelled_cells,
+    predicted_cells,
+)
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, SIZE_FACTOR_OBS, GeneVector
 from perturbrl.twins.base import DigitalTwin, relax
@@ -158,11 +163,7 @@ def _shift(twin: DigitalTwin, start: torch.Tensor, final: torch.Tensor) -> GeneV
 
 def _counts(data: MeasuredCells, label: str, part: Part) -> CountedCells:
     """Whole counts of the kept genes."""
-    dataset = data.dataset
-    column_of = {gene: column for column, gene in enumerate(dataset.genes)}
-    rows = data.rows(label, part)
-    values = to_dense(read_rows(dataset.matrix, rows)[:, [column_of[gene] for gene in data.genes]])
-    return CountedCells(values.astype(np.float64), dataset.size_factors[rows])
+    return counted_cells(data.dataset, data.rows(label, part), data.genes)
 
 
 def _emitter(data: MeasuredCells, seed: int) -> CellEmitter | None:

@@ -12,14 +12,13 @@ from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
-from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.errors import DataError
-from perturbrl.responses.emission import CellEmitter, CountedCells, labelled_cells
+from perturbrl.responses.emission import CellEmitter, counted_cells, labelled_cells
 from perturbrl.responses.kriging import EVIDENCE, Kriging
 from perturbrl.responses.moments import ONE_CONTEXT, Condition
 from perturbrl.responses.questions import conditions_of, text_of
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.schema import CONTROL_LABEL
+from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -124,7 +123,7 @@ def _cells(
             f"cells are drawn from counts and the data are {dataset.value_kind}; give counts, or n_cells = 0"
         )
     controls = {
-        context: _counted(dataset, genes, context)
+        context: counted_cells(dataset, _controls_of(dataset, context), genes)
         for context in {ONE_CONTEXT, *(where for _, where in asked)}
     }
     groups = {CONTROL_LABEL: controls[ONE_CONTEXT]}
@@ -137,10 +136,6 @@ def _cells(
     return labelled_cells(groups, genes)
 
 
-def _counted(dataset: PerturbationDataset, genes: Sequence[str], context: str) -> CountedCells:
+def _controls_of(dataset: PerturbationDataset, context: str) -> CellIndex:
     rows = dataset.cells_of(CONTROL)
-    if context != ONE_CONTEXT:
-        rows = rows[dataset.cell_types[rows] == context]
-    column_of = {gene: column for column, gene in enumerate(dataset.genes)}
-    counts = to_dense(read_rows(dataset.matrix, rows)[:, [column_of[gene] for gene in genes]])
-    return CountedCells(counts.astype(np.float64), dataset.size_factors[rows])
+    return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]

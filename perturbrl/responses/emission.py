@@ -15,12 +15,15 @@ from anndata import AnnData
 from jaxtyping import Float
 from scipy.sparse import csr_matrix, issparse
 
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.reading import read_rows, to_dense
 from perturbrl.errors import DataError
 from perturbrl.schema import (
     CONTROL_LABEL,
     PERTURBATION_OBS,
     SIZE_FACTOR_OBS,
     TARGET_SUM,
+    CellIndex,
     GeneVector,
     LogExpression,
 )
@@ -175,6 +178,13 @@ def predicted_cells(means: Mapping[str, GeneVector], real: AnnData, emitter: Cel
         if label in wanted:
             groups[label] = emitter.emit(mean, int((labels == label).sum()), stream)
     return labelled_cells(groups, list(real.var_names))
+
+
+def counted_cells(dataset: PerturbationDataset, rows: CellIndex, genes: Sequence[str]) -> CountedCells:
+    """Whole counts of some cells and genes of a data set."""
+    column_of = {gene: column for column, gene in enumerate(dataset.genes)}
+    counts = to_dense(read_rows(dataset.matrix, rows)[:, [column_of[gene] for gene in genes]])
+    return CountedCells(counts.astype(np.float64), dataset.size_factors[rows])
 
 
 def _counted(cells: AnnData) -> CountedCells:

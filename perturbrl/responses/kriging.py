@@ -29,6 +29,7 @@ from perturbrl.responses.weight_averaging import (
     Spectrum,
     WeightNet,
     Whitened,
+    spectra,
     weigh,
 )
 from perturbrl.schema import GeneVector
@@ -98,12 +99,7 @@ class Kriging(ResponseModel):
             self._covariances.over_treatments(rows, rows),
             self._covariances.over_contexts(rows, rows),
         )
-        self._net = self._weighed(treatments, contexts)
-        whiten = self._whiten
-        self._spectra = [
-            Spectrum.of(whiten(whiten(self._net.covariance(i, treatments, contexts)).T), self._responses)
-            for i in range(len(self._net.shares))
-        ]
+        self._net, self._spectra = self._weighed(treatments, contexts)
         average = self._net.shares.mean(axis=1) @ self._net.treatments
         self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
         return self
@@ -130,18 +126,22 @@ class Kriging(ResponseModel):
         own = np.square(moments.residuals @ self._components.T).sum(axis=0)
         return own / own.sum() * np.square(moments.residuals).sum() / moments.degrees_of_freedom
 
-    def _weighed(self, treatments: Named, contexts: Named) -> WeightNet:
-        """The net after the data; of many rows, every so-manyth weighs it."""
+    def _weighed(self, treatments: Named, contexts: Named) -> tuple[WeightNet, list[Spectrum]]:
+        """The net after the data and its points' processes; of many rows, every so-manyth weighs it."""
         moments = self._moments
         n_rows = len(moments.conditions)
         some = np.arange(0, n_rows, -(-n_rows // FEW_ROWS))
         whiten = Whitened(moments.noise[np.ix_(some, some)])
         responses = whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
         even = WeightNet.even(len(treatments), len(contexts))
-        weighed = weigh(
+        found = spectra(
             even, treatments[:, some][:, :, some], contexts[:, some][:, :, some], whiten, responses
         )
-        return weighed if len(some) == n_rows else weighed.most_likely(MOST_KEPT)
+        net = weigh(even, found)
+        if len(some) == n_rows:
+            return net, found
+        net = net.most_likely(MOST_KEPT)
+        return net, spectra(net, treatments, contexts, self._whiten, self._responses)
 
     @property
     def contexts(self) -> tuple[str, ...]:

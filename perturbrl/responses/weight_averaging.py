@@ -13,6 +13,7 @@ Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration 
 Carvalho 2010 (10.1093/biomet/asq017), the horseshoe's half-Cauchy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -150,24 +151,27 @@ def _deviations(
     return away * posterior / np.maximum(sd, np.finfo(float).tiny)
 
 
-def weigh(
+def spectra(
     net: WeightNet, treatments: Named, contexts: Named, whiten: Whitened, responses: Components
-) -> WeightNet:
-    """The net after the data.
+) -> list[Spectrum]:
+    """Each point's process after the data.
 
     Args:
-        net: before them.
+        net: the points.
         treatments: covariances between rows over treatments.
         contexts: the same over contexts.
         whiten: turns rows.
         responses: turned, in units of each component's noise.
     """
-    evidence = np.array(
-        [
-            Spectrum.of(whiten(whiten(net.covariance(i, treatments, contexts)).T), responses).evidence
-            for i in range(len(net.shares))
-        ]
-    )
+    return [
+        Spectrum.of(whiten(whiten(net.covariance(i, treatments, contexts)).T), responses)
+        for i in range(len(net.shares))
+    ]
+
+
+def weigh(net: WeightNet, found: Sequence[Spectrum]) -> WeightNet:
+    """The net after the data, by the evidence of its points' processes."""
+    evidence = np.array([spectrum.evidence for spectrum in found])
     told = POOLING * evidence.sum(axis=1, keepdims=True) + (1.0 - POOLING) * evidence
     shares = net.shares * np.exp(told - told.max(axis=0))
     return WeightNet(net.treatments, net.contexts, shares / shares.sum(axis=0))

@@ -35,7 +35,7 @@ from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.responses.baselines import competitors
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.moments import ONE_CONTEXT
+from perturbrl.responses.moments import ONE_CONTEXT, Moments
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector, LogExpression
 from studies.runner import Row, Run, add_common_arguments, run_all
@@ -182,14 +182,9 @@ def _shifts(
 
 def _over_cell_types(training: TrainingCells, start: GeneVector) -> dict[str, GeneVector]:
     """What other cell types do: their mean, and that of the one whose control cells are nearest."""
-    assert training.cell_types is not None
-    expression, types = np.asarray(training.expression), np.asarray(training.cell_types)
-    perturbed = np.array([label != CONTROL for label in training.labels])
-    shifts, distance = {}, {}
-    for name in sorted(set(types[perturbed])):
-        control = expression[(types == name) & ~perturbed].mean(axis=0)
-        shifts[name] = expression[(types == name) & perturbed].mean(axis=0) - control
-        distance[name] = float(np.linalg.norm(control - start))
+    moments = Moments.of(training)
+    shifts = {context: shift for (_, context), shift in zip(moments.conditions, moments.shifts, strict=True)}
+    distance = {name: float(np.linalg.norm(moments.controls[name] - start)) for name in shifts}
     return {
         "no_op": np.zeros_like(start),
         "training_mean": np.mean(list(shifts.values()), axis=0),

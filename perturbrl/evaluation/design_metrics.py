@@ -158,8 +158,8 @@ DESIGN_METRICS: Final[tuple[Metric[DesignOutcome], ...]] = (
     Metric(
         "displacement_from_start",
         "displacement from start",
-        "R² of the final against the START state of the same cells. It is 1 for doing nothing and says only how little "
-        "cells moved; it is here because other work reports it as success.",
+        "R² of the final against the START state of the same cells. It is 1 for doing nothing in a twin without noise, "
+        "and says only how little cells moved; it is here because other work reports it as success.",
         "mean over dimensions of 1 − Σ(z_T − z_0)² / Σ(z_0 − mean z_0)²",
         better="neither",
         no_op=1.0,

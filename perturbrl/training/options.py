@@ -142,7 +142,8 @@ class PPOOptions:
         learning_rate: step size of Adam, at most; it is lowered where the KL limit cuts an epoch short.
         learning_rate_annealing: how that largest step size falls towards 0 over trainer.max_epochs.
         kl_coef: first weight of the KL penalty.
-        kl_coef_factor: what the weight is multiplied or divided by once per iteration.
+        kl_coef_factor: what the weight, and Adam's step size, are multiplied or divided by once per iteration; 1 fixes
+            both (the fixed penalty of Schulman 2017, section 6.1).
         target_kl: KL in nats that stage 2 may add to what stage 1 did.
         kl_stop: stop before a minibatch whose KL exceeds that of stage 1 by ``kl_stop * target_kl``.
         clip_epsilon: clip the ratio to [1 - e, 1 + e]; null does not clip.
@@ -164,7 +165,7 @@ class PPOOptions:
         _require(self.epochs >= 0, "ppo.epochs", self.epochs, "0 or more")
         _require(self.minibatch_size >= 1, "ppo.minibatch_size", self.minibatch_size, "at least 1")
         _require(self.kl_coef > 0, "ppo.kl_coef", self.kl_coef, "a positive number")
-        _require(self.kl_coef_factor > 1, "ppo.kl_coef_factor", self.kl_coef_factor, "a number above 1")
+        _require(self.kl_coef_factor >= 1, "ppo.kl_coef_factor", self.kl_coef_factor, "1 or more")
         _require(self.target_kl > 0, "ppo.target_kl", self.target_kl, "a positive number of nats")
         _require(self.kl_stop > 0, "ppo.kl_stop", self.kl_stop, "a positive number")
         _require(self.learning_rate > 0, "ppo.learning_rate", self.learning_rate, "a positive number")

@@ -52,7 +52,7 @@ def test_no_group_is_forgotten_here():
         (PPOOptions, "epochs", -1),
         (PPOOptions, "minibatch_size", 0),
         (PPOOptions, "kl_coef", 0.0),
-        (PPOOptions, "kl_coef_factor", 1.0),
+        (PPOOptions, "kl_coef_factor", 0.9),
         (PPOOptions, "target_kl", 0.0),
         (PPOOptions, "kl_stop", 0.0),
         (PPOOptions, "learning_rate", 0.0),

@@ -48,7 +48,8 @@ def make_module(
         "trust_region": TrustRegionOptions(
             max_kl=chosen.max_kl, max_kl_annealing="linear", cg_damping=100.0, cg_max_steps=2
         ),
-        "ppo": PPOOptions(epochs=1, minibatch_size=MINIBATCH, target_kl=0.2),
+        # With four steps an iteration stage 2 cannot add target_kl whatever the weight, so an adaptive one only falls.
+        "ppo": PPOOptions(epochs=1, minibatch_size=MINIBATCH, target_kl=0.2, kl_coef_factor=1.0),
         "critic": CriticOptions(epochs=chosen.critic_epochs, minibatch_size=1024, learning_rate=3e-3),
     }
     return TwoStageModule(our_twin(), our_task(), seed=seed, **(options | changes))

@@ -58,11 +58,13 @@ class PredictedShifts:
     Attributes:
         mean: ``[asked, genes]`` expected shift of mean log expression from control.
         sd: ``[asked, genes]`` standard deviation of the shift itself, without the noise of any cells that judge it.
+        along: ``[asked]`` standard deviation of the shift along its expected direction.
         evidence: what each rests on.
     """
 
     mean: Shifts
     sd: Shifts
+    along: Float[np.ndarray, " asked"]
     evidence: tuple[Evidence, ...]
 
 
@@ -158,10 +160,29 @@ class Kriging(ResponseModel):
             raise DataError("no perturbation was asked for; name at least one")
         self._require_contexts(conditions)
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
-        mean, sd = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-        return PredictedShifts(mean, sd, tuple(self._evidence(condition) for condition in conditions))
+        mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
+        return PredictedShifts(mean, sd, along, tuple(self._evidence(condition) for condition in conditions))
 
-    def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts]:
+    def row_weights(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked rows"]:
+        """Weight with which each measured row's shift enters the expected one of conditions.
+
+        A component has weights of its own; theirs are averaged by the variance of effects along each.
+        """
+        amplitudes = np.array([spectrum.amplitude for spectrum in self._spectra])
+        signal = np.square(self._noise_sd) * (self._net.shares * amplitudes).sum(axis=0)
+        shares = self._net.shares * signal / signal.sum()
+        rows = self._moments.conditions
+        across = (
+            self._covariances.over_treatments(conditions, rows),
+            self._covariances.over_contexts(conditions, rows),
+        )
+        turned = np.zeros((len(rows), len(conditions)))
+        for point, spectrum in enumerate(self._spectra):
+            seen = spectrum.vectors.T @ self._whiten(self._net.covariance(point, *across).T)
+            turned += spectrum.vectors @ ((spectrum.gain @ shares[point])[:, None] * seen)
+        return self._whiten.back(turned).T
+
+    def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
         rows, covariances = self._moments.conditions, self._covariances
         across = covariances.over_treatments(asked, rows), covariances.over_contexts(asked, rows)
         within = covariances.over_treatments(asked, asked), covariances.over_contexts(asked, asked)
@@ -171,9 +192,12 @@ class Kriging(ResponseModel):
         between = (shares[:, 0] * np.square(points[:, 0] - mean)).sum(axis=0)
         unit = np.square(self._noise_sd)
         unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
-        of_genes = ((variance + between) * unit) @ np.square(self._components)
-        sd = np.sqrt(of_genes + unexplained[:, None] * self._outside)
-        return (mean * self._noise_sd) @ self._components, sd
+        inside = (variance + between) * unit
+        sd = np.sqrt(inside @ np.square(self._components) + unexplained[:, None] * self._outside)
+        way = _directions(mean * self._noise_sd)
+        outside = np.square(way @ self._components) @ self._outside
+        along = np.sqrt((np.square(way) * inside).sum(axis=1) + unexplained * outside)
+        return (mean * self._noise_sd) @ self._components, sd, along
 
     def _at_point(
         self, point: int, across: tuple[Across, Across], within: tuple[Within, Within]
@@ -228,6 +252,12 @@ class Kriging(ResponseModel):
             for prior in self.priors
             if self.weights[prior.source] > 0
         )
+
+
+def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndarray, "asked components"]:
+    """Of length 1; of no effect at all, the diagonal."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 0, vectors / np.where(length > 0, length, 1.0), vectors.shape[1] ** -0.5)
 
 
 def _outside_variance(moments: Moments) -> GeneVector:

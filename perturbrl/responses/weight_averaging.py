@@ -50,6 +50,10 @@ class Whitened:
         """Columns of row values, turned."""
         return solve_triangular(self._root, columns, lower=True)
 
+    def back(self, columns: Float[np.ndarray, "rows _"]) -> Float[np.ndarray, "rows _"]:
+        """Columns of coefficients on turned rows, as coefficients on the rows themselves."""
+        return solve_triangular(self._root, columns, lower=True, trans="T")
+
 
 @dataclass(frozen=True)
 class WeightNet:
@@ -95,7 +99,8 @@ class Spectrum:
 
     Attributes:
         vectors: eigenvectors of the turned covariance.
-        coefficients: ``[rows, components]`` turned responses times E[s / (s λ + 1)], by which data are weighed.
+        gain: ``[rows, components]`` E[s / (s λ + 1)], by which data are weighed.
+        coefficients: ``[rows, components]`` turned responses times their gain.
         sway: ``[rows, components]`` how far one standard deviation of s moves the coefficients, to first order in the
             share of variance that s explains.
         curvature: ``[rows, components]`` E[s² / (s λ + 1)], by which variance is explained.
@@ -104,6 +109,7 @@ class Spectrum:
     """
 
     vectors: Rows
+    gain: Components
     coefficients: Components
     sway: Components
     curvature: Components
@@ -127,6 +133,7 @@ class Spectrum:
         gains = (amplitudes[:, None] / variance).T
         return cls(
             vectors,
+            gains @ posterior,
             (gains @ posterior) * turned,
             (gains @ _deviations(signal, posterior)) * turned,
             (gains * amplitudes) @ posterior,

@@ -281,3 +281,40 @@ def test_doses_near_each_other_are_alike():
     lengths = [np.linalg.norm(shift_of(model, f"A:{dose}").mean) for dose in (1, 3, 10, 30, 100)]
     assert lengths == sorted(lengths)
     assert shift_of(model, "A:30").evidence == ("combined",)
+
+
+def test_row_weights_are_those_with_which_measured_shifts_enter_a_prediction():
+    prior = PriorKnowledge("sets", *_features({"A": (1, 0), "Z": (1, 0.3), "D": (0, 1)}))
+    cells = screen({name: 3.0 * effect for name, effect in SINGLES.items()}, n_cells=60)
+    one_gene = TrainingCells(cells.expression[:, :1], cells.labels, cells.genes[:1])
+    model = Kriging((prior,)).fit(one_gene)
+    asked = [(Label.parse(text), "") for text in ("Z", "A", "B+C", "unknown")]
+    weights = model.row_weights(asked)
+    # One gene has one component, so nothing is averaged.
+    np.testing.assert_allclose(weights @ model._moments.shifts, model.shifts(asked).mean)
+    assert weights[1].argmax() == 0
+    assert weights[1, 0] > 0.8
+
+
+def test_row_weights_name_what_prior_knowledge_calls_alike():
+    rows = {"A": (1, 0, 0), "Z": (1, 0.2, 0), "B": (0, 1, 0), "C": (0, 0.9, 0.5), "D": (0.7, 0, 1)}
+    prior = PriorKnowledge("sets", *_features(rows))
+    features = dict(zip(rows, np.array(list(rows.values())) @ normal(3, 12, seed=9), strict=True))
+    model = Kriging((prior,)).fit(screen({name: features[name] for name in "ABCD"}, n_cells=200))
+    weights = model.row_weights([(Label.parse("Z"), "")])[0]
+    assert weights.argmax() == 0
+    assert weights[0] > 2 * np.abs(weights[1:]).max()
+
+
+def test_the_interval_along_a_prediction_holds_the_true_size():
+    sizes = []
+    for seed in range(60):
+        effects = dict(zip("ABCDEF", 0.4 * normal(6, 12, seed=100 + seed), strict=True))
+        model = Kriging().fit(screen({name: effects[name] for name in "ABCDE"}, n_cells=30, seed=seed))
+        found = model.shifts([(Label.parse(name), "") for name in "AF"])
+        way = found.mean / np.linalg.norm(found.mean, axis=1, keepdims=True)
+        true = (way * np.stack([effects["A"], effects["F"]])).sum(axis=1)
+        sizes.append(np.abs(true - np.linalg.norm(found.mean, axis=1)) / found.along)
+    measured, unknown = (np.array(sizes) < 1.645).mean(axis=0)
+    assert 0.75 < measured <= 1.0
+    assert 0.8 < unknown <= 1.0

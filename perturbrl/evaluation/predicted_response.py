@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from perturbrl.data.labels import CONTROL
 from perturbrl.evaluation.de_metrics import top_genes
 from perturbrl.evaluation.pairs import (
     TOP_GENES,
@@ -19,7 +20,8 @@ from perturbrl.evaluation.pairs import (
     ResponsePair,
 )
 from perturbrl.evaluation.response_metrics import CELL_METRICS, MEAN_METRICS, PANEL_METRICS, MeanMetric
-from perturbrl.responses.baselines import NoOpResponse, competitors
+from perturbrl.responses.baselines import TrainingMean
+from perturbrl.responses.competitors import competitors
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
@@ -37,7 +39,9 @@ def predicted_shifts(
 ) -> dict[str, Shifts]:
     """What kriging and each baseline predict from training cells alone, by their names."""
     fitted = [model.fit(training) for model in (*competitors(training, seed), Kriging())]
-    return {model.name: {label: model.delta(label) for label in perturbations} for model in fitted}
+    return {
+        model.name: dict(zip(perturbations, model.overall(perturbations), strict=True)) for model in fitted
+    }
 
 
 def judge_responses(
@@ -51,16 +55,17 @@ def judge_responses(
     Args:
         measured: the judges.
         predictors: predicted shifts by the predictor's name.
-        training: cells that were learned from; shifts count from their control, and the mean of their centroids
-            centres the metrics.
+        training: cells that were learned from; shifts count from their control, and the training mean centres
+            the metrics.
         emitter: makes cells for the metrics of whole populations, which are left out without it.
     """
-    reference = NoOpResponse().fit(training)
+    control = training.centroids()[CONTROL]
+    training_mean = control + TrainingMean().fit(training).overall(measured.perturbations[:1])[0]
     tables = []
     for name, shifts in predictors.items():
-        cells = None if emitter is None else _emitted(measured, shifts, reference.control, emitter)
-        predicted = PredictedResponses(shifts, reference.control, cells)
-        table = response_table(ResponsePair(measured, predicted, reference.training_mean)).reset_index()
+        cells = None if emitter is None else _emitted(measured, shifts, control, emitter)
+        predicted = PredictedResponses(shifts, control, cells)
+        table = response_table(ResponsePair(measured, predicted, training_mean)).reset_index()
         table.insert(0, "predictor", name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

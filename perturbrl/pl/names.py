@@ -15,6 +15,7 @@ _PLAIN: Final = {
     "exhaustive": "exhaustive search",
     "training_mean": "training mean",
     "cell_type_mean": "cell-type mean",
+    "nearest_context": "nearest cell type",
     "additive": "additive effects",
     "matching_mean": "matching mean",
     "bilinear_ridge": "bilinear ridge",

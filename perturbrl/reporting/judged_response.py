@@ -113,7 +113,7 @@ def _replicate(data: MeasuredCells, cells: EncodedCells, label: str) -> GeneVect
     control, goal = cells.expression[cells.rows_of(CONTROL_LABEL)], data.expression(label, "goal")
     labels = [CONTROL_LABEL] * len(control) + [label] * len(goal)
     both = TrainingCells(torch.cat((control, goal)), labels, cells.genes)
-    return SplitHalfReplicate().fit(both).delta(label)
+    return SplitHalfReplicate().fit(both).overall([label])[0]
 
 
 def _panel(

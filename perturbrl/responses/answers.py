@@ -13,8 +13,9 @@ from perturbrl.data.labels import CONTROL
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
 from perturbrl.errors import DataError
+from perturbrl.responses.base import EVIDENCE
 from perturbrl.responses.emission import CellEmitter, counted_cells, labelled_cells
-from perturbrl.responses.kriging import EVIDENCE, Kriging
+from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.moments import ONE_CONTEXT, Condition
 from perturbrl.responses.questions import conditions_of, text_of
 from perturbrl.responses.training_cells import TrainingCells
@@ -71,7 +72,7 @@ def answer(
     contexts = model.contexts
     measured = {str(label): label for label in dataset.measured}
     asked = conditions_of(queries, measured, contexts, known)
-    found = model.shifts(asked)
+    found = model.predict(asked)
     index = pd.Index([text_of(condition) for condition in asked], name="query")
     genes = list(training.genes)
     return Responses(

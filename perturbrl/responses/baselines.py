@@ -1,113 +1,130 @@
 """Response predictors that know little: what any model of perturbation responses has to beat.
 
-All of them predict a shift from control, ``delta``; a prediction is the control mean of the cells in question
-plus that shift. With the training control this is each baseline's formula as published, and with the control
-of another cell type it carries the effect over to that type. A combination is a label such as ``A+B``; the
-order of its parts does not matter.
+All of them predict a shift from control. In a context (a cell type, say) they go by the shifts measured there, and by
+the mean over the other contexts for a perturbation that was not; with one context this is each baseline's formula as
+published. A combination is a label such as ``A+B``; the order of its parts does not matter.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Self
+from zlib import crc32
 
 import numpy as np
 
-from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.responses.base import ResponseModel
-from perturbrl.responses.bilinear_ridge import BilinearRidge
+from perturbrl.responses.base import Evidence, EvidenceFor, PredictedShifts, ResponseModel
+from perturbrl.responses.measured_shifts import MeasuredShifts, mean_shift
+from perturbrl.responses.moments import Condition
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 
+ShiftOf = Callable[[Label], GeneVector]
 
-class NoOpResponse(ResponseModel):
+NOTHING: Final[Evidence] = "none"
+
+
+class Baseline(ResponseModel):
+    """A predictor from mean shifts alone, which does not tell how sure it is.
+
+    Attributes:
+        measured: mean shifts of the training cells, known after ``fit``.
+    """
+
+    measured: MeasuredShifts
+
+    def fit(self, cells: TrainingCells) -> Self:
+        """Learn from training cells."""
+        self.measured = MeasuredShifts.of(cells)
+        return self
+
+    @property
+    def control_counts(self) -> Mapping[str, int]:
+        """Training control cells of each context."""
+        return self.measured.control_counts
+
+    def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
+        shift_in = {context: self.learn(context) for context in sorted({where for _, where in conditions})}
+        mean = np.stack([shift_in[context](label) for label, context in conditions])
+        unsaid = np.full_like(mean, np.nan)
+        return PredictedShifts(mean, unsaid, unsaid[:, 0], self._evidence(conditions))
+
+    def _evidence(self, conditions: Sequence[Condition]) -> tuple[Evidence, ...]:
+        return tuple(map(EvidenceFor(self.measured.conditions), conditions))
+
+    @abstractmethod
+    def learn(self, context: str) -> ShiftOf:
+        """The shift of any perturbation in a context."""
+
+
+class _WhateverIsAsked(Baseline):
+    """A baseline that does not look at the perturbation, and so has no evidence for any."""
+
+    def _evidence(self, conditions: Sequence[Condition]) -> tuple[Evidence, ...]:
+        return tuple(NOTHING for _ in conditions)
+
+
+class NoOpResponse(_WhateverIsAsked):
     """Nothing happens: the control mean."""
 
     name = "no_op"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """Zero."""
-        return np.zeros_like(self.control)
+        nothing = np.zeros_like(self.measured.controls[context])
+        return lambda _: nothing
 
 
-class TrainingMean(ResponseModel):
-    """Every perturbation does what the training perturbations do on average: m."""
+class TrainingMean(_WhateverIsAsked):
+    """Every perturbation does what the training perturbations do on average: m, in every context the same."""
 
     name = "training_mean"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """m − c."""
-        return self.training_mean - self.control
+        mean = mean_shift(self.measured.everywhere)
+        return lambda _: mean
 
 
-class RandomPerturbation(ResponseModel):
-    """The centroid of a training perturbation drawn at random for each query.
+class RandomPerturbation(_WhateverIsAsked):
+    """The shift of a training perturbation drawn at random for each query.
 
     Args:
-        seed: of the draws; the same query gets another one in every call.
+        seed: of the draws, which depend on it and on the query only.
     """
 
     name = "random"
 
     def __init__(self, seed: int = 0) -> None:
-        self._rng = np.random.default_rng(seed)
+        self.seed = seed
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """x̄ of a random training perturbation − c."""
-        drawn = list(self.centroids.values())[self._rng.integers(len(self.centroids))]
-        return drawn - self.control
+        known = list(self.measured.seen_from(context).values())
+
+        def shift(label: Label) -> GeneVector:
+            stream = np.random.default_rng([self.seed, crc32(f"{label}@{context}".encode())])
+            return known[stream.integers(len(known))]
+
+        return shift
 
 
-class CellTypeMean(ResponseModel):
+class CellTypeMean(_WhateverIsAsked):
     """In each cell type, every perturbation does what the training perturbations do on average in that type.
 
-    Args:
-        cell_types: types of the cells in question, one per cell; by default those of the training controls. The
-            prediction is the mean over these cells, without those whose type was not measured both with and
-            without a perturbation.
+    A type without perturbed training cells gets the mean over all types.
     """
 
     name = "cell_type_mean"
 
-    def __init__(self, cell_types: Sequence[str] | None = None) -> None:
-        self.cell_types = cell_types
-
-    def fit(self, cells: TrainingCells) -> "ResponseModel":
-        """Learn from the training cells of these types only.
-
-        Raises:
-            DataError: there are no cell types, or none in question has a control and a perturbed training cell.
-        """
-        super().fit(cells)
-        if cells.cell_types is None:
-            raise DataError(
-                "the cell-type mean needs the cell type of every cell; name the column that holds it"
-            )
-        wanted = cells.control_types if self.cell_types is None else self.cell_types
-        measured = cells.types_with_both
-        known = [cell_type for cell_type in wanted if cell_type in measured]
-        if not known:
-            raise DataError(
-                f"none of the cell types {sorted(set(wanted))} has both control and perturbed training cells (those "
-                f"that have: {sorted(measured)}); leave the cell-type mean out for them"
-            )
-        share = Counter(known)
-        means = [_means_within(cells, cell_type) for cell_type in share]
-        self.control, self.training_mean = np.average(means, axis=0, weights=list(share.values()))
-        return self
-
-    def delta(self, perturbation: str) -> GeneVector:
-        """Mean over the cells in question of m − c of their type."""
-        return self.training_mean - self.control
+    def learn(self, context: str) -> ShiftOf:
+        """m − c of the type."""
+        mean = mean_shift(self.measured.by_context[context] or self.measured.everywhere)
+        return lambda _: mean
 
 
-def _means_within(cells: TrainingCells, cell_type: str) -> tuple[GeneVector, GeneVector]:
-    """Control mean and mean of the centroids of one cell type."""
-    centroids = cells.centroids(among=np.asarray(cells.cell_types) == cell_type)
-    control = centroids.pop(CONTROL)
-    return control, np.mean(list(centroids.values()), axis=0)
-
-
-class Additive(ResponseModel):
+class Additive(Baseline):
     """Effects of single perturbations add up: c + Σ (x̄ᵢ − c).
 
     A part never seen alone counts as the average training perturbation, m − c.
@@ -115,27 +132,26 @@ class Additive(ResponseModel):
 
     name = "additive"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """Sum of the parts' shifts."""
-        singles = Label.parse(perturbation).singles
-        return np.sum([self.centroids.get(single, self.training_mean) for single in singles], axis=0) - (
-            len(singles) * self.control
-        )
+        known = self.measured.seen_from(context)
+        unknown = mean_shift(known)
+        return lambda label: np.sum([known.get(single, unknown) for single in label.singles], axis=0)
 
 
-class MatchingMean(ResponseModel):
+class MatchingMean(Baseline):
     """Mean of the centroids of the parts, m for a part never seen alone (Viñas Torné 2025, "Systema")."""
 
     name = "matching_mean"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """Mean of the parts' shifts."""
-        singles = Label.parse(perturbation).singles
-        means = [self.centroids.get(single, self.training_mean) for single in singles]
-        return np.mean(means, axis=0) - self.control
+        known = self.measured.seen_from(context)
+        unknown = mean_shift(known)
+        return lambda label: np.mean([known.get(single, unknown) for single in label.singles], axis=0)
 
 
-class NearestPerturbationResponse(ResponseModel):
+class NearestPerturbationResponse(Baseline):
     """The mean centroid of the training perturbations that share the largest part of the query's genes.
 
     Nearness is the Jaccard index of the sets of names, whatever the doses; m where nothing is shared.
@@ -143,18 +159,43 @@ class NearestPerturbationResponse(ResponseModel):
 
     name = "nearest_perturbation"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """Mean shift of the nearest training perturbations."""
-        query = set(Label.parse(perturbation).names)
-        known = [set(label.names) for label in self.centroids]
-        shared = np.array([len(query & names) / len(query | names) for names in known])
-        if shared.max() == 0:
-            return self.training_mean - self.control
-        nearest = np.stack(list(self.centroids.values()))[shared == shared.max()]
-        return nearest.mean(axis=0) - self.control
+        known = self.measured.seen_from(context)
+        shifts, names = np.stack(list(known.values())), [set(label.names) for label in known]
+
+        def shift(label: Label) -> GeneVector:
+            query = set(label.names)
+            shared = np.array([len(query & one) / len(query | one) for one in names])
+            return shifts[shared == shared.max()].mean(axis=0)
+
+        return shift
 
 
-class SplitHalfReplicate(ResponseModel):
+class NearestContext(Baseline):
+    """What a perturbation does in the context whose control cells are nearest among those where it was measured.
+
+    A combination that was measured nowhere is the sum of its parts; a part measured nowhere counts as the average
+    training perturbation.
+    """
+
+    name = "nearest_context"
+
+    def learn(self, context: str) -> ShiftOf:
+        """Shift in the nearest context."""
+        known: dict[Label, GeneVector] = {}
+        for one in self.measured.nearest_first(context):
+            known = self.measured.by_context[one] | known
+        unknown = mean_shift(known)
+
+        def shift(label: Label) -> GeneVector:
+            parts = (label,) if label in known else label.singles
+            return np.sum([known.get(part, unknown) for part in parts], axis=0)
+
+        return shift
+
+
+class SplitHalfReplicate(Baseline):
     """The ceiling: the mean of OTHER measured cells under the very same perturbation.
 
     Not a competitor: it is fitted on one half of the held-out cells, the goal part of a split, and judged on the
@@ -163,33 +204,19 @@ class SplitHalfReplicate(ResponseModel):
 
     name = "split_half_replicate"
 
-    def delta(self, perturbation: str) -> GeneVector:
+    def learn(self, context: str) -> ShiftOf:
         """Measured shift in the replicate.
 
         Raises:
             DataError: the replicate holds no cell of this perturbation.
         """
-        label = Label.parse(perturbation)
-        if label not in self.centroids:
-            raise DataError(
-                f"the replicate has no cells of '{perturbation}'; fit it on one half of the cells to judge"
-            )
-        return self.centroids[label] - self.control
+        known = self.measured.by_context[context]
 
+        def shift(label: Label) -> GeneVector:
+            if label not in known:
+                raise DataError(
+                    f"the replicate has no cells of '{label}'; fit it on one half of the cells to judge"
+                )
+            return known[label]
 
-def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseModel, ...]:
-    """Every baseline that needs nothing but these training cells, unfitted; the rows of every response table.
-
-    The cell-type mean is one of them where several types were measured with and without perturbation.
-    """
-    typed = (CellTypeMean(),) if len(cells.types_with_both) > 1 else ()
-    return (
-        NoOpResponse(),
-        RandomPerturbation(seed),
-        TrainingMean(),
-        *typed,
-        Additive(),
-        MatchingMean(),
-        BilinearRidge(),
-        NearestPerturbationResponse(),
-    )
+        return shift

@@ -1,6 +1,5 @@
 """The linear baseline of the published comparison of response models."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,12 +8,13 @@ from sklearn.decomposition import PCA
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.responses.base import ResponseModel
-from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.schema import GeneVector
+from perturbrl.responses.baselines import Baseline, ShiftOf
+from perturbrl.responses.measured_shifts import Shifts
+
+Rows = dict[str, Float[np.ndarray, " d"]]
 
 
-class BilinearRidge(ResponseModel):
+class BilinearRidge(Baseline):
     """The linear model of Ahlmann-Eltze 2025: Ŷ = G W P + b.
 
     Y [genes, perturbations] holds the training centroids, b their mean, G [genes, k] the scores of the genes
@@ -47,49 +47,39 @@ class BilinearRidge(ResponseModel):
             )
         self.embedding, self.n_components, self.ridge = embedding, n_components, ridge
 
-    def fit(self, cells: TrainingCells) -> "ResponseModel":
-        """Learn from training cells.
+    def learn(self, context: str) -> ShiftOf:
+        """G W p + b − c.
 
         Raises:
-            DataError: ``target_gene`` and a training perturbation targets a gene that was not measured.
+            DataError: ``target_gene`` and a perturbation targets a gene that was not measured.
         """
-        super().fit(cells)
-        y = np.stack(list(self.centroids.values()), axis=1)
-        k = min(self.n_components, *y.shape)
-        gene_scores = PCA(k, svd_solver="full").fit_transform(y)
-        self._rows = self._embeddings(cells.genes, gene_scores)
-        p = np.stack([self._embed(label) for label in self.centroids], axis=1)
+        known, control = self.measured.seen_from(context), self.measured.controls[context]
+        y = np.stack([control + shift for shift in known.values()], axis=1)
+        mean = y.mean(axis=1, keepdims=True)
+        gene_scores = PCA(min(self.n_components, *y.shape), svd_solver="full").fit_transform(y)
+        rows = self._embeddings(known, gene_scores)
+        p = np.stack([self._embed(label, rows) for label in known], axis=1)
         left = np.linalg.solve(self._regularised(gene_scores.T @ gene_scores), gene_scores.T)
         right = np.linalg.solve(self._regularised(p @ p.T), p).T
-        self._effect = gene_scores @ (left @ (y - self.training_mean[:, None]) @ right)
-        return self
+        effect = gene_scores @ (left @ (y - mean) @ right)
+        return lambda label: effect @ self._embed(label, rows) + mean[:, 0] - control
 
-    def _embeddings(
-        self, genes: Sequence[str], gene_scores: Float[np.ndarray, "genes k"]
-    ) -> dict[str, Float[np.ndarray, " d"]]:
+    def _embeddings(self, known: Shifts, gene_scores: Float[np.ndarray, "genes k"]) -> Rows:
         if self.embedding == "target_gene":
-            return dict(zip(genes, gene_scores, strict=True))
-        names = sorted({single for label in self.centroids for single in label.singles})
+            return dict(zip(self.measured.genes, gene_scores, strict=True))
+        names = sorted({single for label in known for single in label.singles})
         return dict(zip(names, np.eye(len(names)), strict=True))
 
-    def _embed(self, label: Label) -> Float[np.ndarray, " d"]:
+    def _embed(self, label: Label, rows: Rows) -> Float[np.ndarray, " d"]:
         parts = label.names if self.embedding == "target_gene" else label.singles
-        unknown = sorted(part for part in parts if part not in self._rows)
+        unknown = sorted(part for part in parts if part not in rows)
         if unknown and self.embedding == "target_gene":
             raise DataError(
                 f"bilinear ridge cannot embed {unknown}, which are not among the measured genes; use the "
                 "'indicator' embedding"
             )
-        width = len(next(iter(self._rows.values())))
-        return np.sum([self._rows.get(part, np.zeros(width)) for part in parts], axis=0)
+        width = len(next(iter(rows.values())))
+        return np.sum([rows.get(part, np.zeros(width)) for part in parts], axis=0)
 
     def _regularised(self, gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
         return gram + self.ridge * np.eye(len(gram))
-
-    def delta(self, perturbation: str) -> GeneVector:
-        """G W p + b − c.
-
-        Raises:
-            DataError: ``target_gene`` and the perturbation targets a gene that was not measured.
-        """
-        return self._effect @ self._embed(Label.parse(perturbation)) + self.training_mean - self.control

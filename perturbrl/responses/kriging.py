@@ -8,17 +8,14 @@ an amplitude of its own. Additive effects, training mean and nearest context are
 Source: Rasmussen and Williams 2006, chapter 2 (kriging is their name in geostatistics, Matheron 1963).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
 
 import numpy as np
 from jaxtyping import Float
 
-from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.errors import DataError
-from perturbrl.responses.base import ResponseModel
+from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts
 from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Condition, Moments
 from perturbrl.responses.training_cells import TrainingCells
@@ -34,38 +31,10 @@ from perturbrl.responses.weight_averaging import (
 )
 from perturbrl.schema import GeneVector
 
-Evidence = Literal["measured", "combined", "transferred", "prior", "none"]
-
-EVIDENCE: Final[dict[Evidence, str]] = {
-    "measured": "cells under this very perturbation, in this context, were measured",
-    "combined": "all its perturbations were measured in this context, alone or in combinations",
-    "transferred": "all its perturbations were measured, but some only in another context",
-    "prior": "some of its perturbations were never measured, but prior knowledge says which are like them",
-    "none": "nothing is known of some of its perturbations, so the effect is near none and uncertain",
-}
-
 _CHUNK: Final = 256
 
-Shifts = Float[np.ndarray, "asked genes"]
 Across = Float[np.ndarray, "_ asked rows"]
 Within = Float[np.ndarray, "_ asked asked"]
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedShifts:
-    """What kriging says of conditions.
-
-    Attributes:
-        mean: ``[asked, genes]`` expected shift of mean log expression from control.
-        sd: ``[asked, genes]`` standard deviation of the shift itself, without the noise of any cells that judge it.
-        along: ``[asked]`` standard deviation of the shift along its expected direction.
-        evidence: what each rests on.
-    """
-
-    mean: Shifts
-    sd: Shifts
-    along: Float[np.ndarray, " asked"]
-    evidence: tuple[Evidence, ...]
 
 
 class Kriging(ResponseModel):
@@ -92,7 +61,6 @@ class Kriging(ResponseModel):
         Raises:
             DataError: see ``Moments``.
         """
-        super().fit(cells)
         self._moments = Moments.of(cells)
         self._covariances = Covariances.of(self._moments, self.priors)
         self._take_components()
@@ -146,22 +114,15 @@ class Kriging(ResponseModel):
         return net, spectra(net, treatments, contexts, self._whiten, self._responses)
 
     @property
-    def contexts(self) -> tuple[str, ...]:
-        """Contexts that can be asked about: those with control cells."""
-        return tuple(sorted(self._moments.controls))
+    def control_counts(self) -> Mapping[str, int]:
+        """Training control cells of each context."""
+        return self._moments.control_counts
 
-    def shifts(self, conditions: Sequence[Condition]) -> PredictedShifts:
-        """What is expected under conditions, measured ones included.
-
-        Raises:
-            DataError: nothing is asked, or a context has no control cells among the training cells.
-        """
-        if not conditions:
-            raise DataError("no perturbation was asked for; name at least one")
-        self._require_contexts(conditions)
+    def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
         mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
-        return PredictedShifts(mean, sd, along, tuple(self._evidence(condition) for condition in conditions))
+        evidence = EvidenceFor(self._moments.conditions, self._is_like_a_measured_one)
+        return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
     def row_weights(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked rows"]:
         """Weight with which each measured row's shift enters the expected one of conditions.
@@ -209,44 +170,8 @@ class Kriging(ResponseModel):
         variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
         return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
 
-    def delta(self, perturbation: str) -> GeneVector:
-        """Expected shift, mean over the control cells of all contexts."""
-        contexts, counts = zip(*self._moments.control_counts.items(), strict=True)
-        label = Label.parse(perturbation)
-        found = self.shifts([(label, context) for context in contexts]).mean
-        return np.average(found, axis=0, weights=counts)
-
-    def _require_contexts(self, conditions: Sequence[Condition]) -> None:
-        known = self._moments.controls
-        absent = sorted({context for _, context in conditions} - set(known))
-        if absent:
-            raise DataError(
-                f"no control cells were measured in the context '{absent[0]}'; choose among "
-                f"{', '.join(name or 'the only one' for name in sorted(known))}"
-            )
-
-    def _evidence(self, condition: Condition) -> Evidence:
-        label, context = condition
-        if condition in self._moments.conditions:
-            return "measured"
-        names = set(label.names)
-        if names <= self._measured_in(context):
-            return "combined"
-        unmeasured = names - self._measured_in(None)
-        if not unmeasured:
-            return "transferred"
-        return "prior" if all(self._is_like_a_measured_one(name) for name in unmeasured) else "none"
-
-    def _measured_in(self, context: str | None) -> set[str]:
-        return {
-            name
-            for label, where in self._moments.conditions
-            if context is None or where == context
-            for name in label.names
-        }
-
     def _is_like_a_measured_one(self, name: str) -> bool:
-        measured = sorted(self._measured_in(None))
+        measured = sorted({one for label, _ in self._moments.conditions for one in label.names})
         return any(
             prior.similarity([name], measured).any()
             for prior in self.priors

@@ -3,7 +3,7 @@ import four_genes
 from perturbrl.pl.names import plain_name
 from perturbrl.planning.planners import default_planners, search_planners
 from perturbrl.reporting.report_tables import INFORMED
-from perturbrl.responses.baselines import competitors
+from perturbrl.responses.competitors import competitors
 
 
 def test_every_design_and_predictor_has_words_of_its_own():

@@ -12,14 +12,16 @@ from perturbrl.responses.baselines import (
     Additive,
     CellTypeMean,
     MatchingMean,
+    NearestContext,
     NearestPerturbationResponse,
     NoOpResponse,
     RandomPerturbation,
     SplitHalfReplicate,
     TrainingMean,
-    competitors,
 )
 from perturbrl.responses.bilinear_ridge import BilinearRidge
+from perturbrl.responses.competitors import competitors
+from perturbrl.responses.moments import ONE_CONTEXT
 from perturbrl.responses.training_cells import TrainingCells
 
 
@@ -48,62 +50,81 @@ def cells():
     ],
 )
 def test_predictions_by_hand(cells, baseline, perturbation, expected):
-    prediction = baseline.fit(cells).predict([perturbation])
-    np.testing.assert_allclose(prediction, [expected], atol=1e-12)
-
-
-@pytest.mark.parametrize("baseline", competitors(four_genes.typed_cells()), ids=lambda b: b.name)
-def test_another_control_carries_the_effect_over(baseline):
-    other = CONTROL[::-1].copy()
-    baseline.fit(four_genes.typed_cells())
-    if baseline.name == "random":
-        assert baseline.predict(["A"], other).shape == (1, 4)
-        return
-    moved = baseline.predict(["A", "A+B"], other) - baseline.predict(["A", "A+B"])
-    np.testing.assert_allclose(moved, np.tile(other - baseline.control, (2, 1)), atol=1e-12)
+    shift = baseline.fit(cells).overall([perturbation])
+    np.testing.assert_allclose(CONTROL + shift, [expected], atol=1e-12)
 
 
 def test_random_draws_training_perturbations_and_is_seeded(cells):
-    queries = ["A"] * 200
-    drawn = RandomPerturbation(seed=1).fit(cells).predict(queries)
+    queries = [f"Q{i}" for i in range(200)]
+    drawn = CONTROL + RandomPerturbation(seed=1).fit(cells).overall(queries)
     distinct = {tuple(row.round(9)) for row in drawn}
     assert distinct == {tuple(mean) for label, mean in MEANS.items() if label != "control"}
-    np.testing.assert_array_equal(drawn, RandomPerturbation(seed=1).fit(cells).predict(queries))
+    other = CONTROL + RandomPerturbation(seed=2).fit(cells).overall(queries)
+    assert (drawn != other).any(axis=1).mean() > 0.5
 
 
-def test_cell_type_mean_is_that_of_the_types_in_question(cells):
-    typed = four_genes.typed_cells()
-    prediction = CellTypeMean(["NK"]).fit(typed).predict(["anything"])
-    np.testing.assert_allclose(prediction, [MEANS["A"] + 2 * NK_SHIFT], atol=1e-12)
-    effect_in_nk, effect_in_t = MEANS["A"] + NK_SHIFT - CONTROL, TRAINING_MEAN - CONTROL
-    mixed = CellTypeMean(["NK", "T", "T", "B cell"]).fit(typed)
-    np.testing.assert_allclose(mixed.delta("anything"), (effect_in_nk + 2 * effect_in_t) / 3, atol=1e-12)
+EFFECT_IN_NK, EFFECT_IN_T = MEANS["A"] + NK_SHIFT - CONTROL, TRAINING_MEAN - CONTROL
+MEAN_OF_A = MEANS["A"] + NK_SHIFT / 2 - CONTROL
+OTHERS = [MEANS[label] - CONTROL for label in ("B", "C", "C+D")]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "query", "expected"),
+    [
+        (NoOpResponse(), "A@NK", 0 * CONTROL),
+        (CellTypeMean(), "anything@NK", EFFECT_IN_NK),
+        (CellTypeMean(), "A@T", EFFECT_IN_T),
+        (TrainingMean(), "anything@NK", np.mean([MEAN_OF_A, *OTHERS], axis=0)),
+        (Additive(), "A+B@NK", EFFECT_IN_NK + MEANS["B"] - CONTROL),
+        (Additive(), "A+B@T", shifted(1.0, 2.0, 0.0, 0.0) - CONTROL),
+        (Additive(), "X@NK", np.mean([EFFECT_IN_NK, *OTHERS], axis=0)),
+        (MatchingMean(), "A+B@NK", (EFFECT_IN_NK + MEANS["B"] - CONTROL) / 2),
+        (NearestPerturbationResponse(), "D@NK", MEANS["C+D"] - CONTROL),
+        (NearestContext(), "A@NK", EFFECT_IN_NK),
+        (NearestContext(), "B@NK", MEANS["B"] - CONTROL),
+        (NearestContext(), "A+B@NK", EFFECT_IN_NK + MEANS["B"] - CONTROL),
+    ],
+)
+def test_predictions_in_a_context_by_hand(baseline, query, expected):
+    label, context = query.split("@")
+    model = baseline.fit(four_genes.typed_cells())
+    np.testing.assert_allclose(model.predict([(Label.parse(label), context)]).mean, [expected], atol=1e-12)
+
+
+def test_the_nearest_context_is_the_one_whose_controls_are_nearest():
+    x = np.array([[0.0], [1.0], [10.0], [12.0], [14.0]])
+    labels, contexts = ["control", "A", "control", "A", "control"], ["a", "a", "b", "b", "c"]
+    model = NearestContext().fit(TrainingCells(x, labels, ["g"], contexts))
+    assert model.predict([(Label.parse("A"), "c")]).mean == [[2.0]]
+    near_a = NearestContext().fit(TrainingCells(x[[0, 1, 2, 3, 0]] + 0.1, labels, ["g"], contexts))
+    assert near_a.predict([(Label.parse("A"), "c")]).mean == [[1.0]]
+
+
+def test_over_all_contexts_each_counts_by_its_control_cells():
+    model = CellTypeMean().fit(four_genes.typed_cells())
     # As many control cells were measured of either type.
-    np.testing.assert_allclose(
-        CellTypeMean().fit(typed).delta("A"), (effect_in_nk + effect_in_t) / 2, atol=1e-12
-    )
-    with pytest.raises(DataError, match=r"none of the cell types \['B cell'\] .* have: \['NK', 'T'\]"):
-        CellTypeMean(["B cell"]).fit(typed)
-    with pytest.raises(DataError, match="name the column"):
-        CellTypeMean().fit(cells)
+    np.testing.assert_allclose(model.overall(["A"]), [(EFFECT_IN_NK + EFFECT_IN_T) / 2], atol=1e-12)
 
 
-def test_the_cell_type_mean_competes_where_several_types_were_measured(cells):
+def test_a_type_without_perturbed_cells_gets_the_mean_over_all_types():
+    typed = four_genes.typed_cells()
+    kept = np.r_[: len(typed.labels) - 2]
+    types = list(typed.cell_types)[:-2]
+    cells = TrainingCells(typed.expression[kept], typed.labels[:-2], typed.genes, types)
+    shift = CellTypeMean().fit(cells).predict([(Label.parse("A"), "NK")]).mean
+    np.testing.assert_allclose(shift, [EFFECT_IN_T], atol=1e-12)
+
+
+def test_baselines_of_contexts_compete_where_there_are_several(cells):
     one_type = TrainingCells(cells.expression, cells.labels, cells.genes, ["T"] * len(cells.labels))
-    only_controls_of_nk = TrainingCells(
-        np.vstack((cells.expression, CONTROL)),
-        [*cells.labels, "control"],
-        cells.genes,
-        ["T"] * len(cells.labels) + ["NK"],
-    )
-    for without in (cells, one_type, only_controls_of_nk):
-        assert "cell_type_mean" not in [baseline.name for baseline in competitors(without)]
-    assert "cell_type_mean" in [baseline.name for baseline in competitors(four_genes.typed_cells())]
+    for without in (cells, one_type):
+        assert {"cell_type_mean", "nearest_context"}.isdisjoint(b.name for b in competitors(without))
+    assert {"cell_type_mean", "nearest_context"} <= {b.name for b in competitors(four_genes.typed_cells())}
 
 
 def test_replicate_without_cells_is_an_error(cells):
     with pytest.raises(DataError, match="no cells of 'X'"):
-        SplitHalfReplicate().fit(cells).predict(["X"])
+        SplitHalfReplicate().fit(cells).overall(["X"])
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +147,10 @@ def held_out_in_turn(norman, doubles):
         cells = TrainingCells(expression[train], labels[train].tolist(), genes)
         truth = expression[~train].mean(axis=0, keepdims=True)
         for baseline in (Additive(), BilinearRidge(), TrainingMean()):
-            predicted = baseline.fit(cells).predict([double])
-            error.setdefault(baseline.name, []).append(l2(predicted, truth)[0])
-            score = pearson_delta(predicted - baseline.control, truth - baseline.control)[0]
+            shift = baseline.fit(cells).overall([double])
+            measured = truth - baseline.measured.controls[ONE_CONTEXT]
+            error.setdefault(baseline.name, []).append(l2(shift, measured)[0])
+            score = pearson_delta(shift, measured)[0]
             correlation.setdefault(baseline.name, []).append(score)
     return error, correlation
 
@@ -167,6 +189,6 @@ def test_where_a_single_was_not_measured_alone_adding_up_loses_to_the_linear_mod
 def test_a_plus_in_a_name_joins_nothing():
     x = np.array([[0.0], [1.0], [3.0], [7.0]])
     cells = TrainingCells(x, ["control", "(+)-JQ1", "Ca2+", "X"], ["g"])
-    assert Additive().fit(cells).delta("Ca2++(+)-JQ1") == [4.0]
-    assert MatchingMean().fit(cells).delta("(+)-JQ1+Ca2+") == [2.0]
-    assert NearestPerturbationResponse().fit(cells).delta("(+)-JQ1+Y") == [1.0]
+    assert Additive().fit(cells).overall(["Ca2++(+)-JQ1"]) == [[4.0]]
+    assert MatchingMean().fit(cells).overall(["(+)-JQ1+Ca2+"]) == [[2.0]]
+    assert NearestPerturbationResponse().fit(cells).overall(["(+)-JQ1+Y"]) == [[1.0]]

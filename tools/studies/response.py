@@ -33,9 +33,9 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.registry import METRICS
-from perturbrl.responses.baselines import competitors
+from perturbrl.responses.competitors import competitors
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.moments import ONE_CONTEXT, Moments
+from perturbrl.responses.moments import ONE_CONTEXT
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector, LogExpression
 from studies.runner import Row, Run, add_common_arguments, run_all
@@ -49,7 +49,7 @@ PREDICTORS: Final = (
     KRIGING,
     REPLICATE,
     *("no_op", "random", "training_mean", "additive", "matching_mean", "bilinear_ridge"),
-    *("nearest_perturbation", "nearest_context"),
+    *("nearest_perturbation", "cell_type_mean", "nearest_context"),
 )
 
 
@@ -157,7 +157,7 @@ def one_condition(folder: Path, setting: Run) -> Row:
     own = cells.contexts == context
     controls = cells.expression[judges & own]
     start = cells.expression[(cells.labels == CONTROL) & ~judges & own].mean(axis=0)
-    shifts = _shifts(folder, split, training, label, context, start)
+    shifts = _shifts(folder, split, training, label, context)
     shifts[REPLICATE] = cells.expression[replicate].mean(axis=0) - start
     measured = MeasuredResponses(cells.genes, controls, {str(label): cells.expression[judging]})
     predictors = {name: {str(label): shift} for name, shift in shifts.items()}
@@ -171,25 +171,10 @@ def one_condition(folder: Path, setting: Run) -> Row:
 
 
 def _shifts(
-    folder: Path, split: Split, training: TrainingCells, label: Label, context: str, start: GeneVector
+    folder: Path, split: Split, training: TrainingCells, label: Label, context: str
 ) -> dict[str, GeneVector]:
-    priors = _priors(folder, split)
-    found = {KRIGING: Kriging(priors).fit(training).shifts([(label, context)]).mean[0]}
-    if not split.by_cell_type:
-        return found | {model.name: model.fit(training).delta(str(label)) for model in competitors(training)}
-    return found | _over_cell_types(training, start)
-
-
-def _over_cell_types(training: TrainingCells, start: GeneVector) -> dict[str, GeneVector]:
-    """What other cell types do: their mean, and that of the one whose control cells are nearest."""
-    moments = Moments.of(training)
-    shifts = {context: shift for (_, context), shift in zip(moments.conditions, moments.shifts, strict=True)}
-    distance = {name: float(np.linalg.norm(moments.controls[name] - start)) for name in shifts}
-    return {
-        "no_op": np.zeros_like(start),
-        "training_mean": np.mean(list(shifts.values()), axis=0),
-        "nearest_context": shifts[min(distance, key=distance.__getitem__)],
-    }
+    models = (Kriging(_priors(folder, split)), *competitors(training))
+    return {model.name: model.fit(training).predict([(label, context)]).mean[0] for model in models}
 
 
 def _reference(training: TrainingCells, context: str) -> TrainingCells:

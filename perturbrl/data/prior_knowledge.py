@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import eigsh
@@ -20,6 +21,7 @@ from perturbrl.errors import DataError, listed
 SMALLEST_SET: Final = 3
 LARGEST_SET: Final = 500
 SPECTRAL_DIMENSIONS: Final = 64
+_SPARSE: Final = ("data", "indices", "indptr")
 
 # Columns that published edge lists name their two ends by.
 _ENDS: Final = (("protein1", "protein2"), ("tf", "target"), ("source", "target"), ("node1", "node2"))
@@ -55,6 +57,22 @@ class PriorKnowledge:
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> Float[np.ndarray, "a b"]:
         """Cosine of the features, 0 where one of the two is not known; of a known one with itself 1."""
         return np.asarray((self._of(a) @ self._of(b).T).toarray(), dtype=np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors and plain values for a checkpoint."""
+        arrays = {name: torch.from_numpy(getattr(self.features, name)) for name in _SPARSE}
+        return {
+            "source": self.source,
+            "names": list(self.names),
+            "n_features": self.features.shape[1],
+            **arrays,
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "PriorKnowledge":
+        """Restore what ``to_dict`` saved."""
+        names, arrays = tuple(content["names"]), tuple(content[name].numpy() for name in _SPARSE)
+        return cls(content["source"], names, csr_matrix(arrays, shape=(len(names), content["n_features"])))
 
     def _of(self, names: Sequence[str]) -> csr_matrix:
         asked = [(i, self._row_of[name]) for i, name in enumerate(names) if name in self._row_of]

@@ -16,9 +16,8 @@ from perturbrl.errors import DataError
 from perturbrl.responses.base import EVIDENCE
 from perturbrl.responses.emission import CellEmitter, counted_cells, labelled_cells
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.moments import ONE_CONTEXT, Condition
 from perturbrl.responses.questions import conditions_of, text_of
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
 from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 Paths = str | Path | Sequence[str | Path]

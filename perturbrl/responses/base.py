@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.responses.moments import Condition
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import Condition, TrainingCells
 
 Evidence = Literal["measured", "combined", "transferred", "prior", "none"]
 

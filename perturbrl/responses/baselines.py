@@ -16,8 +16,7 @@ from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
 from perturbrl.responses.base import Evidence, EvidenceFor, PredictedShifts, ResponseModel
 from perturbrl.responses.measured_shifts import MeasuredShifts, mean_shift
-from perturbrl.responses.moments import Condition
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import GeneVector
 
 ShiftOf = Callable[[Label], GeneVector]

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from perturbrl.data.labels import Part
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.responses.moments import Condition, Moments
+from perturbrl.responses.moments import Moments
+from perturbrl.responses.training_cells import Condition
 
 COMMON: Final = "common"
 OWN: Final = "own"

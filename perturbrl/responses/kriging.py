@@ -17,15 +17,14 @@ from jaxtyping import Float
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts
 from perturbrl.responses.covariances import Covariances
-from perturbrl.responses.moments import Condition, Moments
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.moments import Moments
+from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.weight_averaging import (
     FEW_ROWS,
     MOST_KEPT,
     Named,
     Spectrum,
     WeightNet,
-    Whitened,
     spectra,
     weigh,
 )
@@ -46,11 +45,13 @@ class Kriging(ResponseModel):
     Attributes:
         weights: share of the variance of effects that each covariance over treatments explains, on average over
             components; known after ``fit``.
+        moments: all that was learned from, known after ``fit``; with the priors it restores the model.
     """
 
     name = "kriging"
 
     weights: dict[str, float]
+    moments: Moments
 
     def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
         self.priors = tuple(priors)
@@ -61,10 +62,14 @@ class Kriging(ResponseModel):
         Raises:
             DataError: see ``Moments``.
         """
-        self._moments = Moments.of(cells)
-        self._covariances = Covariances.of(self._moments, self.priors)
+        return self.fit_moments(Moments.of(cells))
+
+    def fit_moments(self, moments: Moments) -> Self:
+        """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
+        self.moments = moments
+        self._covariances = Covariances.of(moments, self.priors)
         self._take_components()
-        rows = self._moments.conditions
+        rows = self.moments.conditions
         treatments, contexts = (
             self._covariances.over_treatments(rows, rows),
             self._covariances.over_contexts(rows, rows),
@@ -75,53 +80,39 @@ class Kriging(ResponseModel):
         return self
 
     def _take_components(self) -> None:
-        """Principal components of the shifts in units of their noise, and what they leave out of a new shift."""
-        moments = self._moments
-        self._whiten = Whitened(moments.noise)
-        turned = self._whiten(moments.shifts)
-        _, size, directions = np.linalg.svd(turned, full_matrices=False)
-        kept = size > 1e-9 * max(float(size[0]), np.finfo(float).tiny)
-        self._components = directions[kept]
-        self._noise_sd = np.sqrt(self._noise_variance().clip(min=np.finfo(float).tiny))
-        self._responses = turned @ self._components.T / self._noise_sd
+        """The shifts along their components in units of noise, and what they leave out of a new shift."""
+        moments = self.moments
+        self._components = moments.components
+        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
+        self._responses = moments.noise.whiten(moments.shifts) @ self._components.T / self._noise_sd
         self._outside = _outside_variance(moments)
-
-    def _noise_variance(self) -> Float[np.ndarray, " components"]:
-        """A cell's variance along each component, together that of all genes.
-
-        Components are directions in which the measured shifts lie, sampling noise included: of fewer shifts than genes
-        they hold the noise of every gene, and not just their own.
-        """
-        moments = self._moments
-        own = np.square(moments.residuals @ self._components.T).sum(axis=0)
-        return own / own.sum() * np.square(moments.residuals).sum() / moments.degrees_of_freedom
 
     def _weighed(self, treatments: Named, contexts: Named) -> tuple[WeightNet, list[Spectrum]]:
         """The net after the data and its points' processes; of many rows, every so-manyth weighs it."""
-        moments = self._moments
+        moments = self.moments
         n_rows = len(moments.conditions)
         some = np.arange(0, n_rows, -(-n_rows // FEW_ROWS))
-        whiten = Whitened(moments.noise[np.ix_(some, some)])
-        responses = whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
+        noise = moments.noise.of_rows(some)
+        responses = noise.whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
         even = WeightNet.even(len(treatments), len(contexts))
         found = spectra(
-            even, treatments[:, some][:, :, some], contexts[:, some][:, :, some], whiten, responses
+            even, treatments[:, some][:, :, some], contexts[:, some][:, :, some], noise, responses
         )
         net = weigh(even, found)
         if len(some) == n_rows:
             return net, found
         net = net.most_likely(MOST_KEPT)
-        return net, spectra(net, treatments, contexts, self._whiten, self._responses)
+        return net, spectra(net, treatments, contexts, moments.noise, self._responses)
 
     @property
     def control_counts(self) -> Mapping[str, int]:
         """Training control cells of each context."""
-        return self._moments.control_counts
+        return self.moments.control_counts
 
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
         mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
-        evidence = EvidenceFor(self._moments.conditions, self._is_like_a_measured_one)
+        evidence = EvidenceFor(self.moments.conditions, self._is_like_a_measured_one)
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
     def row_weights(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked rows"]:
@@ -132,19 +123,19 @@ class Kriging(ResponseModel):
         amplitudes = np.array([spectrum.amplitude for spectrum in self._spectra])
         signal = np.square(self._noise_sd) * (self._net.shares * amplitudes).sum(axis=0)
         shares = self._net.shares * signal / signal.sum()
-        rows = self._moments.conditions
+        rows = self.moments.conditions
         across = (
             self._covariances.over_treatments(conditions, rows),
             self._covariances.over_contexts(conditions, rows),
         )
         turned = np.zeros((len(rows), len(conditions)))
         for point, spectrum in enumerate(self._spectra):
-            seen = spectrum.vectors.T @ self._whiten(self._net.covariance(point, *across).T)
+            seen = spectrum.vectors.T @ self.moments.noise.whiten(self._net.covariance(point, *across).T)
             turned += spectrum.vectors @ ((spectrum.gain @ shares[point])[:, None] * seen)
-        return self._whiten.back(turned).T
+        return self.moments.noise.back(turned).T
 
     def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
-        rows, covariances = self._moments.conditions, self._covariances
+        rows, covariances = self.moments.conditions, self._covariances
         across = covariances.over_treatments(asked, rows), covariances.over_contexts(asked, rows)
         within = covariances.over_treatments(asked, asked), covariances.over_contexts(asked, asked)
         points = np.array([self._at_point(i, across, within) for i in range(len(self._spectra))])
@@ -165,13 +156,13 @@ class Kriging(ResponseModel):
     ) -> Float[np.ndarray, "3 asked components"]:
         """Mean, variance, and variance before the data, at one point of the net, in units of the components' noise."""
         spectrum = self._spectra[point]
-        seen = spectrum.vectors.T @ self._whiten(self._net.covariance(point, *across).T)
+        seen = spectrum.vectors.T @ self.moments.noise.whiten(self._net.covariance(point, *across).T)
         prior = np.diag(self._net.covariance(point, *within))[:, None] * spectrum.amplitude
         variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
         return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
 
     def _is_like_a_measured_one(self, name: str) -> bool:
-        measured = sorted({one for label, _ in self._moments.conditions for one in label.names})
+        measured = sorted({one for label, _ in self.moments.conditions for one in label.names})
         return any(
             prior.similarity([name], measured).any()
             for prior in self.priors
@@ -185,6 +176,16 @@ def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndar
     return np.where(length > 0, vectors / np.where(length > 0, length, 1.0), vectors.shape[1] ** -0.5)
 
 
+def _noise_variance(moments: Moments) -> Float[np.ndarray, " components"]:
+    """A cell's variance along each component, together that of all genes.
+
+    Components are directions in which the measured shifts lie, sampling noise included: of fewer shifts than genes
+    they hold the noise of every gene, and not just their own.
+    """
+    own = moments.component_variance
+    return own / own.sum() * moments.gene_variance.sum()
+
+
 def _outside_variance(moments: Moments) -> GeneVector:
     """Variance by gene of what a new shift has outside of the span of the others, sampling noise taken off.
 
@@ -195,6 +196,5 @@ def _outside_variance(moments: Moments) -> GeneVector:
     inverse = np.linalg.inv(gram + 1e-9 * max(scale, np.finfo(float).tiny) * np.eye(len(gram)))
     combination = inverse / np.diag(inverse)[:, None]
     left = combination @ moments.shifts
-    noise = np.einsum("ij,jk,ik->i", combination, moments.noise, combination)
-    variance = np.square(moments.residuals).sum(axis=0) / moments.degrees_of_freedom
-    return (np.square(left) - noise[:, None] * variance).mean(axis=0).clip(min=0.0)
+    noise = np.einsum("ij,jk,ik->i", combination, moments.noise.covariance, combination)
+    return (np.square(left) - noise[:, None] * moments.gene_variance).mean(axis=0).clip(min=0.0)

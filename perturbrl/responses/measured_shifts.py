@@ -7,8 +7,7 @@ import numpy as np
 
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
-from perturbrl.responses.moments import ONE_CONTEXT, Condition
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
 from perturbrl.schema import GeneVector
 
 Shifts = dict[Label, GeneVector]

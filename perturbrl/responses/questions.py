@@ -6,7 +6,7 @@ from typing import Final
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.responses.moments import ONE_CONTEXT, Condition
+from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 
 CONTEXT_SEPARATOR: Final = "@"
 

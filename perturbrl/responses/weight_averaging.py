@@ -19,8 +19,10 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import eigh
 from scipy.stats import qmc
+
+from perturbrl.responses.sampling_noise import SamplingNoise
 
 N_POINTS: Final = 256
 FEW_ROWS: Final = 200
@@ -34,25 +36,6 @@ Rows = Float[np.ndarray, "rows rows"]
 Components = Float[np.ndarray, "rows components"]
 Named = Float[np.ndarray, "_ a b"]
 Weights = Float[np.ndarray, "points _"]
-
-
-class Whitened:
-    """Rows turned so that their noise is white.
-
-    Args:
-        noise: D, positive definite.
-    """
-
-    def __init__(self, noise: Rows) -> None:
-        self._root = cholesky(noise, lower=True)
-
-    def __call__(self, columns: Float[np.ndarray, "rows _"]) -> Float[np.ndarray, "rows _"]:
-        """Columns of row values, turned."""
-        return solve_triangular(self._root, columns, lower=True)
-
-    def back(self, columns: Float[np.ndarray, "rows _"]) -> Float[np.ndarray, "rows _"]:
-        """Columns of coefficients on turned rows, as coefficients on the rows themselves."""
-        return solve_triangular(self._root, columns, lower=True, trans="T")
 
 
 @dataclass(frozen=True)
@@ -159,7 +142,7 @@ def _deviations(
 
 
 def spectra(
-    net: WeightNet, treatments: Named, contexts: Named, whiten: Whitened, responses: Components
+    net: WeightNet, treatments: Named, contexts: Named, noise: SamplingNoise, responses: Components
 ) -> list[Spectrum]:
     """Each point's process after the data.
 
@@ -167,11 +150,11 @@ def spectra(
         net: the points.
         treatments: covariances between rows over treatments.
         contexts: the same over contexts.
-        whiten: turns rows.
+        noise: of the rows.
         responses: turned, in units of each component's noise.
     """
     return [
-        Spectrum.of(whiten(whiten(net.covariance(i, treatments, contexts)).T), responses)
+        Spectrum.of(noise.whiten(noise.whiten(net.covariance(i, treatments, contexts)).T), responses)
         for i in range(len(net.shares))
     ]
 

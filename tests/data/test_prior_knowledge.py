@@ -4,9 +4,10 @@ import gzip
 
 import numpy as np
 import pytest
+import torch
 from places import DATA
 
-from perturbrl.data.prior_knowledge import read_edges, read_features, read_gene_sets
+from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
 from perturbrl.errors import DataError
 
 GMT = "one\tabout\tA\tB\tC\ntwo\tabout\tC\tD\tE\nlonely\tabout\tF\n"
@@ -126,3 +127,12 @@ def test_an_edge_without_an_end_is_an_error(tmp_path):
     path.write_text("tf\ttarget\nA\tB\nA\t\n")
     with pytest.raises(DataError, match=r"1 lines of 'edges.tsv' lack a name"):
         read_edges(path)
+
+
+def test_prior_knowledge_goes_through_a_checkpoint(tmp_path):
+    prior = read_gene_sets(write(tmp_path, GMT))
+    torch.save(prior.to_dict(), tmp_path / "saved.pt")
+    restored = PriorKnowledge.from_dict(torch.load(tmp_path / "saved.pt", weights_only=True))
+    assert (restored.source, restored.names) == (prior.source, prior.names)
+    assert (restored.features != prior.features).nnz == 0
+    assert restored.features.shape == prior.features.shape

@@ -21,8 +21,7 @@ from perturbrl.responses.baselines import (
 )
 from perturbrl.responses.bilinear_ridge import BilinearRidge
 from perturbrl.responses.competitors import competitors
-from perturbrl.responses.moments import ONE_CONTEXT
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_row_weights_are_those_with_which_measured_shifts_enter_a_prediction():
     asked = [(Label.parse(text), "") for text in ("Z", "A", "B+C", "unknown")]
     weights = model.row_weights(asked)
     # One gene has one component, so nothing is averaged.
-    np.testing.assert_allclose(weights @ model._moments.shifts, model.predict(asked).mean)
+    np.testing.assert_allclose(weights @ model.moments.shifts, model.predict(asked).mean)
     assert weights[1].argmax() == 0
     assert weights[1, 0] > 0.8
 

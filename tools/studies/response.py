@@ -35,8 +35,7 @@ from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.moments import ONE_CONTEXT
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import GeneVector, LogExpression
 from studies.runner import Row, Run, add_common_arguments, run_all
 

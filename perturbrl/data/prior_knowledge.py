@@ -56,7 +56,7 @@ class PriorKnowledge:
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> Float[np.ndarray, "a b"]:
         """Cosine of the features, 0 where one of the two is not known; of a known one with itself 1."""
-        return np.asarray((self._of(a) @ self._of(b).T).toarray(), dtype=np.float64)
+        return np.asarray((self.directions(a) @ self.directions(b).T).toarray(), dtype=np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -74,7 +74,8 @@ class PriorKnowledge:
         names, arrays = tuple(content["names"]), tuple(content[name].numpy() for name in _SPARSE)
         return cls(content["source"], names, csr_matrix(arrays, shape=(len(names), content["n_features"])))
 
-    def _of(self, names: Sequence[str]) -> csr_matrix:
+    def directions(self, names: Sequence[str]) -> csr_matrix:
+        """Features of length 1, a row of zeros where a perturbation is not known."""
         asked = [(i, self._row_of[name]) for i, name in enumerate(names) if name in self._row_of]
         rows, columns = np.array(asked, dtype=np.int64).reshape(-1, 2).T
         chosen = csr_matrix((np.ones(len(asked)), (rows, columns)), shape=(len(names), len(self.names)))

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from perturbrl.data.labels import CONTROL
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.evaluation.de_metrics import top_genes
 from perturbrl.evaluation.pairs import (
     TOP_GENES,
@@ -35,10 +36,13 @@ Shifts = Mapping[str, GeneVector]
 
 
 def predicted_shifts(
-    training: TrainingCells, perturbations: Sequence[str], seed: int = 0
+    training: TrainingCells,
+    perturbations: Sequence[str],
+    seed: int = 0,
+    priors: Sequence[PriorKnowledge] = (),
 ) -> dict[str, Shifts]:
-    """What kriging and each baseline predict from training cells alone, by their names."""
-    fitted = [model.fit(training) for model in (*competitors(training, seed), Kriging())]
+    """What kriging and each baseline predict from training cells and prior knowledge alone, by their names."""
+    fitted = [model.fit(training) for model in (*competitors(training, seed, priors), Kriging(priors))]
     return {
         model.name: dict(zip(perturbations, model.overall(perturbations), strict=True)) for model in fitted
     }

@@ -19,6 +19,8 @@ _PLAIN: Final = {
     "additive": "additive effects",
     "matching_mean": "matching mean",
     "bilinear_ridge": "bilinear ridge",
+    "knn_prior": "nearest by prior knowledge",
+    "ridge_prior": "ridge on prior knowledge",
     "split_half_replicate": "split-half replicate",
     "twin": "twin, target as named",
 }

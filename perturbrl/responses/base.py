@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
 from perturbrl.responses.training_cells import Condition, TrainingCells
 
@@ -132,3 +133,9 @@ class EvidenceFor:
         if not unmeasured:
             return "transferred"
         return "prior" if all(map(self._is_like_a_measured_one, sorted(unmeasured))) else "none"
+
+
+def likened_by(priors: Sequence[PriorKnowledge], measured: Sequence[Condition]) -> Callable[[str], bool]:
+    """Whether any of these priors likens a perturbation to a measured one."""
+    names = sorted({name for label, _ in measured for name in label.names})
+    return lambda name: any(prior.similarity([name], names).any() for prior in priors)

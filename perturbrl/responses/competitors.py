@@ -1,5 +1,8 @@
 """The rows of every response table."""
 
+from collections.abc import Sequence
+
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.baselines import (
     Additive,
@@ -12,16 +15,23 @@ from perturbrl.responses.baselines import (
     TrainingMean,
 )
 from perturbrl.responses.bilinear_ridge import BilinearRidge
+from perturbrl.responses.prior_baselines import NearestByPrior, RidgeOnPrior
 from perturbrl.responses.training_cells import TrainingCells
 
 
-def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseModel, ...]:
-    """Every baseline that needs nothing but these training cells, unfitted; the rows of every response table.
+def competitors(
+    cells: TrainingCells, seed: int = 0, priors: Sequence[PriorKnowledge] = ()
+) -> tuple[ResponseModel, ...]:
+    """Every baseline that these inputs allow, unfitted; the rows of every response table.
 
-    Those that tell contexts apart are among them where there are several.
+    Args:
+        cells: what they are to learn from; of several contexts, baselines that tell them apart are there.
+        seed: of what is drawn at random.
+        priors: with any, baselines that go by them are there.
     """
     several = len(set(cells.control_types)) > 1
     of_contexts = (CellTypeMean(), NearestContext()) if several else ()
+    of_priors = (NearestByPrior(priors), RidgeOnPrior(priors)) if priors else ()
     return (
         NoOpResponse(),
         RandomPerturbation(seed),
@@ -31,4 +41,5 @@ def competitors(cells: TrainingCells, seed: int = 0) -> tuple[ResponseModel, ...
         MatchingMean(),
         BilinearRidge(),
         NearestPerturbationResponse(),
+        *of_priors,
     )

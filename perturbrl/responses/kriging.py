@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts
+from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts, likened_by
 from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.training_cells import Condition, TrainingCells
@@ -112,7 +112,9 @@ class Kriging(ResponseModel):
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
         mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
-        evidence = EvidenceFor(self.moments.conditions, self._is_like_a_measured_one)
+        heeded = [prior for prior in self.priors if self.weights[prior.source] > 0]
+        measured = self.moments.conditions
+        evidence = EvidenceFor(measured, likened_by(heeded, measured))
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
     def row_weights(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked rows"]:
@@ -160,14 +162,6 @@ class Kriging(ResponseModel):
         prior = np.diag(self._net.covariance(point, *within))[:, None] * spectrum.amplitude
         variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
         return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
-
-    def _is_like_a_measured_one(self, name: str) -> bool:
-        measured = sorted({one for label, _ in self.moments.conditions for one in label.names})
-        return any(
-            prior.similarity([name], measured).any()
-            for prior in self.priors
-            if self.weights[prior.source] > 0
-        )
 
 
 def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndarray, "asked components"]:

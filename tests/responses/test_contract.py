@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
 from perturbrl.responses.base import EVIDENCE, ResponseModel
 from perturbrl.responses.competitors import competitors
@@ -31,8 +33,15 @@ def screen(labels=LABELS, contexts=CONTEXTS, n_cells=20, *, without=(), seed=0):
     return TrainingCells(np.concatenate(blocks), [label for label, _ in each], GENES, types)
 
 
+PRIOR = PriorKnowledge("told", ("A", "B", "C", "Z"), csr_matrix([[1.0, 0], [0.2, 1], [0, 1], [1, 0.1]]))
+
+
 def every_model() -> tuple[ResponseModel, ...]:
-    return (*competitors(screen()), Kriging())
+    return (*competitors(screen(), priors=(PRIOR,)), Kriging(), KrigingWithPrior((PRIOR,)))
+
+
+class KrigingWithPrior(Kriging):
+    name = "kriging_prior"
 
 
 every_one = pytest.mark.parametrize("model", every_model(), ids=lambda model: model.name)
@@ -42,7 +51,7 @@ def conditions(*queries):
     return [(Label.parse(text), context) for text, _, context in (query.partition("@") for query in queries)]
 
 
-ASKED = conditions("A@k", "A+B@m", "C+A@n", "Z@k", "A+Z@m", "A+B+C@n")
+ASKED = conditions("A@k", "A+B@m", "C+A@n", "Q@k", "A+Z@m", "A+B+C@n")
 
 
 @every_one
@@ -158,8 +167,8 @@ def test_evidence_rests_on_what_was_measured_where(model):
         "A@m": "transferred",
         "A+C@k": "combined",
         "C+A@m": "transferred",
-        "Z@k": "none",
-        "A+Z@k": "none",
+        "Z@k": "prior" if model.name.endswith("_prior") else "none",
+        "A+Q@k": "none",
     }
     found = model.fit(screen(without=[("A", "m"), ("A+B", "m")])).predict(conditions(*asked))
     blind = {"no_op", "random", "training_mean", "cell_type_mean"}

@@ -48,7 +48,7 @@ PREDICTORS: Final = (
     KRIGING,
     REPLICATE,
     *("no_op", "random", "training_mean", "additive", "matching_mean", "bilinear_ridge"),
-    *("nearest_perturbation", "cell_type_mean", "nearest_context"),
+    *("nearest_perturbation", "cell_type_mean", "nearest_context", "knn_prior", "ridge_prior"),
 )
 
 
@@ -172,7 +172,8 @@ def one_condition(folder: Path, setting: Run) -> Row:
 def _shifts(
     folder: Path, split: Split, training: TrainingCells, label: Label, context: str
 ) -> dict[str, GeneVector]:
-    models = (Kriging(_priors(folder, split)), *competitors(training))
+    priors = _priors(folder, split)
+    models = (Kriging(priors), *competitors(training, priors=priors))
     return {model.name: model.fit(training).predict([(label, context)]).mean[0] for model in models}
 
 

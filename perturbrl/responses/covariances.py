@@ -6,7 +6,9 @@ from math import log
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
+from scipy.sparse import csr_matrix
 
 from perturbrl.data.labels import Part
 from perturbrl.data.prior_knowledge import PriorKnowledge
@@ -74,19 +76,20 @@ class Covariances:
         self, a: Sequence[Condition], b: Sequence[Condition]
     ) -> Float[np.ndarray, "named a b"]:
         """One covariance per name of `treatments`."""
-        parts = sorted({part for label, _ in (*a, *b) for part in label.parts}, key=str)
-        left, right = _incidence(a, parts), _incidence(b, parts)
-        alike = self._dose_similarity(parts)
-        middles = [np.ones_like(alike), (_same_name(parts) * alike)]
+        left, right = _Incidence.of(a), _Incidence.of(b)
+        alike = self._dose_similarity(left.parts, right.parts)
+        same = _equal([part.name for part in left.parts], [part.name for part in right.parts])
+        middles = [np.ones_like(alike), same * alike]
         for prior in self.priors:
-            names = [part.name for part in parts]
-            similar = prior.similarity(names, names)
-            unknown = _same_name(parts) * (1.0 - np.diag(similar))
-            middles.append((similar + unknown) * alike)
-        found = [left @ middle @ right.T for middle in middles]
+            names = [part.name for part in left.parts]
+            unknown = np.array([not prior.knows(name) for name in names])
+            similar = prior.similarity(names, [part.name for part in right.parts])
+            middles.append((similar + same * unknown[:, None]) * alike)
+        found = [right.rows @ (left.rows @ middle).T for middle in middles]
         if self.combinations:
-            found.append(np.array([[float(x.is_combination and x == y) for y, _ in b] for x, _ in a]))
-        return np.stack(found)
+            combined = np.array([label.is_combination for label, _ in b])
+            found.append(_equal([label for label, _ in b], [label for label, _ in a]) * combined[:, None])
+        return np.stack([one.T for one in found])
 
     def over_contexts(self, a: Sequence[Condition], b: Sequence[Condition]) -> Float[np.ndarray, "named a b"]:
         """One covariance per name of `contexts`."""
@@ -94,7 +97,7 @@ class Covariances:
         everywhere = np.ones((len(left), len(right)))
         if len(self.profiles) < 2:
             return everywhere[None]
-        here = np.array([[float(x == y) for y in right] for x in left])
+        here = _equal(left, right)
         names = sorted(self.profiles)
         square = _squared_distances(np.stack([self.profiles[name] for name in names]))
         place = {name: i for i, name in enumerate(names)}
@@ -102,27 +105,36 @@ class Covariances:
         distant = square[np.ix_(rows, columns)]
         return np.stack([everywhere, np.exp(-distant / 2), np.exp(-4 * distant / 2), here])
 
-    def _dose_similarity(self, parts: Sequence[Part]) -> Float[np.ndarray, "parts parts"]:
+    def _dose_similarity(self, a: Sequence[Part], b: Sequence[Part]) -> Between:
         """Alike by the ratio of doses, each as a share of its perturbation's largest; no dose is the largest."""
-        largest = [self.largest_doses.get(part.name, part.dose) for part in parts]
-        share = [
-            part.dose / top if part.dose and top else 1.0 for part, top in zip(parts, largest, strict=True)
-        ]
-        logarithm = np.log(share)
-        return np.exp(-0.5 * np.square((logarithm[:, None] - logarithm) / DOSE_SCALE))
+        left, right = (np.log([self._share_of_largest(part) for part in parts]) for parts in (a, b))
+        return np.exp(-0.5 * np.square((left[:, None] - right) / DOSE_SCALE))
+
+    def _share_of_largest(self, part: Part) -> float:
+        largest = self.largest_doses.get(part.name, part.dose)
+        return part.dose / largest if part.dose and largest else 1.0
 
 
-def _incidence(rows: Sequence[Condition], parts: Sequence[Part]) -> Float[np.ndarray, "rows parts"]:
-    place = {part: column for column, part in enumerate(parts)}
-    found = np.zeros((len(rows), len(parts)))
-    for row, (label, _) in enumerate(rows):
-        found[row, [place[part] for part in label.parts]] = 1.0
-    return found
+@dataclass(frozen=True, eq=False)
+class _Incidence:
+    """Which parts rows have: most have one or two of thousands."""
+
+    parts: tuple[Part, ...]
+    rows: csr_matrix
+
+    @classmethod
+    def of(cls, conditions: Sequence[Condition]) -> "_Incidence":
+        parts = sorted({part for label, _ in conditions for part in label.parts}, key=str)
+        place = {part: column for column, part in enumerate(parts)}
+        columns = [place[part] for label, _ in conditions for part in label.parts]
+        ends = np.cumsum([0, *(len(label.parts) for label, _ in conditions)])
+        found = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(conditions), len(parts)))
+        return cls(tuple(parts), found)
 
 
-def _same_name(parts: Sequence[Part]) -> Float[np.ndarray, "parts parts"]:
-    names = np.array([part.name for part in parts], dtype=object)
-    return (names[:, None] == names).astype(float)
+def _equal(a: Sequence[str], b: Sequence[str]) -> Between:
+    codes, _ = pd.factorize(np.array([*map(str, a), *map(str, b)], dtype=object))
+    return (codes[: len(a), None] == codes[None, len(a) :]).astype(float)
 
 
 def _squared_distances(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
 from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CellState, Expression
 
@@ -72,12 +73,16 @@ class EncodedCells:
         expression: ``[cells, genes]`` log-normalised expression.
         labels: perturbation of each cell.
         genes: gene names, in the order of ``expression``'s columns.
+        contexts: where each cell was measured, such as its type; ``None`` where that is not known.
+        priors: what is known of perturbations beside these cells.
     """
 
     latent: CellState
     expression: Expression
     labels: tuple[str, ...]
     genes: tuple[str, ...]
+    contexts: tuple[str, ...] | None = None
+    priors: tuple[PriorKnowledge, ...] = ()
 
     def rows_of(self, label: str) -> Int[Tensor, " rows"]:
         """Row numbers of the cells with ``label``, in whatever spelling."""

@@ -87,7 +87,9 @@ class MeasuredCells:
         rows = self.require_split().train if rows is None else rows
         expression = self.preprocessor.transform(self.dataset, rows)
         labels = tuple(self.dataset.labels[rows])
-        return EncodedCells(self._encoded(expression).cpu(), expression, labels, self.genes)
+        known = self.dataset.fields.cell_type_key is not None
+        types = tuple(self.dataset.cell_types[rows]) if known else None
+        return EncodedCells(self._encoded(expression).cpu(), expression, labels, self.genes, types)
 
     @property
     def _device(self) -> torch.device:

@@ -1,12 +1,33 @@
 """The contract of a task: what cells should do, apart from how they move."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
 from perturbrl.schema import CellMask, CellState, Dose, PerCell, Population, UsedMask
+
+
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """By how much the errors of conditions fell.
+
+    Attributes:
+        parts: ``[conditions, kinds]`` decrease of each kind of error, in units of its mean at the start of training.
+        weights: of the kinds.
+    """
+
+    parts: Float[Tensor, "conditions kinds"]
+    weights: Float[Tensor, " kinds"]
+
+    @property
+    def total(self) -> Float[Tensor, " conditions"]:
+        """Weighted sum over kinds."""
+        return self.parts @ self.weights
 
 
 class Task(FittedModule, ABC):
@@ -54,6 +75,24 @@ class Task(FittedModule, ABC):
     @abstractmethod
     def is_success(self, state: CellState, goal: CellState) -> CellMask:
         """Whether a settled cell has arrived."""
+
+    def watch(self, move: Callable[[CellState], CellState]) -> None:
+        """Look at what the policy does, before every iteration; a task of each cell for itself need not.
+
+        Args:
+            move: where cells are after an episode of the policy without exploring.
+        """
+        return
+
+    def gains(self, start: Population, moved: Population, goal: Population) -> "Gains | None":
+        """How much nearer cells came to what was measured; ``None`` where a task does not judge populations.
+
+        Args:
+            start: cells at the start, condition by condition, as many of each.
+            moved: the same cells after an episode.
+            goal: measured cells, likewise.
+        """
+        return None
 
     def is_terminal(self, state: CellState, goal: CellState) -> CellMask:
         """Whether the episode ends here for good (no bootstrapping beyond); never by default."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions, detect_fields
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.data.reading import ValueKind
 from perturbrl.data.split import Split
 from perturbrl.data.splits import HeldOutCells, SplitStrategy
@@ -22,6 +24,7 @@ from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.responses.answers import read_priors
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
@@ -50,6 +53,11 @@ class PerturbationDataModule(LightningDataModule):
         allowed_perturbations: the only perturbations that may be dosed; null allows all.
         max_perturbations: different perturbations per cell and episode, at most; null is no limit.
         min_dose: share of the dose range below which a dose counts as unused; null keeps the twin's own.
+        gene_sets: GMT files, plain or gzipped: perturbed genes of one set may do alike.
+        edges: edge lists such as STRING's: perturbations with the same neighbours may do alike.
+        features: tables of numbers by perturbation, such as GenePT's: perturbations alike in them may do alike.
+        queries: what predict answers where no target is given: STAT1, KLF1+MAP2K6 (together), dexamethasone:3 (dose),
+            IFNB@NK (context); null asks everything that the data and prior knowledge let one ask.
     """
 
     def __init__(
@@ -68,6 +76,10 @@ class PerturbationDataModule(LightningDataModule):
         allowed_perturbations: list[str] | None = None,
         max_perturbations: int | None = None,
         min_dose: float | None = None,
+        gene_sets: str | list[str] | None = None,
+        edges: str | list[str] | None = None,
+        features: str | list[str] | None = None,
+        queries: list[str] | None = None,
     ) -> None:
         super().__init__()
         if path is not None and synthetic is not None:
@@ -83,6 +95,8 @@ class PerturbationDataModule(LightningDataModule):
         self.encoder: Encoder = PCAEncoder() if encoder is None else encoder
         self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
+        self.gene_sets, self.edges, self.features = gene_sets, edges, features
+        self.queries: Sequence[str] | None = queries
         self.adata: AnnData | None = None
         self.dataset: PerturbationDataset | None = None
         self.split: Split | None = None
@@ -186,7 +200,17 @@ class PerturbationDataModule(LightningDataModule):
         Raises:
             LeakageError: a cell among them is held out, or tells of a held-out perturbation.
         """
-        return self.measured.training(self._rows_to_learn_from())
+        return replace(self.measured.training(self._rows_to_learn_from()), priors=self.priors)
+
+    @cached_property
+    def priors(self) -> tuple[PriorKnowledge, ...]:
+        """What the files of prior knowledge say.
+
+        Raises:
+            DataError: a file is not what it should be.
+        """
+        with working("reading prior knowledge"):
+            return read_priors(self.gene_sets or (), self.edges or (), self.features or ())
 
     def require_untold(self, labels: Sequence[str]) -> None:
         """Refuse to learn from cells with these labels where one tells of a held-out perturbation.

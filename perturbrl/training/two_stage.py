@@ -1,7 +1,7 @@
 """The two-stage method as a Lightning module: what is built, saved and restored around ``TwoStage.iterate``."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning import Callback, LightningModule
@@ -31,6 +31,7 @@ from perturbrl.training.agreement import (
 )
 from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.decision import Decision, decide, episode_end, untrained
 from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
 from perturbrl.training.options import (
@@ -54,6 +55,7 @@ from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
+CELLS_KEPT: Final = ("goal_cells", "reference_cells", "deciding_start", "deciding_goal")
 NOT_TRAINED = (
     "there is no trained policy: no checkpoint was given and nothing was fitted; "
     "fit first, or give --ckpt_path"
@@ -81,6 +83,8 @@ class TwoStageModule(LightningModule):
 
     goal_cells: CellState
     reference_cells: CellState
+    deciding_start: CellState
+    deciding_goal: CellState
 
     def __init__(
         self,
@@ -106,12 +110,12 @@ class TwoStageModule(LightningModule):
         self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
         self.normaliser: ObservationNormaliser | None = None
-        self.register_buffer("goal_cells", torch.empty(0, 0))
-        self.register_buffer("reference_cells", torch.empty(0, 0))
+        for name in CELLS_KEPT:
+            self.register_buffer(name, torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
         self.algorithm: TwoStage | None = None
-        self._trained = False
+        self._trained = self._has_learned = False
         self._fitted_to: PerturbationDataModule | None = None
 
     # -- building ----------------------------------------------------------------------------------------
@@ -149,9 +153,11 @@ class TwoStageModule(LightningModule):
         # Where the twin is now: Lightning moves the module to its device after this hook.
         device = self.twin.start_cells.device
         generator = Generator(device=device).manual_seed(stream_seed(self.seed, 0, 4))
-        start, self.goal_cells, self.reference_cells = start_and_goal(self.twin, data, generator)
-        self.twin.start_from(start)
-        self.task.aim(start, self.goal_cells, self.reference_cells)
+        cells = start_and_goal(self.twin, data, generator)
+        self.goal_cells, self.reference_cells = cells.goal, cells.reference
+        self.deciding_start, self.deciding_goal = cells.deciding_start, cells.deciding_goal
+        self.twin.start_from(cells.start)
+        self.task.aim(cells.start, cells.goal, cells.reference)
         self.space, self._fitted_to = data.restrict(self.twin), data
 
     @property
@@ -274,8 +280,10 @@ class TwoStageModule(LightningModule):
         # Ratios and KLs compare the policy with itself, to which rounding would be a step: float32 for all of it.
         with torch.autocast(self.device.type, enabled=False):
             assert self.algorithm is not None
+            if self.env is None:
+                self.task.watch(self._explore)
             done = self.algorithm.iterate(self.current_epoch, self.kl_coef)
-        self.kl_coef = done.kl_coef
+        self.kl_coef, self._has_learned = done.kl_coef, True
         self._log_iteration(done)
 
     def _log_iteration(self, done: Iteration) -> None:
@@ -285,6 +293,30 @@ class TwoStageModule(LightningModule):
         self.last_iteration = done
 
     # -- using the policy --------------------------------------------------------------------------------
+
+    def move(self, start: CellState, exploring: Generator | None = None) -> CellState:
+        """Where ``start`` cells are after an episode of the policy.
+
+        Args:
+            start: ``[cells, latent]``.
+            exploring: random numbers for actions drawn from the policy; ``None`` takes its best ones.
+        """
+        env = self.make_env(len(start))
+        seed = stream_seed(self.seed, 0, 7)
+        return episode_end(env, self.actor, start, self.rollout.horizon, seed, exploring)
+
+    def _explore(self, start: CellState) -> CellState:
+        seed = stream_seed(self.seed, self.current_epoch, 7)
+        return self.move(start, Generator(device=start.device).manual_seed(seed))
+
+    def decision(self) -> Decision:
+        """Whether what the policy learned is used, by conditions held back from its training."""
+        if not self._has_learned:
+            return untrained()
+        if len(self.deciding_start) == 0:
+            return decide(None)
+        start = self.deciding_start
+        return decide(self.task.gains(start, self.move(start), self.deciding_goal))
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """The return in an environment of the user's; designs are evaluated once, by the report callback."""
@@ -313,6 +345,7 @@ class TwoStageModule(LightningModule):
             "limits": {"min_dose": space.min_dose, "max_perturbations": space.max_perturbations},
             "observation_dim": self._observation_dim,
             "kl_coef": self.kl_coef,
+            "has_learned": self._has_learned,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -323,14 +356,14 @@ class TwoStageModule(LightningModule):
         """
         description = description_in(checkpoint, own_env=self.env is not None)
         self._trained, self.kl_coef = True, description["kl_coef"]
-        for name in ("goal_cells", "reference_cells"):
+        for name in CELLS_KEPT:
             setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
         if self.env is None:
             self._take_over(description)
         require_networks(checkpoint["state_dict"], self)
 
     def _take_over(self, description: dict[str, Any]) -> None:
-        self._fitted_to = self.data
+        self._fitted_to, self._has_learned = self.data, description["has_learned"]
         if self.space is not None and self.trainer.state.fn == TrainerFn.FITTING:
             require_widths(description["observation_dim"], self._observation_dim)
             require_same_design(description, self.data.source, self.data.target, self.space.names)

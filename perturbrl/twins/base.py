@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,26 @@ from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.private_apis import TakesAlong
-from perturbrl.schema import CellState, Dose, Expression, Members
+from perturbrl.schema import CellState, Dose, Expression, Members, Population
 from perturbrl.twins.perturbations import PerturbationSpace
+
+
+class EpisodeCells(NamedTuple):
+    """Where episodes start and what they aim at; never cells that judge.
+
+    Attributes:
+        start: training cells of the source; a network's cells at rest.
+        goal: target cells, which nothing was fitted on.
+        reference: those of start that the encoder was not fitted on either, to tell the populations apart by.
+        deciding_start: where episodes start that decide whether the policy is used; no row where it is anyway.
+        deciding_goal: what these are compared with.
+    """
+
+    start: CellState
+    goal: Population
+    reference: Population
+    deciding_start: Population
+    deciding_goal: Population
 
 
 class DigitalTwin(TakesAlong, FittedModule, ABC):
@@ -93,6 +111,10 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         and ``perturbations``: these three are what a checkpoint brings back.
         """
         return self
+
+    def episodes(self) -> EpisodeCells | None:
+        """Start and goal of episodes, where ``fit`` decides them; ``None`` leaves them to a source and a target."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint must say, beside the tensors, to rebuild this twin; plain values only."""

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from linear_twin import linear_twin, normal
+from residual_screen import fitted_twin
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
@@ -42,6 +43,8 @@ TWINS = {
     "regulatory network": lambda: RegulatoryNetworkTwin("krumsiek11", steps_per_action=5),
     "regulatory ensemble": lambda: RegulatoryNetworkTwin("krumsiek11", steps_per_action=5, n_members=3),
     "Boolean network": lambda: BooleanNetworkTwin("krumsiek11"),
+    "residual": lambda: fitted_twin(),
+    "residual, dimensions": lambda: fitted_twin(directions="dimensions"),
 }
 TASKS = {
     "shift": lambda: ReachCellState(),

@@ -129,7 +129,7 @@ def continuous_run(method: Method, task: ReprogrammingTask, version: Version, fr
     twin, data = continuous_twin(task), PerturbationDataModule(source=task.source, target=task.target)
     twin.start_from(task_start(twin, task))
     aimed = reach(task, twin, version, method)
-    start, goal, reference = start_and_goal(twin, data, Generator().manual_seed(seed))
+    start, goal, reference, *_ = start_and_goal(twin, data, Generator().manual_seed(seed))
     twin.start_from(start)
     aimed.aim(start, goal, reference)
     problem = DesignProblem(twin, aimed, twin.perturbations, horizon_of(task), goal, seed)

@@ -1,0 +1,107 @@
+"""Whether what a policy learned is used: on conditions that it was not trained on, it must be better than its start."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from scipy.stats import t as student
+from tensordict import TensorDict
+from torch import Generator, Tensor
+from torchrl.envs import EnvBase
+from torchrl.envs.utils import step_mdp
+from torchrl.modules import ProbabilisticActor
+
+from perturbrl import schema
+from perturbrl.envs.base import Gains
+from perturbrl.rl.rollouts import best_action, draw_action
+from perturbrl.schema import CellState
+
+CONFIDENCE: Final = 0.95
+
+
+@torch.no_grad()
+def episode_end(
+    env: EnvBase,
+    actor: ProbabilisticActor,
+    start: CellState,
+    steps: int,
+    seed: int,
+    exploring: Generator | None = None,
+) -> CellState:
+    """Where cells are after one episode of a policy.
+
+    Args:
+        env: of as many cells as ``start`` has.
+        actor: the policy.
+        start: ``[cells, latent]``.
+        steps: of an episode.
+        seed: of the environment's noise.
+        exploring: random numbers for actions drawn from the policy; ``None`` takes its best ones.
+    """
+    env.set_seed(seed, static_seed=True)
+    given = {schema.CELL_STATE: start}
+    state = env.reset(TensorDict(given, batch_size=env.batch_size, device=start.device))
+    for _ in range(steps):
+        state[schema.ACTION] = (
+            best_action(actor, state)
+            if exploring is None
+            else draw_action(actor.get_dist(state.select(*actor.in_keys)), exploring, 0, len(start))
+        )
+        state = step_mdp(env.step(state))
+    end: Tensor = state[schema.CELL_STATE]
+    return end
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a policy is used.
+
+    Attributes:
+        kept: it is.
+        n_conditions: conditions that decided.
+        gain: mean decrease of the error on them, in units of its mean at the start of training.
+        at_least: lower bound of that mean (one-sided, ``CONFIDENCE``, over conditions).
+        sentence: the same in words.
+    """
+
+    kept: bool
+    n_conditions: int
+    gain: float
+    at_least: float
+    sentence: str
+
+
+def untrained() -> Decision:
+    """No policy has learned anything."""
+    return Decision(False, 0, 0.0, 0.0, "No policy was trained: the start is the prediction.")
+
+
+def decide(gains: Gains | None) -> Decision:
+    """Keep a policy whose mean gain is certainly positive and that makes no kind of error larger on average.
+
+    Args:
+        gains: of the conditions that decide; ``None`` where there are none.
+    """
+    n = 0 if gains is None else len(gains.parts)
+    if gains is None or n < 2:
+        return Decision(
+            False,
+            n,
+            0.0,
+            0.0,
+            f"{n} perturbations could decide about the policy, which is too few: the start is kept.",
+        )
+    total = gains.total.double()
+    gain, error = float(total.mean()), float(total.std()) / n**0.5
+    at_least = gain - float(student.ppf(CONFIDENCE, n - 1)) * error
+    kept = at_least > 0 and bool((gains.parts.mean(0) >= 0).all())
+    found = f"{abs(gain):.1%} {'smaller' if gain > 0 else 'larger'} than the start's"
+    certain = "" if at_least > 0 or gain <= 0 else ", which may be chance"
+    used = "it is used" if kept else "the start is kept"
+    return Decision(
+        kept,
+        n,
+        gain,
+        at_least,
+        f"On {n} perturbations that it was not trained on, the policy's error is {found}{certain}: {used}.",
+    )

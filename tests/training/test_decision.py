@@ -1,0 +1,54 @@
+"""A policy is used where it is certainly better on what it was not trained on."""
+
+import pytest
+import torch
+
+from perturbrl.envs.base import Gains
+from perturbrl.training.decision import decide, untrained
+
+
+def gains(*parts):
+    return Gains(torch.tensor(parts), torch.tensor([0.5, 0.5]))
+
+
+def test_a_sure_gain_is_kept():
+    found = decide(gains([0.2, 0.3], [0.25, 0.2], [0.3, 0.25], [0.2, 0.2]))
+    assert found.kept
+    assert found.gain == pytest.approx(0.2375)
+    assert 0 < found.at_least < found.gain
+    assert "On 4 perturbations" in found.sentence
+    assert "23.8% smaller than the start's: it is used" in found.sentence
+
+
+def test_the_bound_is_students():
+    assert decide(gains([1.0, 1.0], [3.0, 3.0])).at_least == pytest.approx(2.0 - 6.3138, abs=1e-3)
+
+
+def test_a_gain_that_may_be_chance_is_not():
+    found = decide(gains([0.9, 0.9], [-0.1, -0.1], [0.1, 0.0]))
+    assert not found.kept
+    assert "which may be chance: the start is kept" in found.sentence
+
+
+def test_a_loss_is_not():
+    found = decide(gains([-0.2, -0.1], [-0.1, -0.2]))
+    assert not found.kept
+    assert "15.0% larger than the start's: the start is kept" in found.sentence
+
+
+def test_a_kind_of_error_that_grows_is_not():
+    found = decide(gains([0.9, -0.1], [0.8, -0.1], [0.85, -0.1]))
+    assert found.at_least > 0
+    assert not found.kept
+
+
+@pytest.mark.parametrize("few", [None, gains([0.5, 0.5])])
+def test_too_few_decide_nothing(few):
+    found = decide(few)
+    assert not found.kept
+    assert "too few: the start is kept" in found.sentence
+
+
+def test_without_training_there_is_only_the_start():
+    assert not untrained().kept
+    assert "No policy was trained" in untrained().sentence

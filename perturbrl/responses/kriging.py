@@ -12,28 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts, likened_by
 from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Moments
+from perturbrl.responses.posterior import ExactPosterior, averaged
 from perturbrl.responses.training_cells import Condition, TrainingCells
-from perturbrl.responses.weight_averaging import (
-    FEW_ROWS,
-    MOST_KEPT,
-    Named,
-    Spectrum,
-    WeightNet,
-    spectra,
-    weigh,
-)
+from perturbrl.responses.weight_averaging import FEW_ROWS, MOST_KEPT, Spectrum, WeightNet, spectra, weigh
 from perturbrl.schema import GeneVector
 
-_CHUNK: Final = 256
-
-Across = Float[np.ndarray, "_ asked rows"]
-Within = Float[np.ndarray, "_ asked asked"]
+_CHUNK: Final = 1024
 
 
 class Kriging(ResponseModel):
@@ -68,41 +58,30 @@ class Kriging(ResponseModel):
         """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
         self.moments = moments
         self._covariances = Covariances.of(moments, self.priors)
-        self._take_components()
-        rows = self.moments.conditions
-        treatments, contexts = (
-            self._covariances.over_treatments(rows, rows),
-            self._covariances.over_contexts(rows, rows),
-        )
-        self._net, self._spectra = self._weighed(treatments, contexts)
-        average = self._net.shares.mean(axis=1) @ self._net.treatments
+        self._components = moments.components
+        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
+        self._outside = _outside_variance(moments)
+        every = np.arange(len(moments.conditions))
+        some = every[:: -(-len(every) // FEW_ROWS)]
+        net = WeightNet.even(len(self._covariances.treatments), len(self._covariances.contexts))
+        found = self._spectra(net, some)
+        net = weigh(net, found)
+        average = net.shares.mean(axis=1) @ net.treatments
+        if len(some) < len(every):
+            net = net.most_likely(MOST_KEPT)
+            found = self._spectra(net, every)
+        self._posterior = ExactPosterior(net, found, self._covariances, moments.conditions, moments.noise)
         self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
         return self
 
-    def _take_components(self) -> None:
-        """The shifts along their components in units of noise, and what they leave out of a new shift."""
+    def _spectra(self, net: WeightNet, some: Int[np.ndarray, " some"]) -> list[Spectrum]:
+        """Processes of the points after some rows."""
         moments = self.moments
-        self._components = moments.components
-        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
-        self._responses = moments.noise.whiten(moments.shifts) @ self._components.T / self._noise_sd
-        self._outside = _outside_variance(moments)
-
-    def _weighed(self, treatments: Named, contexts: Named) -> tuple[WeightNet, list[Spectrum]]:
-        """The net after the data and its points' processes; of many rows, every so-manyth weighs it."""
-        moments = self.moments
-        n_rows = len(moments.conditions)
-        some = np.arange(0, n_rows, -(-n_rows // FEW_ROWS))
-        noise = moments.noise.of_rows(some)
+        rows, noise = [moments.conditions[i] for i in some], moments.noise.of_rows(some)
         responses = noise.whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
-        even = WeightNet.even(len(treatments), len(contexts))
-        found = spectra(
-            even, treatments[:, some][:, :, some], contexts[:, some][:, :, some], noise, responses
-        )
-        net = weigh(even, found)
-        if len(some) == n_rows:
-            return net, found
-        net = net.most_likely(MOST_KEPT)
-        return net, spectra(net, treatments, contexts, moments.noise, self._responses)
+        over = self._covariances.over_treatments, self._covariances.over_contexts
+        treatments, contexts = (one(rows, rows) for one in over)
+        return spectra(net, treatments, contexts, noise, responses)
 
     @property
     def control_counts(self) -> Mapping[str, int]:
@@ -122,46 +101,20 @@ class Kriging(ResponseModel):
 
         A component has weights of its own; theirs are averaged by the variance of effects along each.
         """
-        amplitudes = np.array([spectrum.amplitude for spectrum in self._spectra])
-        signal = np.square(self._noise_sd) * (self._net.shares * amplitudes).sum(axis=0)
-        shares = self._net.shares * signal / signal.sum()
-        rows = self.moments.conditions
-        across = (
-            self._covariances.over_treatments(conditions, rows),
-            self._covariances.over_contexts(conditions, rows),
-        )
-        turned = np.zeros((len(rows), len(conditions)))
-        for point, spectrum in enumerate(self._spectra):
-            seen = spectrum.vectors.T @ self.moments.noise.whiten(self._net.covariance(point, *across).T)
-            turned += spectrum.vectors @ ((spectrum.gain @ shares[point])[:, None] * seen)
-        return self.moments.noise.back(turned).T
+        signal = np.square(self._noise_sd) * self._posterior.amplitude
+        return self._posterior.row_weights(conditions, signal / signal.sum())
 
     def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
-        rows, covariances = self.moments.conditions, self._covariances
-        across = covariances.over_treatments(asked, rows), covariances.over_contexts(asked, rows)
-        within = covariances.over_treatments(asked, asked), covariances.over_contexts(asked, asked)
-        points = np.array([self._at_point(i, across, within) for i in range(len(self._spectra))])
-        shares = self._net.shares[:, None, None, :]
-        mean, variance, prior = (shares * points).sum(axis=0)
-        between = (shares[:, 0] * np.square(points[:, 0] - mean)).sum(axis=0)
+        points = self._posterior.at_points(asked)
+        mean, variance, prior = averaged(points, len(asked), len(self._components))
         unit = np.square(self._noise_sd)
         unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
-        inside = (variance + between) * unit
+        inside = variance * unit
         sd = np.sqrt(inside @ np.square(self._components) + unexplained[:, None] * self._outside)
         way = _directions(mean * self._noise_sd)
         outside = np.square(way @ self._components) @ self._outside
         along = np.sqrt((np.square(way) * inside).sum(axis=1) + unexplained * outside)
         return (mean * self._noise_sd) @ self._components, sd, along
-
-    def _at_point(
-        self, point: int, across: tuple[Across, Across], within: tuple[Within, Within]
-    ) -> Float[np.ndarray, "3 asked components"]:
-        """Mean, variance, and variance before the data, at one point of the net, in units of the components' noise."""
-        spectrum = self._spectra[point]
-        seen = spectrum.vectors.T @ self.moments.noise.whiten(self._net.covariance(point, *across).T)
-        prior = np.diag(self._net.covariance(point, *within))[:, None] * spectrum.amplitude
-        variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
-        return np.stack([seen.T @ spectrum.coefficients, variance.clip(min=0.0), prior])
 
 
 def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndarray, "asked components"]:
@@ -184,11 +137,16 @@ def _outside_variance(moments: Moments) -> GeneVector:
     """Variance by gene of what a new shift has outside of the span of the others, sampling noise taken off.
 
     Each measured shift is compared with the span of all others (the hat-matrix identity of leave-one-out residuals).
+    More shifts than genes span all that there is.
     """
-    gram = moments.shifts @ moments.shifts.T
+    shifts = moments.shifts
+    if len(shifts) > shifts.shape[1]:
+        return np.zeros(shifts.shape[1])
+    gram = shifts @ shifts.T
     scale = float(np.trace(gram)) / len(gram)
     inverse = np.linalg.inv(gram + 1e-9 * max(scale, np.finfo(float).tiny) * np.eye(len(gram)))
     combination = inverse / np.diag(inverse)[:, None]
-    left = combination @ moments.shifts
-    noise = np.einsum("ij,jk,ik->i", combination, moments.noise.covariance, combination)
-    return (np.square(left) - noise[:, None] * moments.gene_variance).mean(axis=0).clip(min=0.0)
+    noise = moments.noise.of_sums(combination)
+    return (
+        (np.square(combination @ shifts) - noise[:, None] * moments.gene_variance).mean(axis=0).clip(min=0.0)
+    )

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
 Columns = Float[np.ndarray, "rows _"]
 
@@ -37,6 +37,11 @@ class SamplingNoise:
         together = self.contexts[:, None] == self.contexts
         return together / self.n_controls + np.diag(1.0 / self.n_cells)
 
+    def of_sums(self, weights: Float[np.ndarray, "sums rows"]) -> Float[np.ndarray, " sums"]:
+        """Variance of the noise of weighted sums of rows."""
+        shared = weights @ self._members
+        return np.square(weights) @ (1.0 / self.n_cells) + np.square(shared) @ (1.0 / self._controls)
+
     def whiten(self, columns: Columns) -> Columns:
         """W times columns of row values, where W D Wᵀ = 1."""
         return self._without_shared(np.sqrt(self.n_cells)[:, None] * columns)
@@ -46,19 +51,19 @@ class SamplingNoise:
         return np.sqrt(self.n_cells)[:, None] * self._without_shared(columns)
 
     def _without_shared(self, columns: Columns) -> Columns:
-        directions, shrunk = self._shared
+        cells = self._members.T @ self.n_cells.astype(float)
+        directions = diags(np.sqrt(self.n_cells)) @ self._members @ diags(cells**-0.5)
+        shrunk = (1.0 + cells / self._controls) ** -0.5 - 1.0
         return columns + directions @ (shrunk[:, None] * (directions.T @ columns))
 
     @cached_property
-    def _shared(self) -> tuple[csr_matrix, Float[np.ndarray, " contexts"]]:
-        """The direction that rows of each context share, of length 1, and by how much it shrinks."""
-        cells = np.bincount(self.contexts, self.n_cells)
+    def _members(self) -> csr_matrix:
+        """One row each, with a one in the column of its context."""
         found, codes = np.unique(self.contexts, return_inverse=True)
-        cells = cells[found]
-        n_rows = len(codes)
-        directions = csr_matrix(
-            (np.sqrt(self.n_cells / cells[codes]), codes, np.arange(n_rows + 1)), shape=(n_rows, len(found))
-        )
-        controls = np.zeros(len(found))
-        controls[codes] = self.n_controls
-        return directions, (1.0 + cells / controls) ** -0.5 - 1.0
+        ends = np.arange(len(codes) + 1)
+        return csr_matrix((np.ones(len(codes)), codes, ends), shape=(len(codes), len(found)))
+
+    @cached_property
+    def _controls(self) -> Float[np.ndarray, " contexts"]:
+        found = np.unique(self.contexts, return_index=True)[1]
+        return self.n_controls[found].astype(float)

@@ -81,22 +81,19 @@ class Spectrum:
     """One point's process after the data: what predictions need.
 
     Attributes:
-        vectors: eigenvectors of the turned covariance.
-        gain: ``[rows, components]`` E[s / (s λ + 1)], by which data are weighed.
-        coefficients: ``[rows, components]`` turned responses times their gain.
-        sway: ``[rows, components]`` how far one standard deviation of s moves the coefficients, to first order in the
-            share of variance that s explains.
-        curvature: ``[rows, components]`` E[s² / (s λ + 1)], by which variance is explained.
-        amplitude: ``[components]`` E[s].
+        values: eigenvalues λ of the turned covariance.
+        vectors: its eigenvectors.
+        turned: ``[rows, components]`` responses along them.
+        amplitudes: the tried s.
+        posterior: ``[tried, components]`` share of each s.
         evidence: ``[components]`` log of the marginal likelihood, without constants.
     """
 
+    values: Float[np.ndarray, " rows"]
     vectors: Rows
-    gain: Components
-    coefficients: Components
-    sway: Components
-    curvature: Components
-    amplitude: Float[np.ndarray, " components"]
+    turned: Components
+    amplitudes: Float[np.ndarray, " tried"]
+    posterior: Float[np.ndarray, "tried components"]
     evidence: Float[np.ndarray, " components"]
 
     @classmethod
@@ -109,29 +106,53 @@ class Spectrum:
         variance = 1.0 + amplitudes[:, None] * values
         fit = -0.5 * ((1.0 / variance) @ np.square(turned) + np.log(variance).sum(axis=1)[:, None])
         best = fit.max(axis=0)
-        signal = amplitudes * max(float(values.mean()), np.finfo(float).tiny)
-        posterior = np.exp(fit - best) * _beforehand(signal)[:, None]
+        posterior = np.exp(fit - best) * beforehand(signal_of(amplitudes, float(values.mean())))[:, None]
         evidence = best + np.log(posterior.sum(axis=0))
-        posterior /= posterior.sum(axis=0)
-        gains = (amplitudes[:, None] / variance).T
-        return cls(
-            vectors,
-            gains @ posterior,
-            (gains @ posterior) * turned,
-            (gains @ _deviations(signal, posterior)) * turned,
-            (gains * amplitudes) @ posterior,
-            amplitudes @ posterior,
-            evidence,
-        )
+        return cls(values, vectors, turned, amplitudes, posterior / posterior.sum(axis=0), evidence)
+
+    @property
+    def gain(self) -> Components:
+        """E[s / (s λ + 1)], by which data are weighed."""
+        return self._gains @ self.posterior
+
+    @property
+    def coefficients(self) -> Components:
+        """Turned responses times their gain."""
+        return self.gain * self.turned
+
+    @property
+    def sway(self) -> Components:
+        """How far one standard deviation of s moves the coefficients, to first order in the share it explains."""
+        signal = signal_of(self.amplitudes, float(self.values.mean()))
+        return (self._gains @ deviations(signal, self.posterior)) * self.turned
+
+    @property
+    def curvature(self) -> Components:
+        """E[s² / (s λ + 1)], by which variance is explained."""
+        return (self._gains * self.amplitudes) @ self.posterior
+
+    @property
+    def amplitude(self) -> Float[np.ndarray, " components"]:
+        """E[s]."""
+        return self.amplitudes @ self.posterior
+
+    @property
+    def _gains(self) -> Float[np.ndarray, "rows tried"]:
+        return self.amplitudes / (1.0 + self.amplitudes * self.values[:, None])
 
 
-def _beforehand(signal: Float[np.ndarray, " tried"]) -> Float[np.ndarray, " tried"]:
+def signal_of(amplitudes: Float[np.ndarray, " tried"], mean_variance: float) -> Float[np.ndarray, " tried"]:
+    """Variance of a row's effect in units of its noise, on average over rows."""
+    return amplitudes * max(mean_variance, np.finfo(float).tiny)
+
+
+def beforehand(signal: Float[np.ndarray, " tried"]) -> Float[np.ndarray, " tried"]:
     """Shares of amplitudes before the data: the root of the signal, in units of noise, is half-Cauchy."""
     density = np.sqrt(signal) / (1.0 + signal)
     return density / density.sum()
 
 
-def _deviations(
+def deviations(
     signal: Float[np.ndarray, " tried"], posterior: Float[np.ndarray, "tried components"]
 ) -> Float[np.ndarray, "tried components"]:
     """Weights whose sum with any function of the amplitude is its covariance with the standardised explained share."""

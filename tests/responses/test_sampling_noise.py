@@ -29,3 +29,8 @@ def test_coefficients_turned_back_weigh_rows_alike():
 def test_some_rows_have_their_part_of_the_covariance():
     some = np.array([4, 0, 2])
     np.testing.assert_allclose(NOISE.of_rows(some).covariance, NOISE.covariance[np.ix_(some, some)])
+
+
+def test_weighted_sums_of_rows_have_their_noise():
+    weights = np.random.default_rng(2).normal(size=(3, 5))
+    np.testing.assert_allclose(NOISE.of_sums(weights), np.diag(weights @ NOISE.covariance @ weights.T))

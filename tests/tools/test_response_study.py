@@ -7,8 +7,9 @@ import sys
 import pandas as pd
 import pytest
 from places import TOOLS
-from studies import response
+from studies import response, response_simulated
 
+from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
 
 
@@ -55,3 +56,39 @@ def test_a_folder_without_the_file_is_an_error(tmp_path):
     assert done.returncode == 2
     assert "is not in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SMALL = ModuleScreenOptions(
+    n_perturbations=60, n_genes=40, n_modules=6, n_control=300, cells_per_population=20, effect_size=0.3
+)
+
+
+def test_a_simulated_screen_is_judged_by_its_exact_shifts():
+    held_out = response_simulated.held_out_names(SMALL)
+    assert len(held_out) == 15
+    scores = response_simulated.scores_of_screen(SMALL)
+    assert set(scores) == set(held_out)
+    table = pd.DataFrame(
+        [{"predictor": name, **scores[one][name]} for one in held_out for name in scores[one]]
+    )
+    mean = table.groupby("predictor").mean()
+    assert set(mean.index) - {"random"} <= set(response.PREDICTORS)
+    assert mean.loc["split_half_replicate", "l2"] == mean["l2"].min()
+    # Of a module two thirds of whose members are told, prior knowledge says something.
+    assert mean.loc["kriging", "l2"] < 0.9 * mean.loc["training_mean", "l2"]
+    assert mean.loc["kriging", "pearson_delta"] > 0.4 > mean.loc["no_op", "pearson_delta"] == 0.0
+
+
+def test_hours_of_a_drug_are_doses(tmp_path):
+    split = response.SPLITS["cao_3h"]
+    adata = simulate_screen(2, 60, 120, 60, n_combinations=0, seed=2)
+    adata.obs["time_h"] = (
+        adata.obs["perturbation"].map({"control": 0, "GENE0000": 1, "GENE0001": 3}).astype(int)
+    )
+    drug = adata.obs["perturbation"].astype(str).where(adata.obs["time_h"] == 0, "dexamethasone")
+    adata.obs["perturbation"] = drug.astype("category")
+    adata.write_h5ad(tmp_path / split.file)
+    assert response.held_out_conditions(tmp_path, split) == ["dexamethasone:3"]
+    row = response.one_condition(tmp_path, {"split": "cao_3h", "held_out": "dexamethasone:3", "seed": 0})
+    assert row["additive:l2"] == row["training_mean:l2"] != row["no_op:l2"]
+    assert row["kriging:l2"] > 0

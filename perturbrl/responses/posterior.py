@@ -1,0 +1,127 @@
+"""What a Gaussian process says after the data, averaged over the points of a net of weights."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.sampling_noise import SamplingNoise
+from perturbrl.responses.training_cells import Condition
+from perturbrl.responses.weight_averaging import Spectrum, WeightNet
+
+Asked = Float[np.ndarray, "asked components"]
+PerComponent = Float[np.ndarray, " components"]
+
+
+@dataclass(frozen=True, eq=False)
+class AtPoint:
+    """What one point of the net says of conditions, in units of the components' noise.
+
+    Attributes:
+        columns: number of each component that it speaks of.
+        shares: of the point in each of them.
+        mean: expected shift along them.
+        variance: of that.
+        prior: the variance before the data.
+    """
+
+    columns: Int[np.ndarray, " components"]
+    shares: PerComponent
+    mean: Asked
+    variance: Asked
+    prior: Asked
+
+
+def averaged(points: Iterable[AtPoint], n_asked: int, n_components: int) -> tuple[Asked, Asked, Asked]:
+    """Mean, variance (how far points differ included) and variance before the data."""
+    mean, square, variance, prior = np.zeros((4, n_asked, n_components))
+    for point in points:
+        columns, shares = point.columns, point.shares
+        mean[:, columns] += shares * point.mean
+        square[:, columns] += shares * np.square(point.mean)
+        variance[:, columns] += shares * point.variance
+        prior[:, columns] += shares * point.prior
+    return mean, variance + (square - np.square(mean)).clip(min=0.0), prior
+
+
+class Posterior(ABC):
+    """Processes of all points of a net after the data.
+
+    Attributes:
+        amplitude: ``[components]`` expected variance of effects, in units of noise.
+    """
+
+    amplitude: PerComponent
+
+    @abstractmethod
+    def at_points(self, asked: Sequence[Condition]) -> Iterator[AtPoint]:
+        """What each point says of conditions."""
+
+    @abstractmethod
+    def row_weights(
+        self, asked: Sequence[Condition], importance: PerComponent
+    ) -> Float[np.ndarray, "asked rows"]:
+        """Weight with which each row's shift enters the mean of conditions, a mean over components.
+
+        Args:
+            asked: conditions.
+            importance: of the components, summing to 1.
+        """
+
+
+class ExactPosterior(Posterior):
+    """By the eigenvectors of every point's covariance between all rows.
+
+    Args:
+        net: the points.
+        spectra: their processes.
+        covariances: between conditions.
+        rows: what was measured.
+        noise: of the rows.
+    """
+
+    def __init__(
+        self,
+        net: WeightNet,
+        spectra: Sequence[Spectrum],
+        covariances: Covariances,
+        rows: Sequence[Condition],
+        noise: SamplingNoise,
+    ) -> None:
+        self._net, self._spectra, self._covariances = net, spectra, covariances
+        self._rows, self._noise = rows, noise
+        self.amplitude = (net.shares * np.array([spectrum.amplitude for spectrum in spectra])).sum(axis=0)
+
+    def at_points(self, asked: Sequence[Condition]) -> Iterator[AtPoint]:
+        """What each point says of conditions."""
+        over = self._covariances.over_treatments, self._covariances.over_contexts
+        across, within = ([one(asked, rows) for one in over] for rows in (self._rows, asked))
+        columns = np.arange(len(self.amplitude))
+        for i, spectrum in enumerate(self._spectra):
+            seen = self._seen(i, across)
+            prior = np.diag(self._net.covariance(i, *within))[:, None] * spectrum.amplitude
+            variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
+            mean = seen.T @ spectrum.coefficients
+            yield AtPoint(columns, self._net.shares[i], mean, variance.clip(min=0.0), prior)
+
+    def row_weights(
+        self, asked: Sequence[Condition], importance: PerComponent
+    ) -> Float[np.ndarray, "asked rows"]:
+        """Weight with which each row's shift enters the mean of conditions, a mean over components."""
+        over = self._covariances.over_treatments, self._covariances.over_contexts
+        across = [one(asked, self._rows) for one in over]
+        turned = np.zeros((len(self._rows), len(asked)))
+        for i, spectrum in enumerate(self._spectra):
+            gain = spectrum.gain @ (self._net.shares[i] * importance)
+            turned += spectrum.vectors @ (gain[:, None] * self._seen(i, across))
+        return self._noise.back(turned).T
+
+    def _seen(
+        self, point: int, across: Sequence[Float[np.ndarray, "_ asked rows"]]
+    ) -> Float[np.ndarray, "rows asked"]:
+        treatments, contexts = across
+        covariance = self._net.covariance(point, treatments, contexts)
+        return self._spectra[point].vectors.T @ self._noise.whiten(covariance.T)

@@ -1,6 +1,7 @@
 """What the commands do, as Python calls."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
@@ -19,7 +20,8 @@ from perturbrl.embeddings.base import Encoder
 from perturbrl.errors import ConfigurationError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
-from perturbrl.responses.answers import Paths, Responses, answer, read_priors
+from perturbrl.reporting.responses import Responses
+from perturbrl.responses.answers import Paths, answer, fit_kriging, read_priors
 from perturbrl.schema import CONTROL_LABEL
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -171,6 +173,7 @@ def respond(
     gene_sets: Paths = (),
     edges: Paths = (),
     features: Paths = (),
+    cell_type_key: str | None = None,
     columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
     n_cells: int = 0,
@@ -184,22 +187,33 @@ def respond(
         gene_sets: GMT files, plain or gzipped: genes of one set may do alike.
         edges: edge lists such as STRING's: genes with the same neighbours may do alike.
         features: tables of numbers by perturbation.
-        columns: which columns of obs say what, where they are not recognised; in each of its cell types an effect may
-            differ.
+        cell_type_key: obs column with the cell types, in each of which an effect may differ.
+        columns: which columns of obs say what, where they are not recognised.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
         n_cells: predicted cells of each query, as counts beside the real control cells; 0 makes none.
         seed: of the cells drawn.
 
     Returns:
-        Responses: ``.delta`` and ``.sd`` by query and gene, ``.evidence``, ``.sentences``, ``.cells``.
+        Responses: ``.delta`` and ``.sd`` by query and gene, ``.evidence``, ``.sentences``, ``.cells``;
+            ``.save(folder)`` writes tables, cells and a report.
 
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
-    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, columns), value_kind)
-    return answer(
-        dataset, _listed(queries), read_priors(gene_sets, edges, features), n_cells=n_cells, seed=seed
-    )
+    fields = detect_fields(adata, _with_cell_types(columns, cell_type_key))
+    dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
+    model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features))
+    return Responses.of(answer(model, dataset, genes, _listed(queries), n_cells=n_cells, seed=seed))
+
+
+def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> ColumnOptions:
+    if cell_type_key is None:
+        return columns
+    if columns.cell_type_key not in (None, cell_type_key):
+        raise ConfigurationError(
+            f"cell_type_key is '{cell_type_key}' and columns.cell_type_key is '{columns.cell_type_key}'; give one"
+        )
+    return replace(columns, cell_type_key=cell_type_key)
 
 
 def screen_model() -> TwoStageModule:

@@ -93,3 +93,49 @@ def top_genes(n=20, n_sure=5):
             "fdr": np.where(np.arange(n) < n_sure, 0.001, 0.5),
         }
     )
+
+
+def effects(n):
+    """Queries of all kinds of evidence, as many of each as there are."""
+    kinds = ("measured", "combined", "transferred", "prior", "none")
+    effect = np.abs(normal(n, seed=6)) * np.where(np.arange(n) % 5 == 4, 0.1, 2.0)
+    return pd.DataFrame(
+        {
+            "query": [f"{name}@CD14+ Monocytes" if i % 7 == 3 else name for i, name in enumerate(names(n))],
+            "evidence": [kinds[i % 5] for i in range(n)],
+            "effect": effect,
+            "low": effect - 0.2 - 0.3 * (np.arange(n) % 5),
+            "high": effect + 0.2 + 0.3 * (np.arange(n) % 5),
+        }
+    )
+
+
+def shifts(n, n_genes=200):
+    """Queries x genes of a few programs, and their standard deviations."""
+    values = normal(n, 3, seed=7) @ normal(3, n_genes, seed=8) * 0.3
+    index = pd.Index(effects(n)["query"], name="query")
+    genes = [f"MT-GENE{i}" for i in range(n_genes)]
+    delta = pd.DataFrame(values, index, genes)
+    return delta, pd.DataFrame(0.1 + 0.2 * np.abs(normal(n, n_genes, seed=9)), index, genes)
+
+
+def judged_genes(n, n_genes=300):
+    tables = [
+        pd.DataFrame(
+            {
+                "condition": query,
+                "gene": names(n_genes),
+                "predicted": normal(n_genes, seed=i),
+                "measured": normal(n_genes, seed=i) + 0.4 * normal(n_genes, seed=i + 99),
+            }
+        )
+        for i, query in enumerate(effects(n)["query"])
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def coverage(below=0.0):
+    level = np.array([0.5, 0.8, 0.9, 0.95])
+    return pd.DataFrame(
+        {"level": level, "covered": level - below, "low": level - below - 0.05, "high": level - below + 0.04}
+    )

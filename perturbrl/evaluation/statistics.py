@@ -86,6 +86,25 @@ def bootstrap_interval(
     return Interval(float(statistic(pooled)), float(low), float(high))
 
 
+def mean_interval(
+    scores: Float[np.ndarray, " scores"], *, confidence: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of scores with its `bootstrap_interval`; ends are NaN where there are fewer than two.
+
+    Raises:
+        DataError: there is no score, or one that is not finite.
+    """
+    if len(scores) == 0:
+        raise DataError("there is no score to take the mean of; judge at least one condition")
+    if len(scores) < 2:
+        return Interval(float(scores.mean()), np.nan, np.nan)
+    return bootstrap_interval([scores], _mean, confidence=confidence, seed=seed)
+
+
+def _mean(scores: Float[np.ndarray, "*resamples scores"]) -> Float[np.ndarray, "*resamples"]:
+    return np.asarray(scores.mean(axis=-1))
+
+
 def _resample(strata: Strata, n: int, rng: np.random.Generator) -> Float[np.ndarray, "{n} scores"]:
     parts = [scores[rng.integers(len(scores), size=(n, len(scores)))] for scores in strata]
     return np.concatenate(parts, axis=1)

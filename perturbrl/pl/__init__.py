@@ -4,19 +4,26 @@ from perturbrl.pl.cells import plot_latent_map, plot_trajectory_distances, traje
 from perturbrl.pl.designs import plot_designs
 from perturbrl.pl.doses import plot_dose_schedule, plot_hits
 from perturbrl.pl.genes import plot_delta, plot_top_genes
+from perturbrl.pl.judged_responses import plot_calibration, plot_predicted_against_measured
 from perturbrl.pl.landscape import plot_landscape, wandering_states
 from perturbrl.pl.learning import plot_learning
+from perturbrl.pl.responses import plot_effects, plot_panel, plot_response_genes
 from perturbrl.pl.style import Plot
 
 __all__ = [
     "Plot",
+    "plot_calibration",
     "plot_delta",
     "plot_designs",
     "plot_dose_schedule",
+    "plot_effects",
     "plot_hits",
     "plot_landscape",
     "plot_latent_map",
     "plot_learning",
+    "plot_panel",
+    "plot_predicted_against_measured",
+    "plot_response_genes",
     "plot_top_genes",
     "plot_trajectory_distances",
     "trajectory_distances",

@@ -25,6 +25,7 @@ from perturbrl.reporting.figures import to_numpy
 from perturbrl.reporting.judged import Judged
 from perturbrl.responses.baselines import SplitHalfReplicate
 from perturbrl.responses.emission import (
+    MOST_EMITTING,
     CellEmitter,
     CountedCells,
     counted_cells,
@@ -35,7 +36,6 @@ from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, SIZE_FACTOR_OBS, GeneVector
 from perturbrl.twins.base import DigitalTwin, relax
 
-MAX_EMITTING: Final = 300  # control cells that emission is calibrated on
 MAX_VALUES: Final = 4_000_000  # cells x genes x perturbations; emission draws each some 60 times
 
 
@@ -170,6 +170,4 @@ def _emitter(data: MeasuredCells, seed: int) -> CellEmitter | None:
     """Emits cells from training controls; ``None`` where the file has no counts."""
     if data.dataset.value_kind != "counts":
         return None
-    control = _counts(data, CONTROL_LABEL, "train")
-    chosen = np.random.default_rng(seed).permutation(len(control))[:MAX_EMITTING]
-    return CellEmitter(CountedCells(control.counts[chosen], control.size_factors[chosen]), seed)
+    return CellEmitter(_counts(data, CONTROL_LABEL, "train").at_most(MOST_EMITTING, seed), seed)

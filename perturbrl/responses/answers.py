@@ -1,89 +1,174 @@
-"""What does this perturbation do? From a data set and questions to shifts, intervals, evidence and cells."""
+"""What does this perturbation do? From a fitted model and questions to shifts, intervals, evidence and cells."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from jaxtyping import Float
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.labels import CONTROL
+from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
-from perturbrl.errors import DataError
-from perturbrl.responses.base import EVIDENCE
-from perturbrl.responses.emission import CellEmitter, counted_cells, labelled_cells
+from perturbrl.errors import listed
+from perturbrl.responses.answered_cells import answered_cells
+from perturbrl.responses.base import EVIDENCE, PredictedShifts
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.questions import conditions_of, text_of
-from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
-from perturbrl.schema import CONTROL_LABEL, CellIndex
+from perturbrl.responses.matches import matched_names
+from perturbrl.responses.questions import Asked, Known, questions, text_of
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import CONTROL_LABEL
+
+Z_90: Final = 1.645
+MOST_SIMILAR: Final = 10
+ITSELF: Final = "itself"
+_NAMED: Final = 3
+_WORTH_NAMING: Final = 0.05
 
 Paths = str | Path | Sequence[str | Path]
 
+_log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, eq=False)
-class Responses:
-    """Expected responses, one row for each condition that was asked for.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answers:
+    """Expected responses, one row for each condition that was asked for, under the text it was asked by.
 
     Attributes:
         delta: queries x genes, expected shift of mean log1p(counts per 10,000) from control.
         sd: queries x genes, standard deviation of that shift, without the noise of cells that might judge it.
         evidence: what each rests on: ``measured``, ``combined``, ``transferred``, ``prior`` or ``none``.
-        sentences: the same in words.
+        effects: columns ``effect`` (length of the expected shift over genes) and the ends ``low`` and ``high`` of a
+            90 % interval of the shift in that direction; it holds 0 where the direction itself is not sure.
+        sentences: the evidence in words, with all that has to be known of a row.
+        similar: columns ``query``, ``measured``, ``weight``: the measured conditions whose shifts enter a prediction
+            with the largest weights; ``itself`` is the one that is asked about.
         weights: share of the variance of effects that each similarity between perturbations explains.
+        matches: how many names each prior has in common with the data (``matches.matched_names``).
+        notes: what has to be known of all rows, in sentences.
+        extrapolated: rows that ask for a dose outside of those measured.
         cells: predicted cells with counts beside real control cells; ``None`` where none were asked for.
     """
 
     delta: pd.DataFrame
     sd: pd.DataFrame
     evidence: pd.Series
+    effects: pd.DataFrame
     sentences: pd.Series
+    similar: pd.DataFrame
     weights: dict[str, float]
-    cells: AnnData | None = field(default=None, repr=False)
+    matches: pd.DataFrame
+    notes: tuple[str, ...]
+    extrapolated: pd.Series
+    cells: AnnData | None = field(default=None)
+
+    @property
+    def sure(self) -> pd.DataFrame:
+        """Queries x genes: whether the 90 % interval is clear of 0, so that the sign is wrong with less than 5 %."""
+        return self.delta.abs() > Z_90 * self.sd
+
+    @property
+    def match_notes(self) -> tuple[str, ...]:
+        """How many names each prior has in common with the data, in words."""
+        return tuple(
+            f"{source} knows {row.measured} of the {row.of_measured} measured perturbations and {row.asked} of the "
+            f"{row.of_asked} asked for"
+            for source, row in self.matches.iterrows()
+        )
+
+    def effect(self, query: str) -> tuple[float, float, float]:
+        """Size of the effect and the ends of its interval."""
+        effect, low, high = self.effects.to_numpy()[self.effects.index.get_loc(query)].tolist()
+        return effect, low, high
+
+    def genes(self, query: str, direction: int) -> list[str]:
+        """Genes that go up (1) or down (-1) for sure, the largest shift first."""
+        shift, row = direction * self.delta.loc[query].to_numpy(), self.delta.index.get_loc(query)
+        order = np.argsort(-shift, kind="stable")
+        sure = self.sure.to_numpy()[row][order] & (shift[order] > 0)
+        return [str(gene) for gene in self.delta.columns[order[sure]]]
+
+    def named(self, query: str) -> str:
+        """The measured conditions that carry a prediction most, ``JAK2 .41, IFNGR1 .38``; none where none does."""
+        own = self.similar[self.similar["query"] == query]
+        worth = own[own["weight"].abs() >= _WORTH_NAMING].head(_NAMED)
+        return ", ".join(
+            f"{name} {weight:.2f}".replace(" 0.", " .").replace("-0.", "−.")
+            for name, weight in zip(worth["measured"], worth["weight"], strict=True)
+        )
 
 
 def answer(
+    model: Kriging,
     dataset: PerturbationDataset,
+    genes: Sequence[str],
     queries: Sequence[str],
-    priors: Sequence[PriorKnowledge] = (),
     *,
     n_cells: int = 0,
     seed: int = 0,
-) -> Responses:
-    """Answer queries from all cells of a data set.
+) -> Answers:
+    """Answer queries with a model that was fitted on cells of a data set.
 
     Args:
-        dataset: control and perturbed cells; cell types, where they are known, are contexts.
+        model: the model.
+        dataset: control and perturbed cells; the controls among them are moved where cells are asked for.
+        genes: of the columns of the model's shifts.
         queries: see ``questions``.
-        priors: which perturbations are alike.
         n_cells: predicted cells of each query.
         seed: of the cells drawn.
 
     Raises:
-        DataError: a query cannot be answered, or cells are asked for and the data are no counts.
+        DataError: a query cannot be answered, prior knowledge has no name of the data, or cells are asked for and the
+            data are no counts.
     """
-    training = _training(dataset)
-    model = Kriging(priors).fit(training)
-    known = {name for label in dataset.measured for name in label.names} | set(dataset.genes)
-    known |= {name for prior in priors for name in prior.names}
-    contexts = model.contexts
-    measured = {str(label): label for label in dataset.measured}
-    asked = conditions_of(queries, measured, contexts, known)
-    found = model.predict(asked)
-    index = pd.Index([text_of(condition) for condition in asked], name="query")
-    genes = list(training.genes)
-    return Responses(
-        delta=pd.DataFrame(found.mean, index, genes),
-        sd=pd.DataFrame(found.sd, index, genes),
+    asked = questions(queries, _known(model, dataset))
+    conditions = [one.condition for one in asked]
+    names = {name for label, _ in conditions for name in label.names}
+    matches = matched_names(model.priors, _measured_names(model), names)
+    found = model.predict(conditions)
+    similar = _similar(model, asked)
+    texts = [one.text for one in asked]
+    index = pd.Index(texts, name="query")
+    cells = answered_cells(dataset, genes, conditions, texts, found.mean, n_cells, seed) if n_cells else None
+    without = Answers(
+        delta=pd.DataFrame(found.mean, index, list(genes)),
+        sd=pd.DataFrame(found.sd, index, list(genes)),
         evidence=pd.Series(found.evidence, index, name="evidence"),
-        sentences=pd.Series(
-            [f"{text}: {EVIDENCE[e]}" for text, e in zip(index, found.evidence, strict=True)], index
-        ),
+        effects=_effects(found, index),
+        sentences=pd.Series("", index, name="sentence"),
+        similar=similar,
         weights=model.weights,
-        cells=_cells(dataset, genes, model, asked, found.mean, n_cells, seed) if n_cells else None,
+        matches=matches,
+        notes=_left_out(dataset),
+        extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
+        cells=cells,
     )
+    without.sentences[:] = [_sentence(one, without) for one in asked]
+    for line in (*without.match_notes, *without.notes):
+        _log.info(line)
+    return without
+
+
+def fit_kriging(
+    dataset: PerturbationDataset, priors: Sequence[PriorKnowledge] = ()
+) -> tuple[Kriging, tuple[str, ...]]:
+    """A model of all cells of a data set, and its genes; cell types, where they are known, are contexts.
+
+    Raises:
+        DataError: see ``Moments``; or prior knowledge has no name of the data.
+    """
+    everything = np.arange(dataset.n_cells)
+    preprocessor = Preprocessor(n_top_genes=None).fit(dataset, everything)
+    matched_names(priors, {name for label in dataset.perturbations for name in label.names})
+    expression = preprocessor.transform(dataset, everything)
+    types = list(dataset.cell_types) if dataset.fields.cell_type_key else None
+    training = TrainingCells(expression, list(dataset.labels), preprocessor.genes, types)
+    return Kriging(priors).fit(training), preprocessor.genes
 
 
 def read_priors(gene_sets: Paths = (), edges: Paths = (), features: Paths = ()) -> tuple[PriorKnowledge, ...]:
@@ -100,42 +185,62 @@ def read_priors(gene_sets: Paths = (), edges: Paths = (), features: Paths = ()) 
     )
 
 
-def _training(dataset: PerturbationDataset) -> TrainingCells:
-    everything = np.arange(dataset.n_cells)
-    preprocessor = Preprocessor(n_top_genes=None).fit(dataset, everything)
-    expression = preprocessor.transform(dataset, everything)
-    types = list(dataset.cell_types) if dataset.fields.cell_type_key else None
-    return TrainingCells(expression, list(dataset.labels), preprocessor.genes, types)
+def _left_out(dataset: PerturbationDataset) -> tuple[str, ...]:
+    """Perturbed cells of which nothing is learned, because their context has no control cell."""
+    if dataset.fields.cell_type_key is None:
+        return ()
+    control = dataset.control_cells
+    types, perturbed = dataset.cell_types, np.ones(dataset.n_cells, dtype=bool)
+    perturbed[control] = False
+    lost = perturbed & ~np.isin(types, sorted(set(types[control])))
+    if not lost.any():
+        return ()
+    names = sorted(set(types[lost]))
+    return (
+        f"{int(lost.sum())} perturbed cells of {listed(names, 5)} are left out: without '{CONTROL_LABEL}' cells of "
+        "the same type nothing says how far they were shifted",
+    )
 
 
-def _cells(
-    dataset: PerturbationDataset,
-    genes: Sequence[str],
-    model: Kriging,
-    asked: Sequence[Condition],
-    shifts: np.ndarray,
-    n_cells: int,
-    seed: int,
-) -> AnnData:
-    """Control cells, and control cells of each condition's context moved by its shift."""
-    if dataset.value_kind != "counts":
-        raise DataError(
-            f"cells are drawn from counts and the data are {dataset.value_kind}; give counts, or n_cells = 0"
-        )
-    controls = {
-        context: counted_cells(dataset, _controls_of(dataset, context), genes)
-        for context in {ONE_CONTEXT, *(where for _, where in asked)}
-    }
-    groups = {CONTROL_LABEL: controls[ONE_CONTEXT]}
-    for stream, (condition, shift) in enumerate(zip(asked, shifts, strict=True)):
-        control = controls[condition[1]]
-        emitted = CellEmitter(control, seed).emit(
-            control.log_expression.mean(axis=0) + shift, n_cells, stream
-        )
-        groups[text_of(condition)] = emitted
-    return labelled_cells(groups, genes)
+def _known(model: Kriging, dataset: PerturbationDataset) -> Known:
+    names = {name for label in dataset.measured for name in label.names} | set(dataset.genes)
+    names |= {name for prior in model.priors for name in prior.names}
+    measured = {str(label): label for label in dataset.measured}
+    return Known(measured, model.contexts, names, _learned(model))
 
 
-def _controls_of(dataset: PerturbationDataset, context: str) -> CellIndex:
-    rows = dataset.cells_of(CONTROL)
-    return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]
+def _learned(model: Kriging) -> set[Label]:
+    return {label for label, _ in model.moments.conditions}
+
+
+def _measured_names(model: Kriging) -> set[str]:
+    return {name for label in _learned(model) for name in label.names}
+
+
+def _effects(found: PredictedShifts, index: pd.Index) -> pd.DataFrame:
+    size, half = np.linalg.norm(found.mean, axis=1), Z_90 * found.along
+    return pd.DataFrame({"effect": size, "low": size - half, "high": size + half}, index)
+
+
+def _similar(model: Kriging, asked: Sequence[Asked]) -> pd.DataFrame:
+    weights = model.row_weights([one.condition for one in asked])
+    rows = [text_of(condition) for condition in model.moments.conditions]
+    found = [
+        (one.text, ITSELF if model.moments.conditions[row] == one.condition else rows[row], float(own[row]))
+        for one, own in zip(asked, weights, strict=True)
+        for row in _largest(own)
+    ]
+    return pd.DataFrame(found, columns=["query", "measured", "weight"])
+
+
+def _largest(weights: Float[np.ndarray, " rows"]) -> Iterator[int]:
+    yield from np.argsort(-np.abs(weights), kind="stable")[:MOST_SIMILAR].tolist()
+
+
+def _sentence(one: Asked, answers: Answers) -> str:
+    evidence = answers.evidence[one.text]
+    named = answers.named(one.text)
+    unsure = "it may have no effect at all" if answers.effect(one.text)[1] <= 0 else ""
+    like = f"it is predicted like {named}" if named and evidence not in ("measured", "none") else ""
+    said = [EVIDENCE[evidence], *one.said, like, unsure]
+    return f"{one.text}: {'; '.join(part for part in said if part)}"

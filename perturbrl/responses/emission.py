@@ -28,6 +28,7 @@ from perturbrl.schema import (
     LogExpression,
 )
 
+MOST_EMITTING: Final = 300  # control cells that suffice to calibrate emission on
 _BISECTIONS: Final = 30
 _SMALLEST: Final = 1e-6
 
@@ -54,6 +55,11 @@ class CountedCells:
     def log_expression(self) -> LogExpression:
         """log1p(1e4 · counts / size factor)."""
         return np.log1p(TARGET_SUM * self.counts / self.size_factors[:, None])
+
+    def at_most(self, n_cells: int, seed: int) -> "CountedCells":
+        """So many of the cells, drawn without replacement; all where there are no more."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[:n_cells]
+        return CountedCells(self.counts[chosen], self.size_factors[chosen])
 
 
 @dataclass(frozen=True, eq=False)

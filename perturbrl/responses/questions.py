@@ -1,26 +1,63 @@
 """Questions about responses, as a person writes them: ``KLF1+MAP2K6``, ``IFNB@cell_type=NK``, ``dexamethasone:3``."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from perturbrl.data.labels import Label
+from perturbrl.data.labels import Label, Part
 from perturbrl.errors import DataError
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 
 CONTEXT_SEPARATOR: Final = "@"
 
 
-def conditions_of(
-    queries: Sequence[str], measured: Mapping[str, Label], contexts: Collection[str], known: Collection[str]
-) -> list[Condition]:
-    """The conditions that queries ask for; one without a context asks for every context.
+@dataclass(frozen=True)
+class Asked:
+    """One condition that is asked for.
 
-    Args:
-        queries: ``+`` joins perturbations, ``:`` gives a dose, ``@`` a context, with or without its column's name.
+    Attributes:
+        text: the query as it was written; its context is added where it named none and there are several.
+        condition: what it means.
+        said: how it was read where that is not plain, in sentences.
+        extrapolated: whether a dose lies outside of those measured.
+    """
+
+    text: str
+    condition: Condition
+    said: tuple[str, ...] = ()
+    extrapolated: bool = False
+
+
+@dataclass(frozen=True)
+class Known:
+    """What may be asked about.
+
+    Attributes:
         measured: labels of the data by their text, which a query is taken for first.
         contexts: contexts with control cells.
-        known: perturbations of which anything may be known.
+        names: perturbations of which anything may be known.
+        learned: labels whose cells were learned from, which tell what an extrapolation is.
+    """
+
+    measured: Mapping[str, Label]
+    contexts: Collection[str]
+    names: Collection[str]
+    learned: Collection[Label]
+
+    def doses_of(self, name: str) -> list[float | None]:
+        """Doses learned from, ascending; ``None`` first for one that has none."""
+        doses = {part.dose for label in self.learned for part in label.parts if part.name == name}
+        return sorted(doses, key=lambda dose: -1.0 if dose is None else dose)
+
+
+def questions(queries: Sequence[str], known: Known) -> list[Asked]:
+    """The conditions that queries ask for, each text once; one without a context asks for every context.
+
+    Args:
+        queries: ``+`` joins perturbations, ``:`` gives a dose (the largest measured one where it is left out), ``@`` a
+            context, with or without its column's name.
+        known: what may be asked about.
 
     Raises:
         DataError: a query names a perturbation or a context that is not known (the closest ones are named), the
@@ -28,7 +65,8 @@ def conditions_of(
     """
     if not queries:
         raise DataError("queries is empty; ask for a perturbation of the data, a combination or a gene")
-    return [condition for query in queries for condition in _conditions(query, measured, contexts, known)]
+    asked = [one for query in queries for one in _asked(query, known)]
+    return list({one.text: one for one in asked}.values())
 
 
 def text_of(condition: Condition) -> str:
@@ -37,26 +75,57 @@ def text_of(condition: Condition) -> str:
     return f"{label}{CONTEXT_SEPARATOR}{context}" if context else str(label)
 
 
-def _conditions(
-    query: str, measured: Mapping[str, Label], contexts: Collection[str], known: Collection[str]
-) -> list[Condition]:
-    what, at, where = ("", "", "") if query in measured else query.rpartition(CONTEXT_SEPARATOR)
+def _asked(query: str, known: Known) -> Iterator[Asked]:
+    what, at, where = ("", "", "") if query in known.measured else query.rpartition(CONTEXT_SEPARATOR)
     text = what if at else query
-    label = measured.get(text) or Label.parse(text)
+    label = known.measured.get(text) or Label.parse(text)
     if label.is_control:
         raise DataError(f"'{query}' is what shifts are counted from; ask for a perturbation")
-    if text not in measured:
-        _require_answerable(label, measured, known)
-    return [(label, context) for context in (_asked(where, contexts) if at else sorted(contexts))]
+    if text not in known.measured:
+        _require_answerable(label, known)
+        label, without = _with_doses(label, known)
+    else:
+        without = ()
+    outside = tuple(_outside(label, known))
+    contexts = [_context(where, known.contexts)] if at else sorted(known.contexts)
+    for context in contexts:
+        row = query if at or len(contexts) == 1 else f"{query}{CONTEXT_SEPARATOR}{context}"
+        yield Asked(row, (label, context), (*without, *outside), bool(outside))
 
 
-def _require_answerable(label: Label, measured: Mapping[str, Label], known: Collection[str]) -> None:
-    parts = {part for one in measured.values() for part in one.parts}
+def _with_doses(label: Label, known: Known) -> tuple[Label, tuple[str, ...]]:
+    """Parts without a dose at their largest measured one, and that this was done."""
+    parts, said = [], []
+    for part in label.parts:
+        doses = known.doses_of(part.name)
+        if part.dose is None and doses and doses[0] is not None:
+            largest = Part(part.name, doses[-1])
+            said.append(f"{part.name} without a dose means its largest measured one, {largest}")
+            parts.append(largest)
+        else:
+            parts.append(part)
+    return Label(parts), tuple(said)
+
+
+def _outside(label: Label, known: Known) -> Iterator[str]:
+    for part in label.parts:
+        doses = [dose for dose in known.doses_of(part.name) if dose is not None]
+        if part.dose is None:
+            continue
+        if not doses:
+            yield f"no dose of {part.name} was measured, so {part.dose:g} is taken for a full one"
+        elif not doses[0] <= part.dose <= doses[-1]:
+            measured = f"{doses[0]:g}" if len(doses) == 1 else f"{doses[0]:g} to {doses[-1]:g}"
+            yield f"extrapolated: dose {part.dose:g} of {part.name} lies outside of those measured ({measured})"
+
+
+def _require_answerable(label: Label, known: Known) -> None:
+    parts = {part for one in known.measured.values() for part in one.parts}
     plain = {part.name for part in parts if part.dose is None}
     for part in label.parts:
         _require(
             part.name,
-            known,
+            known.names,
             "perturbation of the data, gene of theirs or name in prior knowledge",
             {one.name for one in parts},
         )
@@ -66,7 +135,7 @@ def _require_answerable(label: Label, measured: Mapping[str, Label], known: Coll
             )
 
 
-def _asked(where: str, contexts: Collection[str]) -> list[str]:
+def _context(where: str, contexts: Collection[str]) -> str:
     if set(contexts) == {ONE_CONTEXT}:
         raise DataError(
             f"'{where}' is asked for, and no column of contexts was given; name one (cell_type_key), or ask without "
@@ -74,7 +143,7 @@ def _asked(where: str, contexts: Collection[str]) -> list[str]:
         )
     context = where if where in contexts else where.rpartition("=")[2]
     _require(context, contexts, "context with control cells")
-    return [context]
+    return context
 
 
 def _require(name: str, known: Collection[str], what: str, likeliest: Collection[str] = ()) -> None:

@@ -9,13 +9,17 @@ import pandas as pd
 import pytest
 from figure_tables import (
     cells,
+    coverage,
     designs,
+    effects,
     hits,
+    judged_genes,
     learning,
     names,
     normal,
     paths,
     schedule,
+    shifts,
     top_genes,
     warm_start,
 )
@@ -30,7 +34,9 @@ from perturbrl.pl.cells import (
 from perturbrl.pl.designs import plot_designs
 from perturbrl.pl.doses import plot_dose_schedule, plot_hits
 from perturbrl.pl.genes import plot_delta, plot_top_genes
+from perturbrl.pl.judged_responses import plot_calibration, plot_predicted_against_measured
 from perturbrl.pl.learning import plot_learning
+from perturbrl.pl.responses import plot_effects, plot_panel, plot_response_genes
 from perturbrl.pl.style import LONGEST_LABEL, shortened
 
 
@@ -45,6 +51,11 @@ def trajectories(latent):
     simulated = {name: paths(start, far, 3) for name, far in (("policy", 2.0), ("nnls", 1.0), ("no_op", 0.0))}
     table = trajectory_distances(simulated, cells(4, 1.0, latent), cells(30, 2.0, latent), whole_way=False)
     return plot_trajectory_distances(table, "Reference: invented.")
+
+
+def panel(n, n_genes=200):
+    delta, sd = shifts(n, n_genes)
+    return plot_panel(delta, delta.abs() > 1.645 * sd, effects(n).set_index("query")["evidence"])
 
 
 PLOTS = {
@@ -76,6 +87,23 @@ PLOTS = {
     "learning": lambda: plot_learning(learning()),
     "learning, warm start": lambda: plot_learning(warm_start()),
     "learning, 1 iteration": lambda: plot_learning(learning(1)),
+    "effects, 1": lambda: plot_effects(effects(1)),
+    "effects, 3": lambda: plot_effects(effects(3)),
+    "effects, 40": lambda: plot_effects(effects(40)),
+    "effects, 500": lambda: plot_effects(effects(500)),
+    "panel, 1": lambda: panel(1),
+    "panel, 3": lambda: panel(3),
+    "panel, 3 and 5 genes": lambda: panel(3, 5),
+    "panel, 40": lambda: panel(40),
+    "panel, 500": lambda: panel(500),
+    "response genes, 1": lambda: plot_response_genes(*shifts(1)),
+    "response genes, 3": lambda: plot_response_genes(*shifts(3)),
+    "response genes, 500": lambda: plot_response_genes(*shifts(500)),
+    "predicted against measured, 1": lambda: plot_predicted_against_measured(judged_genes(1)),
+    "predicted against measured, 20": lambda: plot_predicted_against_measured(judged_genes(20)),
+    "calibration": lambda: plot_calibration(coverage()),
+    "calibration, too narrow": lambda: plot_calibration(coverage(0.4)),
+    "calibration, 1 condition": lambda: plot_calibration(coverage().assign(low=np.nan, high=np.nan)),
     "learning, one stage": lambda: plot_learning(learning()[["epoch", "return"]]),
 }
 

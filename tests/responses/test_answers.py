@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import perturbrl
-from perturbrl.data.labels import Label
 from perturbrl.data.presets import ColumnOptions
 from perturbrl.data.synthetic import TRUE_EFFECTS_VARM, TRUE_LABELS_UNS, simulate_screen
 from perturbrl.errors import DataError
-from perturbrl.responses.questions import conditions_of, text_of
+from perturbrl.responses import answered_cells
+from perturbrl.responses.answers import ITSELF
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def answers(screen):
 
 
 def test_one_row_for_each_query_in_their_order(answers):
-    assert list(answers.delta.index) == ["GENE0000", "GENE0001+GENE0007", "GENE0050"]
+    assert list(answers.delta.index) == ["GENE0000", "GENE0007+GENE0001", "GENE0050"]
     assert answers.delta.shape == answers.sd.shape == (3, answers.delta.shape[1])
     assert list(answers.evidence) == ["measured", "combined", "none"]
     assert "nothing is known" in answers.sentences["GENE0050"]
@@ -33,7 +33,7 @@ def test_a_combination_is_near_the_sum_of_its_true_effects(screen, answers):
     effects = dict(zip(screen.uns[TRUE_LABELS_UNS], screen.varm[TRUE_EFFECTS_VARM].T, strict=True))
     kept = [screen.var_names.get_loc(gene) for gene in answers.delta.columns]
     truth = (effects["GENE0001"] + effects["GENE0007"])[kept]
-    assert np.corrcoef(answers.delta.loc["GENE0001+GENE0007"], truth)[0, 1] > 0.8
+    assert np.corrcoef(answers.delta.loc["GENE0007+GENE0001"], truth)[0, 1] > 0.8
 
 
 def test_what_nothing_is_known_of_is_uncertain_and_not_silently_nothing(answers):
@@ -42,17 +42,134 @@ def test_what_nothing_is_known_of_is_uncertain_and_not_silently_nothing(answers)
     assert (answers.sd > 0).all(axis=None)
 
 
-def test_cells_are_moved_control_cells_with_counts(screen, answers):
+def test_the_size_of_an_effect_and_its_interval(answers):
+    effects = answers.effects
+    np.testing.assert_allclose(effects["effect"], np.linalg.norm(answers.delta, axis=1))
+    assert (effects["low"] < effects["effect"]).all()
+    assert effects.loc["GENE0000", "low"] > 0
+    unknown = effects.loc["GENE0050"]
+    assert unknown["low"] < 0 < unknown["high"]
+    assert unknown["high"] - unknown["low"] > effects.loc["GENE0000", "high"] - effects.loc["GENE0000", "low"]
+    assert unknown["effect"] < 0.5 * effects.loc["GENE0000", "effect"]
+    assert "may have no effect" in answers.sentences["GENE0050"]
+
+
+def test_genes_go_up_and_down_for_sure(answers):
+    up, down = answers.genes("GENE0000", 1), answers.genes("GENE0000", -1)
+    shift, sd = answers.delta.loc["GENE0000"], answers.sd.loc["GENE0000"]
+    assert up
+    assert down
+    assert (shift[up] > 1.645 * sd[up]).all()
+    assert (shift[down] < -1.645 * sd[down]).all()
+    assert shift[up].is_monotonic_decreasing
+    assert shift[down].is_monotonic_increasing
+    assert answers.genes("GENE0050", 1) == answers.genes("GENE0050", -1) == []
+
+
+def test_what_carries_a_prediction_is_named(answers):
+    own = answers.similar[answers.similar["query"] == "GENE0000"]
+    assert own["measured"].iloc[0] == ITSELF
+    assert answers.named("GENE0000").startswith("itself .")
+    pair = answers.similar[answers.similar["query"] == "GENE0007+GENE0001"]
+    assert any("GENE0001" in name or "GENE0007" in name for name in pair["measured"].head(2))
+    assert "it is predicted like" in answers.sentences["GENE0007+GENE0001"]
+
+
+def test_cells_are_moved_control_cells_with_counts(answers):
     cells = answers.cells
     assert cells.obs["perturbation"].value_counts().to_dict() == {
         "control": 300,
-        **dict.fromkeys(answers.delta.index, 60),
+        **dict.fromkeys(("GENE0000", "GENE0001+GENE0007", "GENE0050"), 60),
     }
+    asked = cells.obs.groupby("perturbation", observed=True)["query"].unique().explode().to_dict()
+    assert asked["GENE0001+GENE0007"] == "GENE0007+GENE0001"
+    assert asked["control"] == ""
     assert (cells.X.data % 1 == 0).all()
     logs = np.log1p(1e4 * cells.X.toarray() / cells.obs["size_factor"].to_numpy()[:, None])
     labels = cells.obs["perturbation"].to_numpy()
     seen = logs[labels == "GENE0000"].mean(0) - logs[labels == "control"].mean(0)
     assert np.corrcoef(seen, answers.delta.loc["GENE0000"])[0, 1] > 0.8
+
+
+def test_controls_are_the_real_ones_of_each_context(screen):
+    adata = screen.copy()
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 3, "T", "B")
+    queries = ["GENE0000", "GENE0007+GENE0001@T"]
+    cells = perturbrl.respond(adata, queries, cell_type_key="kind", n_cells=7).cells
+    controls = adata.obs.loc[adata.obs["perturbation"] == "control", "kind"].value_counts()
+    assert cells.obs.groupby(["perturbation", "cell_type"], observed=True).size().to_dict() == {
+        ("GENE0000", "B"): 7,
+        ("GENE0000", "T"): 7,
+        ("GENE0001+GENE0007", "T"): 7,
+        ("control", "B"): controls["B"],
+        ("control", "T"): controls["T"],
+    }
+    kept = cells[(cells.obs["perturbation"] == "control") & (cells.obs["cell_type"] == "T")]
+    real = adata[(adata.obs["perturbation"] == "control") & (adata.obs["kind"] == "T"), cells.var_names]
+    np.testing.assert_array_equal(kept.X.toarray(), real.X.toarray())
+    assert cells.obs_names.is_unique
+
+
+def test_cells_are_calibrated_on_some_controls(screen, monkeypatch):
+    seen = []
+
+    class Watched(answered_cells.CellEmitter):
+        def __post_init__(self):
+            seen.append(len(self.control))
+
+    monkeypatch.setattr(answered_cells, "CellEmitter", Watched)
+    monkeypatch.setattr(answered_cells, "MOST_EMITTING", 40)
+    found = perturbrl.respond(screen, ["GENE0000"], n_cells=5).cells
+    assert seen == [40]
+    assert (found.obs["perturbation"] == "control").sum() == 300
+
+
+def test_two_spellings_of_one_question_get_cells_once(screen):
+    found = perturbrl.respond(screen, ["GENE0007+GENE0001", "GENE0001+GENE0007"], n_cells=4)
+    assert list(found.delta.index) == ["GENE0007+GENE0001", "GENE0001+GENE0007"]
+    own = found.cells.obs[found.cells.obs["perturbation"] != "control"]
+    assert own["query"].tolist() == ["GENE0007+GENE0001"] * 4
+
+
+def test_perturbed_cells_without_controls_of_their_type_are_said(screen, caplog):
+    adata = screen.copy()
+    adata.obs["kind"] = "B"
+    adata.obs.loc[adata.obs["perturbation"] == "GENE0002", "kind"] = "NK"
+    with caplog.at_level("INFO", logger="perturbrl"):
+        found = perturbrl.respond(adata, ["GENE0000"], cell_type_key="kind")
+    said = "80 perturbed cells of NK are left out: without 'control' cells of the same type"
+    assert said in found.notes[0]
+    assert said in caplog.text
+
+
+def test_how_many_names_match_is_said_and_logged(screen, tmp_path, caplog):
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("pathway\tabout\tGENE0000\tGENE0050\tGENE0051\n")
+    with caplog.at_level("INFO", logger="perturbrl"):
+        found = perturbrl.respond(screen, ["GENE0050", "GENE0001"], gene_sets=sets)
+    said = "sets.gmt knows 1 of the 8 measured perturbations and 1 of the 2 asked for"
+    assert found.match_notes == (said,)
+    assert said in caplog.text
+
+
+def test_a_prior_with_other_names_is_an_error(screen, tmp_path):
+    sets = tmp_path / "mouse.gmt"
+    sets.write_text("pathway\tabout\tGata1\tSpi1\tCebpa\n")
+    with pytest.raises(DataError, match=r"'mouse.gmt' knows none of the 8 .* it has Cebpa.*like capitalised"):
+        perturbrl.respond(screen, ["GENE0000"], gene_sets=sets)
+
+
+def test_doses_of_the_file_are_asked_and_said(screen):
+    adata = screen[screen.obs["perturbation"].isin(["control", "GENE0000", "GENE0001", "GENE0002"])].copy()
+    adata.obs["dose"] = np.where(adata.obs["perturbation"] == "GENE0000", 1.0, 10.0)
+    rows = np.flatnonzero((adata.obs["perturbation"] == "GENE0000").to_numpy())
+    adata.obs.iloc[rows[:40], adata.obs.columns.get_loc("dose")] = 0.1
+    columns = ColumnOptions(dose_key="dose")
+    found = perturbrl.respond(adata, ["GENE0000", "GENE0000:5"], columns=columns)
+    assert found.evidence.tolist() == ["measured", "combined"]
+    assert "GENE0000 without a dose means its largest measured one" in found.sentences["GENE0000"]
+    assert "extrapolated: dose 5 of GENE0000" in found.sentences["GENE0000:5"]
+    assert found.extrapolated.tolist() == [False, True]
 
 
 def test_the_same_seed_gives_the_same_cells(screen):
@@ -66,7 +183,7 @@ def test_contexts_are_asked_by_name_or_all(screen):
     found = perturbrl.respond(
         adata, ["GENE0000@kind=T", "GENE0002"], columns=ColumnOptions(cell_type_key="kind")
     )
-    assert list(found.delta.index) == ["GENE0000@T", "GENE0002@B", "GENE0002@T"]
+    assert list(found.delta.index) == ["GENE0000@kind=T", "GENE0002@B", "GENE0002@T"]
     with pytest.raises(DataError, match="'NK' is no context with control cells"):
         perturbrl.respond(adata, ["GENE0000@NK"], columns=ColumnOptions(cell_type_key="kind"))
 
@@ -103,9 +220,3 @@ def test_cells_need_counts(screen):
     logs.X = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     with pytest.raises(DataError, match="cells are drawn from counts"):
         perturbrl.respond(logs, ["GENE0000"], n_cells=5)
-
-
-def test_a_query_reads_back_as_its_condition():
-    measured = {"A@x": Label.parse("A@x")}
-    conditions = conditions_of(["A@x", "B+A@y"], measured, {"y"}, {"A", "B"})
-    assert [text_of(condition) for condition in conditions] == ["A@x@y", "A+B@y"]

@@ -1,0 +1,275 @@
+"""Figures of predicted responses: how large, which genes, and what they rest on."""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy.cluster.hierarchy import leaves_list, linkage
+
+from perturbrl.pl.style import (
+    BLUE,
+    DIVERGING,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    Plot,
+    legend_beside,
+    new_figure,
+    shortened,
+)
+
+EVIDENCE_COLOURS: Final = {
+    "measured": BLUE,
+    "combined": GREEN,
+    "transferred": PURPLE,
+    "prior": ORANGE,
+    "none": GREY,
+}
+MAX_NAMED: Final = 40
+MAX_GENES: Final = 40
+MAX_PANELS: Final = 6
+GENES_A_PANEL: Final = 10
+# Of the width of a figure of many queries.
+NAME_WIDTH: Final = 0.3
+# Inches from one name to the next.
+LINE: Final = 0.2
+Z_90: Final = 1.645
+
+
+def plot_effects(table: pd.DataFrame) -> Plot:
+    """Size of each expected effect with its 90 % interval, by what it rests on.
+
+    Args:
+        table: columns ``query``, ``evidence``, ``effect``, ``low``, ``high``.
+    """
+    place = {name: i for i, name in enumerate(EVIDENCE_COLOURS)}
+    ordered = table.assign(group=table["evidence"].map(place)).sort_values(
+        ["group", "effect"], ascending=[True, False], kind="stable"
+    )
+    crowd = len(ordered) > MAX_NAMED
+    figure = _crowded_effects(ordered) if crowd else _named_effects(ordered)
+    caption = (
+        "Length of the expected shift over all genes (mean log1p of counts per 10,000) and the 90 % interval of the "
+        "shift in that direction: where it reaches 0, the direction is not sure. Within each kind of evidence the "
+        "largest effects come first" + (", and some of the largest are named." if crowd else ".")
+    )
+    return Plot("effects", "Size of each effect", caption, figure, table)
+
+
+def _named_effects(rows: pd.DataFrame) -> Figure:
+    figure, (axes,) = new_figure(6.8, 1.1 + 0.27 * len(rows))
+    place = np.arange(len(rows))[::-1]
+    axes.axvline(0, color="black", lw=0.8)
+    for evidence, colour in EVIDENCE_COLOURS.items():
+        own = (rows["evidence"] == evidence).to_numpy()
+        if own.any():
+            axes.hlines(place[own], rows["low"][own], rows["high"][own], color=colour, lw=2)
+            axes.scatter(rows["effect"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
+    axes.set_yticks(place, [shortened(name) for name in rows["query"]])
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlabel("size of the effect")
+    legend_beside(axes)
+    return figure
+
+
+def _crowded_effects(rows: pd.DataFrame) -> Figure:
+    figure, (axes,) = new_figure(8.6, 4.2)
+    place = np.arange(len(rows))
+    axes.axhline(0, color="black", lw=0.8)
+    for evidence, colour in EVIDENCE_COLOURS.items():
+        own = (rows["evidence"] == evidence).to_numpy()
+        if own.any():
+            low, high = rows["low"][own], rows["high"][own]
+            axes.fill_between(place[own], low, high, step="mid", color=colour, alpha=0.3, lw=0)
+            label = f"{evidence} ({own.sum()})"
+            axes.scatter(place[own], rows["effect"][own], s=7, color=colour, zorder=3, lw=0, label=label)
+    largest = np.argsort(-rows["effect"].to_numpy(), kind="stable")
+    for i in spaced(largest, NAME_WIDTH * len(rows)):
+        axes.annotate(
+            shortened(str(rows["query"].iloc[i])),
+            (place[i], rows["effect"].iloc[i]),
+            (5, 3),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    axes.set_xticks([])
+    axes.set_xlim(-1, len(rows))
+    axes.set_xlabel(f"{len(rows)} queries")
+    axes.set_ylabel("size of the effect")
+    legend_beside(axes)
+    return figure
+
+
+def spaced(order: Int[np.ndarray, " rows"], gap: float) -> list[int]:
+    """Row numbers in the given order without those nearer than ``gap`` to one before."""
+    kept: list[int] = []
+    for row in order.tolist():
+        if all(abs(row - other) >= gap for other in kept):
+            kept.append(row)
+    return kept
+
+
+def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> Plot:
+    """Heat map of queries against the genes that change most, both ordered by likeness.
+
+    Args:
+        delta: queries x genes, expected shifts.
+        sure: the same shape: whether the interval is clear of 0.
+        evidence: of each query.
+    """
+    genes = delta.columns[np.argsort(-_strength(delta, sure), kind="stable")[:MAX_GENES]]
+    values = delta[genes].to_numpy()
+    rows, columns = by_likeness(values), by_likeness(values.T)
+    shown, clear = values[rows][:, columns], sure[genes].to_numpy()[rows][:, columns]
+    names = delta.index[rows]
+    figure, axes = _panel_axes(len(rows), len(columns))
+    # A few extreme genes must not pale all others.
+    bound = float(np.quantile(np.abs(shown), 0.99)) or 1.0
+    side = np.array([[place] for place in _evidence_place(evidence[names])])
+    _evidence_strip(axes[0], side, evidence)
+    image = axes[1].imshow(
+        shown,
+        aspect="auto",
+        cmap=DIVERGING,
+        vmin=-bound,
+        vmax=bound,
+        interpolation="nearest",
+        alpha=np.where(clear, 1.0, 0.35),
+    )
+    axes[1].spines[:].set_visible(False)
+    axes[1].set_xticks(
+        np.arange(len(columns)), [shortened(str(gene)) for gene in genes[columns]], rotation=90, fontsize=9
+    )
+    axes[1].set_yticks([])
+    named = spaced(np.argsort(-np.abs(shown).max(axis=1), kind="stable"), len(rows) / MAX_NAMED)
+    axes[0].set_yticks(sorted(named), [shortened(str(names[i])) for i in sorted(named)], fontsize=9)
+    figure.colorbar(
+        image,
+        ax=axes[1],
+        label="shift of mean log1p",
+        shrink=min(1.0, 2.4 / (figure.get_figheight() - 1.2)),
+        extend="both",
+    )
+    some = " The most affected rows are named." if len(named) < len(rows) else ""
+    caption = (
+        f"Expected shift of the {len(genes)} genes that change most, rows and columns beside those like them. Pale: "
+        f"the 90 % interval holds 0. The strip on the left is the evidence.{some}"
+    )
+    long = (
+        delta[genes[columns]]
+        .loc[names]
+        .rename_axis("query")
+        .reset_index()
+        .melt(id_vars="query", var_name="gene", value_name="shift")
+    )
+    return Plot("panel", "Queries and genes", caption, figure, long)
+
+
+def _strength(delta: pd.DataFrame, sure: pd.DataFrame) -> Float[np.ndarray, " genes"]:
+    """By gene the largest sure shift; shifts that are not sure come after all that are."""
+    size = delta.abs()
+    return (size.where(sure, 0.0).max() + 1e-6 * size.max()).to_numpy()
+
+
+def by_likeness(values: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, " rows"]:
+    """Order of rows in which neighbours are alike (average linkage of Euclidean distances)."""
+    if len(values) < 3:
+        return np.arange(len(values))
+    return leaves_list(linkage(values, "average", optimal_ordering=len(values) <= 1000)).astype(np.int64)
+
+
+def _panel_axes(n_rows: int, n_columns: int) -> tuple[Figure, list[Axes]]:
+    height = 1.7 + LINE * 1.2 * n_rows if n_rows <= MAX_NAMED else 9.0
+    figure = Figure(figsize=(2.6 + LINE * n_columns, height), layout="constrained")
+    strip, panel = figure.subplots(1, 2, width_ratios=[0.3, n_columns])
+    return figure, [strip, panel]
+
+
+def _evidence_place(evidence: pd.Series) -> list[int]:
+    names = list(EVIDENCE_COLOURS)
+    return [names.index(one) for one in evidence]
+
+
+def _evidence_strip(axes: Axes, places: Int[np.ndarray, "rows 1"], evidence: pd.Series) -> None:
+    axes.imshow(
+        places,
+        aspect="auto",
+        cmap=ListedColormap(list(EVIDENCE_COLOURS.values())),
+        vmin=-0.5,
+        vmax=len(EVIDENCE_COLOURS) - 0.5,
+        interpolation="nearest",
+    )
+    axes.spines[:].set_visible(False)
+    axes.set_xticks([])
+    present = [name for name in EVIDENCE_COLOURS if (evidence == name).any()]
+    axes.figure.legend(
+        handles=[Patch(color=EVIDENCE_COLOURS[name], label=name) for name in present],
+        frameon=False,
+        loc="outside upper left",
+        ncols=len(present),
+        fontsize=9,
+    )
+
+
+def plot_response_genes(delta: pd.DataFrame, sd: pd.DataFrame) -> Plot:
+    """The genes that each of a few queries shifts most, with 90 % intervals.
+
+    Args:
+        delta: queries x genes, the queries to draw (``MAX_PANELS`` at most).
+        sd: the same shape, standard deviations; NaN draws no interval.
+    """
+    shown = delta.index[:MAX_PANELS]
+    figure, panels = grid(len(shown), 3.6, 0.9 + 0.2 * GENES_A_PANEL)
+    tables = []
+    for axes, query in zip(panels, shown, strict=False):
+        order = np.argsort(-delta.loc[query].abs().to_numpy(), kind="stable")[:GENES_A_PANEL]
+        shift, half = delta.loc[query].iloc[order], Z_90 * sd.loc[query].iloc[order]
+        place = np.arange(len(order))[::-1]
+        colours = [BLUE if value > 0 else VERMILION for value in shift]
+        axes.axvline(0, color="black", lw=0.8)
+        axes.hlines(place, shift - half, shift + half, color=colours, lw=1.6)
+        axes.scatter(shift, place, s=26, c=colours, zorder=3)
+        axes.set_yticks(place, [shortened(str(gene)) for gene in shift.index], fontsize=9)
+        axes.set_title(shortened(str(query)), fontsize=10, loc="left")
+        axes.locator_params(axis="x", nbins=5)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "query": query,
+                    "gene": shift.index,
+                    "shift": shift.to_numpy(),
+                    "low": (shift - half).to_numpy(),
+                    "high": (shift + half).to_numpy(),
+                }
+            )
+        )
+    figure.supxlabel("expected shift of mean log1p", fontsize=10)
+    more = (
+        f" The {len(shown)} queries with the surest effects of {len(delta)}."
+        if len(delta) > len(shown)
+        else ""
+    )
+    caption = f"The genes with the largest expected shift under each query; lines: 90 % intervals.{more}"
+    return Plot(
+        "response_genes", "Genes that change most", caption, figure, pd.concat(tables, ignore_index=True)
+    )
+
+
+def grid(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Panels side by side, up to three in a row."""
+    columns = min(n, 3)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width * columns if n > 1 else 1.3 * width, height * rows), layout="constrained")
+    every = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in every[n:]:
+        axes.set_axis_off()
+    for axes in every:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, every[:n]

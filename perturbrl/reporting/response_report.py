@@ -1,0 +1,188 @@
+"""The page about responses: what each perturbation does, how sure that is, and what it rests on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from perturbrl.errors import listed
+from perturbrl.evaluation.judged_model import JudgedModel
+from perturbrl.pl.judged_responses import plot_calibration, plot_predicted_against_measured
+from perturbrl.pl.responses import (
+    plot_effects,
+    plot_panel,
+    plot_response_genes,
+)
+from perturbrl.pl.style import Plot
+from perturbrl.reporting.judged_tables import judged_frame, judged_sentence, judged_table
+from perturbrl.reporting.page import Heading, new_folder, plain, write_page
+from perturbrl.reporting.report_tables import Table
+from perturbrl.reporting.report_text import number
+from perturbrl.reporting.response_tables import (
+    answer_frame,
+    answer_table,
+    similarity_table,
+    surest_first,
+)
+from perturbrl.responses.answers import Answers
+
+LAYOUT: Final = (
+    ("What each perturbation does", ("answers", "effects")),
+    ("How far to believe it", ("judged", "calibration", "predicted_against_measured")),
+    ("Which genes", ("response_genes", "panel")),
+    ("What the predictions rest on", ("similarities",)),
+    ("How the policy learned", ("learning",)),
+)
+_NAMED: Final = 5
+_GENES: Final = 3
+_UNJUDGED: Final = "Nothing here is judged; perturbrl test compares predictions with cells held out."
+
+
+@dataclass(frozen=True, eq=False)
+class ResponseReport:
+    """Answers, and how far to believe them.
+
+    Attributes:
+        answers: what was asked for; of a test, the held-out conditions.
+        judged: the model beside every baseline on held-out conditions; ``None`` where nothing was held out.
+        model: name of the model's row.
+        question: what was asked, as name and value.
+        data: which cells were used for what, as name and value.
+        left_out: what a reader may miss, and why it is not there.
+        more: further figures, such as learning curves.
+        folder: where it was written; ``None`` before ``write``.
+    """
+
+    answers: Answers
+    judged: JudgedModel | None = None
+    model: str = "kriging"
+    question: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    more: Sequence[Plot] = ()
+    folder: Path | None = None
+
+    @property
+    def answer(self) -> str:
+        """The result in a sentence or two: what was found, and how far to believe it."""
+        judged = "" if self.judged is None else f" {judged_sentence(self.judged, self.model)}"
+        return _found(self.answers) + judged
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should make a reader careful."""
+        evidence, extrapolated = self.answers.evidence, self.answers.extrapolated
+        unknown = [str(query) for query in evidence.index[evidence == "none"]]
+        outside = [str(query) for query in extrapolated.index[extrapolated]]
+        said = [
+            f"Nothing is known of {listed(unknown, _NAMED)}: the effect is near none and the interval wide."
+            if len(unknown)
+            else "",
+            f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}."
+            if len(outside)
+            else "",
+            *(f"{note}." for note in self.answers.notes),
+            _UNJUDGED if self.judged is None else "",
+        ]
+        return tuple(one for one in said if one)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``report.html``, ``metrics.json``, tables as CSV, figures as PNG, SVG and CSV, and predicted cells.
+
+        Raises:
+            ConfigurationError: the folder is there already; a report is never overwritten.
+        """
+        new_folder(folder)
+        answer_frame(self.answers).to_csv(folder / "responses.csv", index=False)
+        self.answers.similar.to_csv(folder / "similar.csv", index=False)
+        self.answers.delta.to_csv(folder / "delta.csv")
+        self.answers.sd.to_csv(folder / "sd.csv")
+        if self.answers.cells is not None:
+            self.answers.cells.write_h5ad(folder / "responses.h5ad")
+        if self.judged is not None:
+            self.judged.table.to_csv(folder / "judged.csv", index=False)
+            judged_frame(self.judged).to_csv(folder / "judged_means.csv", index=False)
+        (folder / "metrics.json").write_text(json.dumps(plain(self.metrics()), indent=2) + "\n")
+        heading = Heading(
+            self._title, self.answer, self.warnings, self._question, self.data, (*self._few, *self.left_out)
+        )
+        path = write_page(heading, LAYOUT, self.tables(), self.plots(), folder)
+        object.__setattr__(self, "folder", folder)
+        return path
+
+    def metrics(self) -> dict[str, object]:
+        """Everything of ``metrics.json``."""
+        judged = {}
+        if self.judged is not None:
+            judged = {
+                "judged": judged_frame(self.judged).to_dict("records"),
+                "calibration": self.judged.calibration.to_dict("records"),
+            }
+        return {
+            "answer": self.answer,
+            "warnings": list(self.warnings),
+            "question": dict(self._question),
+            "data": dict(self.data),
+            "similarities": dict(self.answers.weights),
+            "names_in_common": self.answers.matches.to_dict("index"),
+            "responses": answer_frame(self.answers).to_dict("records"),
+            **judged,
+        }
+
+    def tables(self) -> tuple[Table, ...]:
+        """The tables of the page."""
+        judged = () if self.judged is None else (judged_table(self.judged, self.model),)
+        return (answer_table(self.answers), *judged, similarity_table(self.answers))
+
+    def plots(self) -> list[Plot]:
+        """The figures of the page."""
+        answers, judged = self.answers, self.judged
+        first = surest_first(answers)
+        plots = [
+            plot_effects(answers.effects.assign(evidence=answers.evidence).reset_index()),
+            plot_response_genes(answers.delta.loc[first], answers.sd.loc[first]),
+            plot_panel(answers.delta, answers.sure, answers.evidence),
+            *self.more,
+        ]
+        if judged is not None:
+            plots.append(plot_predicted_against_measured(judged.genes))
+            plots += [plot_calibration(judged.calibration)] if len(judged.calibration) else []
+        return plots
+
+    @property
+    def _title(self) -> str:
+        queries = [str(query) for query in self.answers.delta.index]
+        return f"Response to {listed(queries, _NAMED)}"
+
+    @property
+    def _few(self) -> tuple[str, ...]:
+        return () if self.judged is None else self.judged.left_out
+
+    @property
+    def _question(self) -> Mapping[str, str]:
+        counts = self.answers.evidence.value_counts()
+        asked = {
+            "queries": str(len(self.answers.evidence)),
+            "evidence": ", ".join(f"{n} {name}" for name, n in counts.items()),
+            "prior knowledge": "; ".join(self.answers.match_notes) or "none was given",
+        }
+        return {**asked, **self.question}
+
+
+def _found(answers: Answers) -> str:
+    first, n = surest_first(answers)[0], len(answers.effects)
+    sure = int((answers.effects["low"] > 0).sum())
+    effect, low, high = map(number, answers.effect(first))
+    size = f"size {effect}, 90 % interval {low} to {high}"
+    if n == 1:
+        verb = "changes cells for sure" if sure else "may change nothing"
+        return f"{first} {verb} ({size}{_genes(answers, first)})."
+    if not sure:
+        return f"None of the {n} responses is sure; the nearest to it is that of {first} ({size})."
+    return f"{sure} of {n} responses are sure, most that of {first} ({size}{_genes(answers, first)})."
+
+
+def _genes(answers: Answers, query: str) -> str:
+    found = (("up", answers.genes(query, 1)), ("down", answers.genes(query, -1)))
+    return "".join(f"; {name} {listed(genes[:_GENES])}" for name, genes in found if genes)

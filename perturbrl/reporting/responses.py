@@ -1,0 +1,78 @@
+"""Answers as a person meets them: shown in a notebook, and saved with a report."""
+
+from dataclasses import fields
+from html import escape
+from pathlib import Path
+from typing import Final, Self
+
+import pandas as pd
+
+from perturbrl.reporting.report_tables import CellText
+from perturbrl.reporting.response_report import ResponseReport
+from perturbrl.reporting.response_tables import answer_frame, answer_table, explains, source_in_words
+from perturbrl.responses.answers import Answers
+
+_SHOWN: Final = 20
+
+
+class Responses(Answers):
+    """Answers that can be shown and saved; see ``Answers`` for what they hold."""
+
+    @classmethod
+    def of(cls, answers: Answers) -> Self:
+        """The same answers."""
+        return cls(**{one.name: getattr(answers, one.name) for one in fields(answers)})
+
+    @property
+    def report(self) -> ResponseReport:
+        """Tables and figures of these answers; nothing is judged."""
+        return ResponseReport(self)
+
+    def table(self) -> pd.DataFrame:
+        """What ``responses.csv`` holds, one row per query."""
+        return answer_frame(self)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write all of it into a new folder.
+
+        ``report.html`` with its figures, ``responses.csv`` (see ``table``), ``delta.csv`` and ``sd.csv`` (queries x
+        genes), ``similar.csv``, ``metrics.json``, and ``responses.h5ad`` where there are cells.
+
+        Returns:
+            Path: the page.
+
+        Raises:
+            ConfigurationError: the folder is there already; nothing is overwritten.
+        """
+        return self.report.write(Path(folder))
+
+    def __repr__(self) -> str:
+        table = answer_table(self)
+        rows = [
+            [" ".join(filter(None, (cell.value, cell.interval))) for cell in row.texts()]
+            for row in table.rows
+        ]
+        shown = pd.DataFrame(rows[:_SHOWN], columns=list(table.columns)).to_string(
+            index=False, max_colwidth=44
+        )
+        more = [f"... and {len(self.delta) - _SHOWN} more in .table()"] if len(self.delta) > _SHOWN else []
+        return "\n".join([self.report.answer, shown, *more, *self._said])
+
+    def _repr_html_(self) -> str:
+        table = answer_table(self)
+        heads = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+        rows = "".join(f"<tr>{''.join(map(_html, row.texts()))}</tr>" for row in table.rows[:_SHOWN])
+        said = "".join(f"<p>{escape(line)}</p>" for line in self._said)
+        return f"<p><b>{escape(self.report.answer)}</b></p><table><tr>{heads}</tr>{rows}</table>{said}"
+
+    @property
+    def _said(self) -> tuple[str, ...]:
+        shares = [
+            f"{source_in_words(source)} explains {explains(share)}"
+            for source, share in sorted(self.weights.items(), key=lambda item: -item[1])
+        ]
+        return ("; ".join(shares) + ".", *(f"{line}." for line in (*self.match_notes, *self.notes)))
+
+
+def _html(cell: CellText) -> str:
+    return f"<td>{escape(cell.value)} <small>{escape(cell.interval)}</small></td>"

@@ -1,0 +1,79 @@
+"""Predicted cells beside the real control cells of their context, as ``cell-eval`` and ``cell-eval2`` take them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import anndata
+import numpy as np
+from anndata import AnnData
+from jaxtyping import Float
+
+from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.labels import CONTROL
+from perturbrl.errors import DataError
+from perturbrl.responses.emission import MOST_EMITTING, CellEmitter, counted_cells, labelled_cells
+from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, CellIndex
+
+QUERY_OBS: Final = "query"
+
+
+def answered_cells(
+    dataset: PerturbationDataset,
+    genes: Sequence[str],
+    asked: Sequence[Condition],
+    texts: Sequence[str],
+    shifts: Float[np.ndarray, "asked genes"],
+    n_cells: int,
+    seed: int,
+) -> AnnData:
+    """Control cells, and control cells of each condition's context moved by its shift.
+
+    Args:
+        dataset: where the control cells are from.
+        genes: of the columns of ``shifts``.
+        asked: conditions; one that comes twice gets cells once.
+        texts: how each was asked for.
+        shifts: of mean log expression, one row per condition.
+        n_cells: predicted cells of each condition.
+        seed: of the cells drawn.
+
+    Returns:
+        AnnData: whole counts; ``obs`` has ``perturbation`` (``control``, or the label in the spelling of the data),
+        ``cell_type`` where there are contexts, ``query`` and ``size_factor``.
+
+    Raises:
+        DataError: the data are no counts.
+    """
+    if dataset.value_kind != "counts":
+        raise DataError(
+            f"cells are drawn from counts and the data are {dataset.value_kind}; give counts, or n_cells = 0"
+        )
+    parts = []
+    for context in sorted({context for _, context in asked}):
+        # The first of two spellings of one condition names its cells.
+        own = {asked[i]: i for i in reversed(range(len(asked))) if asked[i][1] == context}
+        control = counted_cells(dataset, _controls_of(dataset, context), genes)
+        emitter = CellEmitter(control.at_most(MOST_EMITTING, seed), seed)
+        start = control.log_expression.mean(axis=0)
+        groups = {
+            str(label): emitter.emit(start + shifts[i], n_cells, i) for (label, _), i in sorted(own.items())
+        }
+        cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
+        parts.append(_named(cells, context, {str(label): texts[i] for (label, _), i in own.items()}))
+    return anndata.concat(parts, merge="same")
+
+
+def _named(cells: AnnData, context: str, texts: Mapping[str, str]) -> AnnData:
+    """Cells with what they answer and, where there are contexts, theirs."""
+    labels = cells.obs[PERTURBATION_OBS].astype(str)
+    cells.obs[QUERY_OBS] = [texts.get(label, "") for label in labels]
+    if context != ONE_CONTEXT:
+        cells.obs[CELL_TYPE_OBS] = context
+        cells.obs_names = [f"{context}_{name}" for name in cells.obs_names]
+    return cells
+
+
+def _controls_of(dataset: PerturbationDataset, context: str) -> CellIndex:
+    rows = dataset.cells_of(CONTROL)
+    return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]

@@ -2,8 +2,8 @@
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -28,6 +28,28 @@ _ENDS: Final = (("protein1", "protein2"), ("tf", "target"), ("source", "target")
 
 
 @dataclass(frozen=True, eq=False)
+class ScreenShifts:
+    """What perturbations did in another screen.
+
+    Attributes:
+        genes: of the columns.
+        values: ``[names, genes]`` shift of mean log expression from control.
+    """
+
+    genes: tuple[str, ...]
+    values: Float[np.ndarray, "names genes"]
+
+    def of_genes(self, genes: Sequence[str]) -> Float[np.ndarray, "names wanted"]:
+        """Shifts of these genes, 0 where one was not measured there."""
+        place = {gene: column for column, gene in enumerate(self.genes)}
+        kept = [(i, place[gene]) for i, gene in enumerate(genes) if gene in place]
+        wanted, columns = np.array(kept, dtype=np.int64).reshape(-1, 2).T
+        found = np.zeros((len(self.values), len(genes)))
+        found[:, wanted] = self.values[:, columns]
+        return found
+
+
+@dataclass(frozen=True, eq=False)
 class PriorKnowledge:
     """Features of perturbations, from which similar ones are told.
 
@@ -35,11 +57,13 @@ class PriorKnowledge:
         source: what it is called in reports, such as the file's name.
         names: perturbations that it knows.
         features: one row per name; a row of zeros says nothing.
+        screen: what each did in another screen, where the features come from one.
     """
 
     source: str
     names: tuple[str, ...]
     features: csr_matrix = field(repr=False)
+    screen: ScreenShifts | None = field(default=None, repr=False)
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -66,13 +90,28 @@ class PriorKnowledge:
             "names": list(self.names),
             "n_features": self.features.shape[1],
             **arrays,
+            **(_plain(self.screen) if self.screen else {}),
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "PriorKnowledge":
         """Restore what ``to_dict`` saved."""
         names, arrays = tuple(content["names"]), tuple(content[name].numpy() for name in _SPARSE)
-        return cls(content["source"], names, csr_matrix(arrays, shape=(len(names), content["n_features"])))
+        features = csr_matrix(arrays, shape=(len(names), content["n_features"]))
+        return cls(content["source"], names, features, _screen_of(content))
+
+    def renamed(self, names: Mapping[str, str]) -> "PriorKnowledge":
+        """The same under other names; what the source has under both stays under the name itself.
+
+        Args:
+            names: the name that is meant, by alias.
+        """
+        place: dict[str, int] = {}
+        for row, name in sorted(enumerate(self.names), key=lambda one: one[1] in names):
+            place.setdefault(names.get(name, name), row)
+        rows = list(place.values())
+        screen = self.screen and replace(self.screen, values=self.screen.values[rows])
+        return PriorKnowledge(self.source, tuple(place), csr_matrix(self.features[rows]), screen)
 
     def directions(self, names: Sequence[str]) -> csr_matrix:
         """Features of length 1, a row of zeros where a perturbation is not known."""
@@ -80,6 +119,16 @@ class PriorKnowledge:
         rows, columns = np.array(asked, dtype=np.int64).reshape(-1, 2).T
         chosen = csr_matrix((np.ones(len(asked)), (rows, columns)), shape=(len(names), len(self.names)))
         return csr_matrix(chosen @ self._directions)
+
+
+def _plain(screen: ScreenShifts) -> dict[str, Any]:
+    return {"screen_genes": list(screen.genes), "screen_values": torch.from_numpy(screen.values)}
+
+
+def _screen_of(content: dict[str, Any]) -> ScreenShifts | None:
+    if "screen_genes" not in content:
+        return None
+    return ScreenShifts(tuple(content["screen_genes"]), content["screen_values"].numpy())
 
 
 def read_gene_sets(path: Path | str) -> PriorKnowledge:
@@ -245,3 +294,31 @@ def read_features(path: Path | str) -> PriorKnowledge:
     centred = numbers.to_numpy(dtype=np.float64)
     centred = centred - centred.mean(axis=0)
     return PriorKnowledge(path.name, names, csr_matrix(centred))
+
+
+def read_aliases(path: Path | str) -> dict[str, str]:
+    """A table of two columns, an alias and the name that is meant by it; a first line ``alias``, ``name`` is no alias.
+
+    Raises:
+        DataError: the file is no such table, an alias has two names, or a name is itself an alias.
+    """
+    path = Path(path)
+    table = _table(path, lambda fields: [one.strip() for one in fields] == ["alias", "name"])
+    if table.shape[1] != 2 or table.isna().any(axis=None):
+        raise DataError(
+            f"'{path.name}' has {table.shape[1]} columns and {int(table.isna().sum().sum())} empty fields; give an "
+            "alias and the name that is meant on every line"
+        )
+    pairs = table.astype(str).drop_duplicates()
+    aliases, names = (pairs.iloc[:, k].str.strip() for k in (0, 1))
+    repeated = sorted(aliases[aliases.duplicated()].unique())
+    if repeated:
+        raise DataError(f"'{path.name}' gives {listed(repeated, 5)} several names; give each alias one")
+    found = dict(zip(aliases, names, strict=True))
+    chained = sorted(name for name in set(names) & set(aliases) if found[name] != name)
+    if chained:
+        raise DataError(
+            f"'{path.name}' has {listed(chained, 5)} both as a name and as an alias of another; say for each alias "
+            "the name that the data use"
+        )
+    return found

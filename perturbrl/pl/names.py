@@ -21,6 +21,8 @@ _PLAIN: Final = {
     "bilinear_ridge": "bilinear ridge",
     "knn_prior": "nearest by prior knowledge",
     "ridge_prior": "ridge on prior knowledge",
+    "same_target": "same target elsewhere",
+    "same_target_scaled": "same target elsewhere, scaled",
     "split_half_replicate": "split-half replicate",
     "twin": "twin, target as named",
 }

@@ -16,6 +16,7 @@ from perturbrl.responses.baselines import (
 )
 from perturbrl.responses.bilinear_ridge import BilinearRidge
 from perturbrl.responses.prior_baselines import NearestByPrior, RidgeOnPrior
+from perturbrl.responses.same_target import SameTarget, ScaledSameTarget
 from perturbrl.responses.training_cells import TrainingCells
 
 
@@ -27,11 +28,13 @@ def competitors(
     Args:
         cells: what they are to learn from; of several contexts, baselines that tell them apart are there.
         seed: of what is drawn at random.
-        priors: with any, baselines that go by them are there.
+        priors: with any, baselines that go by them are there; of a second screen, those of the same target, too.
     """
     several = len(set(cells.control_types)) > 1
     of_contexts = (CellTypeMean(), NearestContext()) if several else ()
     of_priors = (NearestByPrior(priors), RidgeOnPrior(priors)) if priors else ()
+    screens = [prior for prior in priors if prior.screen is not None][:1]
+    of_screens = [of_screen(one) for one in screens for of_screen in (SameTarget, ScaledSameTarget)]
     return (
         NoOpResponse(),
         RandomPerturbation(seed),
@@ -42,4 +45,5 @@ def competitors(
         BilinearRidge(),
         NearestPerturbationResponse(),
         *of_priors,
+        *of_screens,
     )

@@ -20,6 +20,7 @@ from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, averaged
 from perturbrl.responses.training_cells import Condition, TrainingCells
+from perturbrl.responses.transfer import Transfer
 from perturbrl.responses.weight_averaging import FEW_ROWS, MOST_KEPT, Spectrum, WeightNet, spectra, weigh
 from perturbrl.schema import GeneVector
 
@@ -30,7 +31,8 @@ class Kriging(ResponseModel):
     """A Gaussian process over perturbations (see the module).
 
     Args:
-        priors: sources of similarity between perturbations; which of them help is found from the data.
+        priors: sources of similarity between perturbations; which of them help is found from the data. What the first
+            that is another screen foretells is taken off the shifts, if it foretells any, and put back on predictions.
 
     Attributes:
         weights: share of the variance of effects that each covariance over treatments explains, on average over
@@ -50,9 +52,10 @@ class Kriging(ResponseModel):
         """Learn from training cells; cell types, where they are known, are contexts.
 
         Raises:
-            DataError: see ``Moments``.
+            DataError: see ``Moments`` and ``Transfer``.
         """
-        return self.fit_moments(Moments.of(cells))
+        screen = next((prior for prior in self.priors if prior.screen is not None), None)
+        return self.fit_moments(Moments.of(cells, Transfer.learn(screen, cells) if screen else None))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
@@ -91,6 +94,8 @@ class Kriging(ResponseModel):
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
         mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
+        if self.moments.transfer is not None:
+            mean += self.moments.transfer.of(conditions)
         heeded = [prior for prior in self.priors if self.weights[prior.source] > 0]
         measured = self.moments.conditions
         evidence = EvidenceFor(measured, likened_by(heeded, measured))

@@ -12,6 +12,7 @@ from perturbrl.data.labels import CONTROL, Label, Part
 from perturbrl.errors import DataError
 from perturbrl.responses.sampling_noise import SamplingNoise
 from perturbrl.responses.training_cells import Condition, TrainingCells
+from perturbrl.responses.transfer import Transfer
 from perturbrl.schema import GeneVector
 
 # A direction of less than this share of the largest one's length is what rounding leaves.
@@ -37,6 +38,7 @@ class Moments:
         components: ``[components, genes]`` principal directions of the shifts in units of noise, of length 1.
         gene_variance: ``[genes]`` variance of a cell around the mean of its population.
         component_variance: ``[components]`` the same along each component.
+        transfer: what another screen foretells, already taken off the shifts.
     """
 
     conditions: tuple[Condition, ...]
@@ -47,10 +49,15 @@ class Moments:
     components: Components
     gene_variance: GeneVector
     component_variance: Float[np.ndarray, " components"]
+    transfer: Transfer | None = None
 
     @classmethod
-    def of(cls, cells: TrainingCells) -> "Moments":
+    def of(cls, cells: TrainingCells, transfer: Transfer | None = None) -> "Moments":
         """Group training cells by label and context.
+
+        Args:
+            cells: the cells.
+            transfer: taken off the shifts.
 
         Raises:
             DataError: no context has both control and perturbed cells, every population has one cell, or no mean
@@ -73,6 +80,8 @@ class Moments:
             raise DataError(
                 f"the means of all {len(kept)} perturbed populations equal their control's; check the expression values"
             )
+        if transfer is not None:
+            shifts -= transfer.of([conditions[i] for i in kept])
         noise = SamplingNoise(counts[kept], counts[of_control], np.array(of_control))
         components = _principal_directions(noise.whiten(shifts))
         by_gene, along = _variances(cells, codes, means, components)
@@ -85,6 +94,7 @@ class Moments:
             components,
             by_gene,
             along,
+            transfer,
         )
 
     @cached_property
@@ -105,6 +115,7 @@ class Moments:
             "controls": {context: torch.from_numpy(mean) for context, mean in self.controls.items()},
             "control_counts": dict(self.control_counts),
             **{name: torch.from_numpy(getattr(self, name)) for name in _ARRAYS},
+            **({"transfer": self.transfer.to_dict()} if self.transfer else {}),
         }
 
     @classmethod
@@ -117,6 +128,7 @@ class Moments:
             controls={context: mean.numpy() for context, mean in content["controls"].items()},
             control_counts=dict(content["control_counts"]),
             **{name: content[name].numpy() for name in _ARRAYS},
+            transfer=Transfer.from_dict(content["transfer"]) if "transfer" in content else None,
         )
 
 

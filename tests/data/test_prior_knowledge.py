@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 from places import DATA
+from scipy.sparse import csr_matrix
 
-from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
+from perturbrl.data.prior_knowledge import (
+    PriorKnowledge,
+    ScreenShifts,
+    read_aliases,
+    read_edges,
+    read_features,
+    read_gene_sets,
+)
 from perturbrl.errors import DataError
 
 GMT = "one\tabout\tA\tB\tC\ntwo\tabout\tC\tD\tE\nlonely\tabout\tF\n"
@@ -136,3 +144,49 @@ def test_prior_knowledge_goes_through_a_checkpoint(tmp_path):
     assert (restored.source, restored.names) == (prior.source, prior.names)
     assert (restored.features != prior.features).nnz == 0
     assert restored.features.shape == prior.features.shape
+
+
+def test_a_screen_goes_through_a_checkpoint():
+    values = np.arange(6.0).reshape(2, 3)
+    prior = PriorKnowledge("s", ("A", "B"), csr_matrix(values), ScreenShifts(("x", "y", "z"), values))
+    restored = PriorKnowledge.from_dict(prior.to_dict())
+    assert restored.screen.genes == ("x", "y", "z")
+    np.testing.assert_array_equal(restored.screen.values, values)
+    np.testing.assert_array_equal(
+        restored.screen.of_genes(["z", "new", "x"]), values[:, [2, 0, 0]] * [1, 0, 1]
+    )
+
+
+def test_aliases_rename_what_a_prior_knows(tmp_path):
+    path = tmp_path / "aliases.csv"
+    path.write_text("alias,name\nP53,TP53\nOCT4,POU5F1\nold,new\n")
+    aliases = read_aliases(path)
+    assert aliases == {"P53": "TP53", "OCT4": "POU5F1", "old": "new"}
+    values = np.diag([1.0, 2.0, 3.0])
+    prior = PriorKnowledge(
+        "s", ("OCT4", "P53", "TP53"), csr_matrix(values), ScreenShifts(("x", "y", "z"), values)
+    )
+    renamed = prior.renamed(aliases)
+    assert set(renamed.names) == {"POU5F1", "TP53"}
+    # What is there under the name itself is not replaced by what is there under an alias.
+    row = renamed.names.index("TP53")
+    np.testing.assert_array_equal(renamed.screen.values[row], [0, 0, 3])
+    np.testing.assert_array_equal(renamed.features.toarray()[row], [0, 0, 3])
+    assert not renamed.knows("P53")
+    assert prior.renamed({}).names == prior.names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("P53\tTP53\tx\n", "3 columns"),
+        ("P53,TP53\nP53,MYC\n", "gives P53 several names"),
+        ("P53,TP53\nTP53,MYC\n", "has TP53 both as a name and as an alias"),
+        ("P53,TP53\nMYC,\n", "1 empty fields"),
+    ],
+)
+def test_aliases_that_cannot_be_followed_are_errors(tmp_path, text, said):
+    path = tmp_path / "aliases.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_aliases(path)

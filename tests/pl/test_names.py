@@ -1,13 +1,14 @@
 import four_genes
+import numpy as np
 from scipy.sparse import csr_matrix
 
-from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.data.prior_knowledge import PriorKnowledge, ScreenShifts
 from perturbrl.pl.names import plain_name
 from perturbrl.planning.planners import default_planners, search_planners
 from perturbrl.reporting.report_tables import INFORMED
 from perturbrl.responses.competitors import competitors
 
-PRIOR = PriorKnowledge("told", ("A",), csr_matrix([[1.0]]))
+PRIOR = PriorKnowledge("told", ("A",), csr_matrix([[1.0]]), ScreenShifts(("A",), np.ones((1, 1))))
 
 
 def test_every_design_and_predictor_has_words_of_its_own():

@@ -1,10 +1,12 @@
 """Held-out and training cells of a toy screen, and predictions of every quality from them."""
 
 import numpy as np
+from scipy.sparse import csr_array
 from toy_screen import ToyScreen
 
 from perturbrl.evaluation.pairs import MeasuredResponses, PredictedResponses, ResponsePair
-from perturbrl.responses.emission import CellEmitter, CountedCells
+from perturbrl.responses.counted_cells import CountedCells
+from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.training_cells import TrainingCells
 
 TOY = ToyScreen(n_genes=80, n_perturbations=6)
@@ -30,7 +32,7 @@ def training(without=()):
 
 def emitter():
     counts = TOY.counts("control", 60, 0).astype(np.float64)
-    return CellEmitter(CountedCells(counts, counts.sum(axis=1)))
+    return CellEmitter(CountedCells(csr_array(counts), counts.sum(axis=1)))
 
 
 def partial_prediction(judges, share):

@@ -22,13 +22,13 @@ from perturbrl.responses.competitors import competitors
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.measured_shifts import MeasuredShifts
 from perturbrl.responses.questions import text_of
+from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import GeneVector
 
 LEVELS: Final = (0.5, 0.8, 0.9, 0.95)
-# Values drawn while emitting, at most: conditions after the first ones are judged by their means alone.
-MOST_EMITTED: Final = 4_000_000_000
-_DRAWS: Final = 60
+# Genes x predictors x conditions whose cells are emitted, at most: later conditions are judged by their means alone.
+MOST_EMITTED: Final = 250_000
 
 Rows = Int[np.ndarray, " cells"]
 Means = Float[np.ndarray, "asked genes"]
@@ -96,6 +96,7 @@ def judge_model(
     priors: Sequence[PriorKnowledge] = (),
     others: Mapping[str, Means] | None = None,
     emitters: Mapping[str, CellEmitter] | None = None,
+    spreads: Mapping[Condition, ResponseSpread] | None = None,
     seed: int = 0,
 ) -> JudgedModel:
     """Judge a model on every held-out condition that has enough cells.
@@ -109,6 +110,7 @@ def judge_model(
         priors: what baselines may know, too.
         others: shifts by further predictors, such as a policy, of ``held_out_conditions(held_out)``.
         emitters: make cells of each context, for metrics of whole populations.
+        spreads: what conditions do to the spread of these cells, the same for all predictors; by default nothing.
         seed: of the halves and of random baselines.
 
     Raises:
@@ -127,7 +129,9 @@ def judge_model(
     tables = [
         table
         for context in sorted({where for _, where in asked})
-        for table in _in_context(context, judges, by_condition, known, (emitters or {}).get(context))
+        for table in _in_context(
+            context, judges, by_condition, known, (emitters or {}).get(context), spreads or {}
+        )
     ]
     return JudgedModel(
         pd.concat(tables, ignore_index=True),
@@ -184,15 +188,14 @@ def _in_context(
     shifts: Mapping[str, Mapping[Condition, GeneVector]],
     known: MeasuredShifts,
     emitter: CellEmitter | None,
+    spreads: Mapping[Condition, ResponseSpread],
 ) -> Iterator[pd.DataFrame]:
     """Tables of a context: conditions whose cells are emitted, too, and the others."""
     own = [one for one in judges.judging if one[1] == context]
-    affordable = 0
-    if emitter is not None:
-        affordable = max(1, MOST_EMITTED // (_DRAWS * len(shifts) * emitter.control.counts.size))
+    affordable = 0 if emitter is None else max(1, MOST_EMITTED // (len(shifts) * len(known.genes)))
     for some, emitting in ((own[:affordable], emitter), (own[affordable:], None)):
         if some:
-            yield _table(some, own, judges, shifts, known, emitting)
+            yield _table(some, own, judges, shifts, known, emitting, spreads)
 
 
 def _table(
@@ -202,6 +205,7 @@ def _table(
     shifts: Mapping[str, Mapping[Condition, GeneVector]],
     known: MeasuredShifts,
     emitter: CellEmitter | None,
+    spreads: Mapping[Condition, ResponseSpread],
 ) -> pd.DataFrame:
     context = some[0][1]
     measured = MeasuredResponses(
@@ -211,7 +215,8 @@ def _table(
         {str(one[0]): judges.shift(one) for one in own if one not in some},
     )
     predictors = {name: {str(one[0]): by[one] for one in some} for name, by in shifts.items()}
-    table = judge_responses(measured, predictors, _reference(known, context), emitter)
+    spread = {str(one[0]): spreads[one] for one in some if one in spreads}
+    table = judge_responses(measured, predictors, _reference(known, context), emitter, spread)
     text = {str(one[0]): text_of(one) for one in some}
     table.insert(1, "condition", table.pop("perturbation").map(text))
     return table

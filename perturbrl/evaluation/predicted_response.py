@@ -25,6 +25,7 @@ from perturbrl.responses.baselines import TrainingMean
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector, LogExpression
 
@@ -53,6 +54,7 @@ def judge_responses(
     predictors: Mapping[str, Shifts],
     training: TrainingCells,
     emitter: CellEmitter | None = None,
+    spreads: Mapping[str, ResponseSpread] | None = None,
 ) -> pd.DataFrame:
     """Every metric of every predictor: one row per predictor and perturbation, see `response_table`.
 
@@ -62,12 +64,13 @@ def judge_responses(
         training: cells that were learned from; shifts count from their control, and the training mean centres
             the metrics.
         emitter: makes cells for the metrics of whole populations, which are left out without it.
+        spreads: what perturbations do to the spread, the same for all predictors; by default nothing.
     """
     control = training.centroids()[CONTROL]
     training_mean = control + TrainingMean().fit(training).overall(measured.perturbations[:1])[0]
     tables = []
     for name, shifts in predictors.items():
-        cells = None if emitter is None else _emitted(measured, shifts, control, emitter)
+        cells = None if emitter is None else _emitted(measured, shifts, control, emitter, spreads or {})
         predicted = PredictedResponses(shifts, control, cells)
         table = response_table(ResponsePair(measured, predicted, training_mean)).reset_index()
         table.insert(0, "predictor", name)
@@ -76,13 +79,17 @@ def judge_responses(
 
 
 def _emitted(
-    measured: MeasuredResponses, shifts: Shifts, control: GeneVector, emitter: CellEmitter
+    measured: MeasuredResponses,
+    shifts: Shifts,
+    control: GeneVector,
+    emitter: CellEmitter,
+    spreads: Mapping[str, ResponseSpread],
 ) -> CellsOnDemand:
     streams = {label: stream for stream, label in enumerate(measured.perturbations)}
 
     def emit(label: str) -> LogExpression:
-        n_cells = len(measured.cells[label])
-        return emitter.emit(control + shifts[label], n_cells, streams[label]).log_expression
+        mean, n_cells = control + shifts[label], len(measured.cells[label])
+        return emitter.emit(mean, n_cells, streams[label], spreads.get(label)).log_expression
 
     return CellsOnDemand(measured.perturbations, emit)
 

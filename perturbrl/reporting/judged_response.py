@@ -1,5 +1,6 @@
 """The response side of a judged design: predicted shifts beside baselines, and cells for other tools to score."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
+from perturbrl.data.labels import Label
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.errors import DataError
@@ -24,19 +26,16 @@ from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.figures import to_numpy
 from perturbrl.reporting.judged import Judged
 from perturbrl.responses.baselines import SplitHalfReplicate
-from perturbrl.responses.emission import (
-    MOST_EMITTING,
-    CellEmitter,
-    CountedCells,
-    counted_cells,
-    labelled_cells,
-    predicted_cells,
-)
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.counted_cells import CountedCells, counted_cells
+from perturbrl.responses.emission import CellEmitter
+from perturbrl.responses.predicted_cells import labelled_cells, predicted_cells
+from perturbrl.responses.spread import ResponseSpread
+from perturbrl.responses.spread_model import SpreadModel
+from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, SIZE_FACTOR_OBS, GeneVector
 from perturbrl.twins.base import DigitalTwin, relax
 
-MAX_VALUES: Final = 4_000_000  # cells x genes x perturbations; emission draws each some 60 times
+MAX_PANEL: Final = 26_000  # genes x perturbations; each takes a calibration
 
 
 @dataclass(frozen=True)
@@ -82,22 +81,28 @@ def judge_response(judged: Judged, forecast: Simulation) -> JudgedResponse:
     predictors |= predicted_shifts(training, [label], problem.seed)
     predictors[SplitHalfReplicate.name] = {label: _replicate(data, cells, label)}
     emitter = _emitter(data, problem.seed)
-    table, genes = judge_responses(real, predictors, training, emitter), top_gene_table(real, label, policy)
+    genes = top_gene_table(real, label, policy)
     if emitter is None:
-        return JudgedResponse(table, genes, None, None)
-    shifts = {label: policy} | _panel(judged.problem, data, cells, real, emitter)
-    return JudgedResponse(table, genes, *_files(data, cells, shifts, emitter))
+        return JudgedResponse(judge_responses(real, predictors, training), genes, None, None)
+    shifts = {label: policy} | _panel(judged.problem, data, cells, real)
+    spreads = _spreads(data, list(shifts))
+    table = judge_responses(real, predictors, training, emitter, spreads)
+    return JudgedResponse(table, genes, *_files(data, cells, shifts, emitter, spreads))
 
 
 def _files(
-    data: MeasuredCells, cells: EncodedCells, shifts: Shifts, emitter: CellEmitter
+    data: MeasuredCells,
+    cells: EncodedCells,
+    shifts: Shifts,
+    emitter: CellEmitter,
+    spreads: Mapping[str, ResponseSpread],
 ) -> tuple[AnnData, AnnData]:
     """Measured and predicted counts of control and of each predicted perturbation, checked as a pair."""
     groups = {name: _counts(data, name, "test") for name in (CONTROL_LABEL, *shifts)}
     measured = labelled_cells(groups, cells.genes)
     control = cells.expression[cells.rows_of(CONTROL_LABEL)].double().mean(0).numpy()
     means = {name: control + shift for name, shift in shifts.items()}
-    predicted = predicted_cells(means, measured, emitter)
+    predicted = predicted_cells(means, measured, emitter, spreads)
     pair_from_adata(measured, predicted, "counts", size_factor_key=SIZE_FACTOR_OBS)
     return measured, predicted
 
@@ -121,12 +126,10 @@ def _panel(
     data: MeasuredCells,
     cells: EncodedCells,
     real: MeasuredResponses,
-    emitter: CellEmitter,
 ) -> dict[str, GeneVector]:
     """What the twin forecasts for other measured perturbations: tools that score panels need more than one."""
     enough = [name for name in sorted(real.panel) if len(data.rows(name, "test")) >= FEWEST_TARGET]
-    affordable = MAX_VALUES // emitter.control.counts.size
-    forecasts = {name: _forecast(problem, cells, name) for name in enough[:affordable]}
+    forecasts = {name: _forecast(problem, cells, name) for name in enough[: MAX_PANEL // len(real.genes)]}
     return {name: shift for name, shift in forecasts.items() if shift is not None}
 
 
@@ -170,4 +173,14 @@ def _emitter(data: MeasuredCells, seed: int) -> CellEmitter | None:
     """Emits cells from training controls; ``None`` where the file has no counts."""
     if data.dataset.value_kind != "counts":
         return None
-    return CellEmitter(_counts(data, CONTROL_LABEL, "train").at_most(MOST_EMITTING, seed), seed)
+    return CellEmitter(_counts(data, CONTROL_LABEL, "train"), seed)
+
+
+def _spreads(data: MeasuredCells, labels: Sequence[str]) -> dict[str, ResponseSpread]:
+    """What training cells say of the spread under each label; cells of all types together, as they are emitted."""
+    rows = data.require_split().train
+    counted = counted_cells(data.dataset, rows, data.genes)
+    model = SpreadModel().fit(counted, [str(label) for label in data.dataset.labels[rows]])
+    return dict(
+        zip(labels, model.predict([(Label.parse(label), ONE_CONTEXT) for label in labels]), strict=True)
+    )

@@ -11,7 +11,12 @@ from jaxtyping import Float
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
 from perturbrl.errors import DataError
-from perturbrl.responses.emission import MOST_EMITTING, CellEmitter, counted_cells, labelled_cells
+from perturbrl.responses.counted_cells import counted_cells
+from perturbrl.responses.emission import CellEmitter
+from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.predicted_cells import labelled_cells
+from perturbrl.responses.spread import ResponseSpread
+from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, CellIndex
 
@@ -19,6 +24,7 @@ QUERY_OBS: Final = "query"
 
 
 def answered_cells(
+    model: Kriging,
     dataset: PerturbationDataset,
     genes: Sequence[str],
     asked: Sequence[Condition],
@@ -27,10 +33,11 @@ def answered_cells(
     n_cells: int,
     seed: int,
 ) -> AnnData:
-    """Control cells, and control cells of each condition's context moved by its shift.
+    """Control cells, and control cells of each condition's context moved by its shift and spread as it does.
 
     Args:
-        dataset: where the control cells are from.
+        model: fitted; the spread is learned from the conditions it knows.
+        dataset: where the cells are from.
         genes: of the columns of ``shifts``.
         asked: conditions; one that comes twice gets cells once.
         texts: how each was asked for.
@@ -49,19 +56,32 @@ def answered_cells(
         raise DataError(
             f"cells are drawn from counts and the data are {dataset.value_kind}; give counts, or n_cells = 0"
         )
-    parts = []
+    parts, spreads = [], _spreads(model, dataset, genes, asked)
     for context in sorted({context for _, context in asked}):
         # The first of two spellings of one condition names its cells.
         own = {asked[i]: i for i in reversed(range(len(asked))) if asked[i][1] == context}
         control = counted_cells(dataset, _controls_of(dataset, context), genes)
-        emitter = CellEmitter(control.at_most(MOST_EMITTING, seed), seed)
-        start = control.log_expression.mean(axis=0)
+        emitter, start = CellEmitter(control, seed), control.log_mean
         groups = {
-            str(label): emitter.emit(start + shifts[i], n_cells, i) for (label, _), i in sorted(own.items())
+            str(label): emitter.emit(start + shifts[i], n_cells, i, spreads[i])
+            for (label, _), i in sorted(own.items())
         }
         cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
         parts.append(_named(cells, context, {str(label): texts[i] for (label, _), i in own.items()}))
     return anndata.concat(parts, merge="same")
+
+
+def _spreads(
+    model: Kriging, dataset: PerturbationDataset, genes: Sequence[str], asked: Sequence[Condition]
+) -> list[ResponseSpread]:
+    """What the conditions that a model knows say of the spread under others."""
+    known, types = set(model.moments.conditions), dataset.fields.cell_type_key
+    contexts = [ONE_CONTEXT] * dataset.n_cells if types is None else list(dataset.cell_types)
+    pairs = list(zip(dataset.labels, contexts, strict=True))
+    rows = np.array([i for i, one in enumerate(pairs) if one[0] == CONTROL or one in known])
+    counted = counted_cells(dataset, rows, genes)
+    labels = list(dataset.labels[rows])
+    return SpreadModel(model.priors).fit(counted, labels, [contexts[row] for row in rows]).predict(asked)
 
 
 def _named(cells: AnnData, context: str, texts: Mapping[str, str]) -> AnnData:

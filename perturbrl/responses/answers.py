@@ -134,7 +134,11 @@ def answer(
     similar = _similar(model, asked)
     texts = [one.text for one in asked]
     index = pd.Index(texts, name="query")
-    cells = answered_cells(dataset, genes, conditions, texts, found.mean, n_cells, seed) if n_cells else None
+    cells = (
+        answered_cells(model, dataset, genes, conditions, texts, found.mean, n_cells, seed)
+        if n_cells
+        else None
+    )
     without = Answers(
         delta=pd.DataFrame(found.mean, index, list(genes)),
         sd=pd.DataFrame(found.sd, index, list(genes)),

@@ -7,7 +7,6 @@ import perturbrl
 from perturbrl.data.presets import ColumnOptions
 from perturbrl.data.synthetic import TRUE_EFFECTS_VARM, TRUE_LABELS_UNS, simulate_screen
 from perturbrl.errors import DataError
-from perturbrl.responses import answered_cells
 from perturbrl.responses.answers import ITSELF
 
 
@@ -108,20 +107,6 @@ def test_controls_are_the_real_ones_of_each_context(screen):
     real = adata[(adata.obs["perturbation"] == "control") & (adata.obs["kind"] == "T"), cells.var_names]
     np.testing.assert_array_equal(kept.X.toarray(), real.X.toarray())
     assert cells.obs_names.is_unique
-
-
-def test_cells_are_calibrated_on_some_controls(screen, monkeypatch):
-    seen = []
-
-    class Watched(answered_cells.CellEmitter):
-        def __post_init__(self):
-            seen.append(len(self.control))
-
-    monkeypatch.setattr(answered_cells, "CellEmitter", Watched)
-    monkeypatch.setattr(answered_cells, "MOST_EMITTING", 40)
-    found = perturbrl.respond(screen, ["GENE0000"], n_cells=5).cells
-    assert seen == [40]
-    assert (found.obs["perturbation"] == "control").sum() == 300
 
 
 def test_two_spellings_of_one_question_get_cells_once(screen):

@@ -1,0 +1,95 @@
+"""What perturbations do to the spread of cells, learned from training cells and said of any perturbation.
+
+Three things beside the mean change how cells vary. Their depth changes: kriging tells it like any other shift, from
+the size factors. Cells respond unequally, so what is added to a gene that rises is dispersed: one number per gene,
+found from the variances of training populations in which it rises, shrunk to those of other genes. And some cells
+escape: see ``escape``.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.responses.counted_cells import CountedCells
+from perturbrl.responses.grid_shrinkage import GridShrinkage
+from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.measured_spread import MeasuredSpread, measured_spreads
+from perturbrl.responses.spread import ResponseSpread, mixed_moments
+from perturbrl.responses.training_cells import Condition, TrainingCells
+from perturbrl.schema import GeneVector
+
+_DISPERSIONS: Final = np.array([0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
+
+
+class SpreadModel:
+    """The spread of responses (see the module).
+
+    Args:
+        priors: sources of similarity between perturbations, by which depth is predicted.
+
+    Attributes:
+        dispersion: of each gene, see ``ResponseSpread``; known after ``fit``.
+    """
+
+    dispersion: GeneVector
+
+    def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
+        self.priors = tuple(priors)
+
+    def fit(self, cells: CountedCells, labels: Sequence[str], contexts: Sequence[str] | None = None) -> Self:
+        """Learn from training cells.
+
+        Args:
+            cells: control and perturbed cells.
+            labels: one per cell, see ``TrainingCells``.
+            contexts: one per cell, where there are several.
+
+        Raises:
+            DataError: see ``TrainingCells``.
+        """
+        logarithm = np.log(cells.size_factors)[:, None]
+        sizes = TrainingCells(logarithm, labels, ("log size factor",), contexts)
+        populations = measured_spreads(cells, *sizes.conditions)
+        self._depth = Kriging(self.priors).fit(sizes) if np.ptp(logarithm) > 0 else None
+        self.dispersion = _dispersions(populations, cells.counts.shape[1])
+        return self
+
+    def predict(self, conditions: Sequence[Condition]) -> list[ResponseSpread]:
+        """The spread of each condition, measured or not.
+
+        Raises:
+            DataError: see ``Kriging``.
+        """
+        depths = np.ones(len(conditions))
+        if self._depth is not None:
+            depths = np.exp(self._depth.predict(conditions).mean[:, 0])
+        return [ResponseSpread(depth, self.dispersion) for depth in depths.tolist()]
+
+
+def _dispersions(populations: Sequence[MeasuredSpread], n_genes: int) -> GeneVector:
+    """Posterior mean of each gene's dispersion, that of all genes for one that never rose."""
+    told = np.zeros((n_genes, len(_DISPERSIONS)))
+    rose = np.zeros(n_genes, dtype=bool)
+    for population in populations:
+        genes = np.flatnonzero(population.rises)
+        told[genes] += _log_likelihoods(population, genes)
+        rose |= population.rises
+    shrunk = GridShrinkage.of(told[rose])
+    found = np.full(n_genes, shrunk.beforehand @ _DISPERSIONS)
+    found[rose] = shrunk.afterwards @ _DISPERSIONS
+    return found
+
+
+def _log_likelihoods(population: MeasuredSpread, genes: np.ndarray) -> Float[np.ndarray, "some points"]:
+    """How well each dispersion tells the measured variance; log variances are nearly Gaussian."""
+    controls, shift = population.controls.columns(genes), population.shift[genes]
+    told = []
+    for dispersion in _DISPERSIONS:
+        spread = ResponseSpread(population.depth, np.full(len(genes), dispersion))
+        variance = mixed_moments(controls, shift, spread)[1]
+        away = np.log(population.variance[genes]) - np.log(variance)
+        told.append(-0.5 * np.square(away) / population.noise[genes])
+    return np.stack(told, axis=1)

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.presets import ColumnOptions, detect_fields
+from perturbrl.data.prior_knowledge import read_aliases
 from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import SplitStrategy
 from perturbrl.embeddings.base import Encoder
@@ -21,7 +22,8 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.responses import Responses
-from perturbrl.responses.answers import Paths, answer, fit_kriging, read_priors
+from perturbrl.responses.answers import answer, fit_kriging
+from perturbrl.responses.prior_files import Paths, read_priors
 from perturbrl.schema import CONTROL_LABEL
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -173,6 +175,8 @@ def respond(
     gene_sets: Paths = (),
     edges: Paths = (),
     features: Paths = (),
+    reference: str | Path | None = None,
+    aliases: str | Path | None = None,
     cell_type_key: str | None = None,
     columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
@@ -187,6 +191,8 @@ def respond(
         gene_sets: GMT files, plain or gzipped: genes of one set may do alike.
         edges: edge lists such as STRING's: genes with the same neighbours may do alike.
         features: tables of numbers by perturbation.
+        reference: another screen (.h5ad): the same target may do there what it does here.
+        aliases: table of two columns, another name and the one the data use; for queries and prior knowledge.
         cell_type_key: obs column with the cell types, in each of which an effect may differ.
         columns: which columns of obs say what, where they are not recognised.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
@@ -202,8 +208,10 @@ def respond(
     """
     fields = detect_fields(adata, _with_cell_types(columns, cell_type_key))
     dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
-    model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features))
-    return Responses.of(answer(model, dataset, genes, _listed(queries), n_cells=n_cells, seed=seed))
+    model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features, reference, aliases))
+    names = {} if aliases is None else read_aliases(aliases)
+    found = answer(model, dataset, genes, _listed(queries), aliases=names, n_cells=n_cells, seed=seed)
+    return Responses.of(found)
 
 
 def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> ColumnOptions:

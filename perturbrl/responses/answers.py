@@ -1,9 +1,9 @@
 """What does this perturbation do? From a fitted model and questions to shifts, intervals, evidence and cells."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -14,12 +14,13 @@ from jaxtyping import Float
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.prior_knowledge import PriorKnowledge, read_edges, read_features, read_gene_sets
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import listed
 from perturbrl.responses.answered_cells import answered_cells
 from perturbrl.responses.base import EVIDENCE, PredictedShifts
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.matches import matched_names
+from perturbrl.responses.prior_notes import prior_notes
 from perturbrl.responses.questions import Asked, Known, questions, text_of
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import CONTROL_LABEL
@@ -29,8 +30,6 @@ MOST_SIMILAR: Final = 10
 ITSELF: Final = "itself"
 _NAMED: Final = 3
 _WORTH_NAMING: Final = 0.05
-
-Paths = str | Path | Sequence[str | Path]
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +108,7 @@ def answer(
     genes: Sequence[str],
     queries: Sequence[str],
     *,
+    aliases: Mapping[str, str] = MappingProxyType({}),
     n_cells: int = 0,
     seed: int = 0,
 ) -> Answers:
@@ -119,6 +119,7 @@ def answer(
         dataset: control and perturbed cells; the controls among them are moved where cells are asked for.
         genes: of the columns of the model's shifts.
         queries: see ``questions``.
+        aliases: the name that is meant by another one in a query.
         n_cells: predicted cells of each query.
         seed: of the cells drawn.
 
@@ -126,7 +127,7 @@ def answer(
         DataError: a query cannot be answered, prior knowledge has no name of the data, or cells are asked for and the
             data are no counts.
     """
-    asked = questions(queries, _known(model, dataset))
+    asked = questions(queries, _known(model, dataset, aliases))
     conditions = [one.condition for one in asked]
     names = {name for label, _ in conditions for name in label.names}
     matches = matched_names(model.priors, _measured_names(model), names)
@@ -148,7 +149,7 @@ def answer(
         similar=similar,
         weights=model.weights,
         matches=matches,
-        notes=_left_out(dataset),
+        notes=(*_left_out(dataset), *prior_notes(model)),
         extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
         cells=cells,
     )
@@ -175,20 +176,6 @@ def fit_kriging(
     return Kriging(priors).fit(training), preprocessor.genes
 
 
-def read_priors(gene_sets: Paths = (), edges: Paths = (), features: Paths = ()) -> tuple[PriorKnowledge, ...]:
-    """Prior knowledge of files.
-
-    Raises:
-        DataError: a file is not what it should be.
-    """
-    readers = ((gene_sets, read_gene_sets), (edges, read_edges), (features, read_features))
-    return tuple(
-        read(path)
-        for paths, read in readers
-        for path in ([paths] if isinstance(paths, str | Path) else paths)
-    )
-
-
 def _left_out(dataset: PerturbationDataset) -> tuple[str, ...]:
     """Perturbed cells of which nothing is learned, because their context has no control cell."""
     if dataset.fields.cell_type_key is None:
@@ -206,11 +193,11 @@ def _left_out(dataset: PerturbationDataset) -> tuple[str, ...]:
     )
 
 
-def _known(model: Kriging, dataset: PerturbationDataset) -> Known:
+def _known(model: Kriging, dataset: PerturbationDataset, aliases: Mapping[str, str]) -> Known:
     names = {name for label in dataset.measured for name in label.names} | set(dataset.genes)
     names |= {name for prior in model.priors for name in prior.names}
     measured = {str(label): label for label in dataset.measured}
-    return Known(measured, model.contexts, names, _learned(model))
+    return Known(measured, model.contexts, names, _learned(model), aliases)
 
 
 def _learned(model: Kriging) -> set[Label]:

@@ -19,6 +19,7 @@ from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel
 from perturbrl.responses.covariances import Covariances
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, averaged
+from perturbrl.responses.target_loadings import target_loadings
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.transfer import Transfer
 from perturbrl.responses.weight_averaging import FEW_ROWS, MOST_KEPT, Spectrum, WeightNet, spectra, weigh
@@ -33,6 +34,7 @@ class Kriging(ResponseModel):
     Args:
         priors: sources of similarity between perturbations; which of them help is found from the data. What the first
             that is another screen foretells is taken off the shifts, if it foretells any, and put back on predictions.
+            Where none is given, the loadings of perturbed genes are one (see ``target_loadings``).
 
     Attributes:
         weights: share of the variance of effects that each covariance over treatments explains, on average over
@@ -46,7 +48,7 @@ class Kriging(ResponseModel):
     moments: Moments
 
     def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
-        self.priors = tuple(priors)
+        self.priors = self._given = tuple(priors)
 
     def fit(self, cells: TrainingCells) -> Self:
         """Learn from training cells; cell types, where they are known, are contexts.
@@ -54,6 +56,8 @@ class Kriging(ResponseModel):
         Raises:
             DataError: see ``Moments`` and ``Transfer``.
         """
+        loadings = None if self._given else target_loadings(cells)
+        self.priors = self._given if loadings is None else (loadings,)
         screen = next((prior for prior in self.priors if prior.screen is not None), None)
         return self.fit_moments(Moments.of(cells, Transfer.learn(screen, cells) if screen else None))
 

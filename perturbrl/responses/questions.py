@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from perturbrl.data.labels import Label, Part
@@ -38,12 +38,14 @@ class Known:
         contexts: contexts with control cells.
         names: perturbations of which anything may be known.
         learned: labels whose cells were learned from, which tell what an extrapolation is.
+        aliases: the name that is meant by another one.
     """
 
     measured: Mapping[str, Label]
     contexts: Collection[str]
     names: Collection[str]
     learned: Collection[Label]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def doses_of(self, name: str) -> list[float | None]:
         """Doses learned from, ascending; ``None`` first for one that has none."""
@@ -78,10 +80,10 @@ def text_of(condition: Condition) -> str:
 def _asked(query: str, known: Known) -> Iterator[Asked]:
     what, at, where = ("", "", "") if query in known.measured else query.rpartition(CONTEXT_SEPARATOR)
     text = what if at else query
-    label = known.measured.get(text) or Label.parse(text)
+    label, renamed = _meant(known.measured.get(text) or Label.parse(text), known.aliases)
     if label.is_control:
         raise DataError(f"'{query}' is what shifts are counted from; ask for a perturbation")
-    if text not in known.measured:
+    if str(label) not in known.measured:
         _require_answerable(label, known)
         label, without = _with_doses(label, known)
     else:
@@ -90,7 +92,15 @@ def _asked(query: str, known: Known) -> Iterator[Asked]:
     contexts = [_context(where, known.contexts)] if at else sorted(known.contexts)
     for context in contexts:
         row = query if at or len(contexts) == 1 else f"{query}{CONTEXT_SEPARATOR}{context}"
-        yield Asked(row, (label, context), (*without, *outside), bool(outside))
+        yield Asked(row, (label, context), (*renamed, *without, *outside), bool(outside))
+
+
+def _meant(label: Label, aliases: Mapping[str, str]) -> tuple[Label, tuple[str, ...]]:
+    """The label under the names that are meant, and which were not written."""
+    said = tuple(
+        f"{name} is {aliases[name]} by the table of aliases" for name in label.names if name in aliases
+    )
+    return Label(Part(aliases.get(part.name, part.name), part.dose) for part in label.parts), said
 
 
 def _with_doses(label: Label, known: Known) -> tuple[Label, tuple[str, ...]]:

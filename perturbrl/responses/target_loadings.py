@@ -1,8 +1,10 @@
 """What a perturbed gene's own expression goes with, as prior knowledge of what perturbing it does."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import csr_matrix
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -13,34 +15,49 @@ from perturbrl.responses.training_cells import TrainingCells
 SOURCE: Final = "own loading"
 N_COMPONENTS: Final = 10
 FEWEST_TARGETS: Final = 3
+MOST_CELLS: Final = 20_000
+
+Block = Float[np.ndarray, "_ genes"]
 
 
 def target_loadings(cells: TrainingCells) -> PriorKnowledge | None:
     """Loadings of every measured gene on the principal components of the training cells, genes of unit variance.
 
     Two perturbed genes are alike when they vary together with the same others. Nothing where fewer than three training
-    perturbations are measured genes, or there are too few genes or cells for as many components.
+    perturbations are measured genes, or there are too few genes or cells for as many components. Of more than
+    ``MOST_CELLS`` cells, control cells tell.
     """
     genes = set(cells.genes)
     names = {name for label in set(cells.labels) for name in Label.parse(label).names}
     n_cells, n_genes = cells.expression.shape
     if len(names & genes) < FEWEST_TARGETS or min(n_cells, n_genes) <= N_COMPONENTS:
         return None
-    values, vectors = _components(cells)
+    values, vectors = _components(list(_blocks(cells)) if n_cells <= MOST_CELLS else list(_controls(cells)))
     loadings = vectors * np.sqrt(values.clip(min=0.0))
     return PriorKnowledge(SOURCE, tuple(cells.genes), csr_matrix(loadings))
 
 
-def _components(cells: TrainingCells) -> tuple[np.ndarray, np.ndarray]:
-    """Leading eigenvalues and eigenvectors of the correlations of genes, which are never held themselves."""
-    n_cells, n_genes = cells.expression.shape
-    mean = sum(block.sum(axis=0) for _, block in cells.blocks()) / n_cells
-    square = sum(np.square(block - mean).sum(axis=0) for _, block in cells.blocks()) / n_cells
-    scale = np.where(square > 0, 1.0 / np.sqrt(np.where(square > 0, square, 1.0)), 0.0)
+def _blocks(cells: TrainingCells) -> Iterator[Block]:
+    yield from (block for _, block in cells.blocks())
+
+
+def _controls(cells: TrainingCells) -> Iterator[Block]:
+    conditions, codes = cells.conditions
+    is_control = np.array([label.is_control for label, _ in conditions])[codes]
+    yield from (block[is_control[rows]] for rows, block in cells.blocks())
+
+
+def _components(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
+    """Leading eigenvalues and eigenvectors of the correlations of genes."""
+    n_cells, n_genes = sum(map(len, blocks)), blocks[0].shape[1]
+    mean = sum(block.sum(axis=0) for block in blocks) / n_cells
+    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks) / n_cells
+    scale = np.where(variance > 0, variance, np.inf) ** -0.5
 
     def correlate(columns: np.ndarray) -> np.ndarray:
         scaled = scale[:, None] * columns.reshape(n_genes, -1)
-        found = sum((block - mean).T @ ((block - mean) @ scaled) for _, block in cells.blocks())
+        found = sum(block.T @ (block @ scaled - mean @ scaled) for block in blocks)
+        # The mean over cells of what is multiplied is 0, so the other mean need not be taken off.
         return scale[:, None] * found / n_cells
 
     operator = LinearOperator((n_genes, n_genes), matvec=correlate, matmat=correlate, dtype=np.float64)

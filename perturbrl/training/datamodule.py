@@ -24,7 +24,7 @@ from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
-from perturbrl.responses.answers import read_priors
+from perturbrl.responses.prior_files import read_priors
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working

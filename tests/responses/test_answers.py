@@ -23,8 +23,8 @@ def answers(screen):
 def test_one_row_for_each_query_in_their_order(answers):
     assert list(answers.delta.index) == ["GENE0000", "GENE0007+GENE0001", "GENE0050"]
     assert answers.delta.shape == answers.sd.shape == (3, answers.delta.shape[1])
-    assert list(answers.evidence) == ["measured", "combined", "none"]
-    assert "nothing is known" in answers.sentences["GENE0050"]
+    assert list(answers.evidence) == ["measured", "combined", "prior"]
+    assert "prior knowledge says which are like them" in answers.sentences["GENE0050"]
     assert sum(answers.weights.values()) == pytest.approx(1.0)
 
 
@@ -35,7 +35,7 @@ def test_a_combination_is_near_the_sum_of_its_true_effects(screen, answers):
     assert np.corrcoef(answers.delta.loc["GENE0007+GENE0001"], truth)[0, 1] > 0.8
 
 
-def test_what_nothing_is_known_of_is_uncertain_and_not_silently_nothing(answers):
+def test_what_was_not_measured_is_uncertain_and_not_silently_nothing(answers):
     unknown, measured = answers.sd.loc["GENE0050"], answers.sd.loc["GENE0000"]
     assert unknown.mean() > 2 * measured.mean()
     assert (answers.sd > 0).all(axis=None)
@@ -205,3 +205,33 @@ def test_cells_need_counts(screen):
     logs.X = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     with pytest.raises(DataError, match="cells are drawn from counts"):
         perturbrl.respond(logs, ["GENE0000"], n_cells=5)
+
+
+def test_aliases_are_names_in_queries_and_in_prior_knowledge(screen, tmp_path):
+    (tmp_path / "aliases.csv").write_text("alias,name\nCD55,GENE0001\nP53,GENE0050\n")
+    (tmp_path / "sets.gmt").write_text("pathway\tabout\tGENE0000\tP53\tGENE0051\n")
+    queries = ["CD55", "GENE0000+CD55", "P53"]
+    files = {"gene_sets": tmp_path / "sets.gmt", "aliases": tmp_path / "aliases.csv"}
+    found = perturbrl.respond(screen, queries, **files)
+    plain = perturbrl.respond(screen, ["GENE0001", "GENE0000+GENE0001", "GENE0050"], **files)
+    assert list(found.delta.index) == queries
+    np.testing.assert_array_equal(found.delta, plain.delta)
+    assert list(found.evidence) == ["measured", "combined", "prior"]
+    assert "CD55 is GENE0001 by the table of aliases" in found.sentences["GENE0000+CD55"]
+    with pytest.raises(DataError, match="'CD55' is no perturbation"):
+        perturbrl.respond(screen, ["CD55"])
+
+
+def test_another_screen_is_used_and_what_it_is_worth_is_said(screen, tmp_path):
+    names = set(screen.uns[TRUE_LABELS_UNS]) - {"GENE0004"}
+    here = screen[screen.obs["perturbation"].isin(["control", *(n for n in names if "GENE0004" not in n)])]
+    screen.write_h5ad(tmp_path / "other.h5ad")
+    without = perturbrl.respond(here.copy(), ["GENE0004"])
+    found = perturbrl.respond(here.copy(), ["GENE0004"], reference=tmp_path / "other.h5ad")
+    truth = screen.varm[TRUE_EFFECTS_VARM][:, list(screen.uns[TRUE_LABELS_UNS]).index("GENE0004")]
+    kept = [screen.var_names.get_loc(gene) for gene in found.delta.columns]
+    near = [np.corrcoef(one.delta.loc["GENE0004"], truth[kept])[0, 1] for one in (without, found)]
+    assert near[1] > max(near[0], 0.9)
+    said = " ".join(found.notes)
+    assert "what a target does in other.h5ad is expected here times" in said
+    assert "other.h5ad explains" in said

@@ -1,11 +1,14 @@
 """The loadings of perturbed genes, against numpy and on a screen where they tell."""
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.data.synthetic import simulate_screen
+from perturbrl.responses import target_loadings as target_loadings_file
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.target_loadings import N_COMPONENTS, target_loadings
+from perturbrl.responses.target_loadings import N_COMPONENTS, SOURCE, target_loadings
 from perturbrl.responses.training_cells import TrainingCells
 
 
@@ -51,3 +54,28 @@ def test_loadings_carry_an_effect_to_a_gene_nobody_perturbed():
     for name, shift in zip(held_out, found, strict=True):
         truth = adata.varm["true_effects"][:, list(adata.uns["true_effect_labels"]).index(name)]
         assert np.corrcoef(shift, truth)[0, 1] > 0.75
+
+
+def test_of_many_cells_the_controls_tell(monkeypatch):
+    _, cells = screen()
+    monkeypatch.setattr(target_loadings_file, "MOST_CELLS", 100)
+    control = np.array(cells.labels) == "control"
+    values, vectors = np.linalg.eigh(np.corrcoef(cells.expression[control].T))
+    loadings = vectors[:, -N_COMPONENTS:] * np.sqrt(values[-N_COMPONENTS:])
+    unit = loadings / np.linalg.norm(loadings, axis=1, keepdims=True)
+    prior = target_loadings(cells)
+    np.testing.assert_allclose(prior.similarity(prior.names, prior.names), unit @ unit.T, atol=1e-6)
+
+
+def test_kriging_goes_by_them_where_no_other_prior_is_given():
+    _, cells = screen()
+    model = Kriging().fit(cells)
+    assert [prior.source for prior in model.priors] == [SOURCE]
+    assert set(model.weights) == {"common", "own", SOURCE}
+    found = model.predict([(Label.parse("GENE0050"), ""), (Label.parse("unheard of"), "")])
+    assert found.evidence == ("prior", "none")
+    other = PriorKnowledge("told", ("GENE0001",), csr_matrix([[1.0]]))
+    assert [prior.source for prior in Kriging((other,)).fit(cells).priors] == ["told"]
+    # Fitted again on cells of which they say nothing, it forgets them.
+    renamed = [f"other{gene}" for gene in cells.genes]
+    assert model.fit(TrainingCells(cells.expression, cells.labels, renamed)).priors == ()

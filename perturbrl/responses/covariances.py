@@ -1,7 +1,8 @@
 """What makes two conditions alike: covariances between rows, each with a name and nothing to be fitted."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 from typing import Final
 
@@ -19,13 +20,42 @@ COMMON: Final = "common"
 OWN: Final = "own"
 INTERACTION: Final = "interaction"
 EVERYWHERE: Final = "everywhere"
-ALIKE: Final = "alike"
-NEAR: Final = "near"
+ALONG: Final = "along"
 HERE: Final = "here"
 # Doses a factor of ten apart are as alike as e^-1/2.
 DOSE_SCALE: Final = log(10.0)
 
 Between = Float[np.ndarray, "a b"]
+
+
+@dataclass(frozen=True, eq=False)
+class BetweenTreatments:
+    """Covariances over treatments between conditions a and b, of which every point of a net takes a sum.
+
+    Attributes:
+        sums: ``[named a b]`` sums over parts, all perturbations equally strong.
+        by_strength: the same, each as strong as what was measured of it.
+        interaction: ``[a b]`` what a combination has beside its parts; ``None`` where none was measured.
+        n_parts: number of parts of a, and of b.
+    """
+
+    sums: Float[np.ndarray, "named a b"]
+    by_strength: Float[np.ndarray, "named a b"]
+    interaction: Between | None
+    n_parts: tuple[Float[np.ndarray, " a"], Float[np.ndarray, " b"]]
+
+    def at(self, weights: Float[np.ndarray, " named"], *, strong: bool, saturation: float) -> Between:
+        """The weighted sum.
+
+        Args:
+            weights: of the names of ``Covariances.treatments``.
+            strong: whether perturbations are as strong as measured.
+            saturation: n parts of a combination count n^(1 - saturation) fold: 0 adds them up, 1 takes their mean.
+        """
+        left, right = (parts**-saturation for parts in self.n_parts)
+        sums = self.by_strength if strong else self.sums
+        found = np.tensordot(weights[: len(sums)], sums, axes=1) * left[:, None] * right
+        return found if self.interaction is None else found + weights[-1] * self.interaction
 
 
 @dataclass(frozen=True)
@@ -37,20 +67,25 @@ class Covariances:
     - one for each prior: parts are as alike as their features (what a prior does not know is own);
     - ``interaction``: a combination differs from the sum of its parts in a way of its own.
 
-    Where there are several contexts, each is taken times one over contexts: ``everywhere`` the same, as ``alike`` as
-    control profiles at a typical distance between contexts, as ``near`` as at half of that, or only ``here``.
+    Most perturbations do little and few do much, so all but ``common`` are known in two forms: perturbations equally
+    strong, and each as strong as what was measured of it (see `_strengths`).
+
+    Where there are several contexts, each is taken times one over contexts: ``everywhere`` the same, changing ``along``
+    the control profiles (linearly, from their mean), or only ``here``.
 
     Attributes:
         priors: sources of similarity.
         profiles: mean control expression of each context.
         largest_doses: largest measured dose of each perturbation that has doses.
         combinations: whether any combination was measured.
+        strengths: mean squared effect of perturbations, in units of the mean over all; 1 where none was measured.
     """
 
     priors: tuple[PriorKnowledge, ...]
     profiles: dict[str, Float[np.ndarray, " genes"]]
     largest_doses: dict[str, float]
     combinations: bool
+    strengths: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, moments: Moments, priors: Sequence[PriorKnowledge]) -> "Covariances":
@@ -59,7 +94,8 @@ class Covariances:
         doses: dict[str, float] = {}
         for part in (part for label in labels for part in label.parts if part.dose is not None):
             doses[part.name] = max(doses.get(part.name, 0.0), part.dose or 0.0)
-        return cls(tuple(priors), moments.controls, doses, any(label.is_combination for label in labels))
+        combinations = any(label.is_combination for label in labels)
+        return cls(tuple(priors), moments.controls, doses, combinations, _strengths(moments))
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -70,26 +106,56 @@ class Covariances:
     @property
     def contexts(self) -> tuple[str, ...]:
         """Names of the covariances over contexts."""
-        return (EVERYWHERE, ALIKE, NEAR, HERE) if len(self.profiles) > 1 else (EVERYWHERE,)
+        return (EVERYWHERE, ALONG, HERE) if len(self.profiles) > 1 else (EVERYWHERE,)
 
-    def over_treatments(
+    def over(
         self, a: Sequence[Condition], b: Sequence[Condition]
-    ) -> Float[np.ndarray, "named a b"]:
-        """One covariance per name of `treatments`."""
+    ) -> tuple[BetweenTreatments, Float[np.ndarray, "named a b"]]:
+        """Over treatments and over contexts."""
+        return self.over_treatments(a, b), self.over_contexts(a, b)
+
+    def over_treatments(self, a: Sequence[Condition], b: Sequence[Condition]) -> BetweenTreatments:
+        """Those of the names of `treatments`."""
         left, right = _Incidence.of(a), _Incidence.of(b)
-        alike = self._dose_similarity(left.parts, right.parts)
-        same = _equal([part.name for part in left.parts], [part.name for part in right.parts])
-        middles = [np.ones_like(alike), same * alike]
+        common, *others = self._over_parts(left.parts, right.parts)
+        rows, columns = (np.sqrt(self._strengths_of(side.parts)) for side in (left, right))
+        scaled = [common, *(one * up[:, None] * to for one, up, to in zip(others, rows, columns, strict=True))]
+        sums, by_strength = (
+            np.stack([(right.rows @ (left.rows @ middle).T).T for middle in middles])
+            for middles in ([common, *others], scaled)
+        )
+        return BetweenTreatments(sums, by_strength, self._interaction(a, b), (left.n_parts, right.n_parts))
+
+    def _over_parts(self, a: Sequence[Part], b: Sequence[Part]) -> list[Between]:
+        left, right = ([part.name for part in parts] for parts in (a, b))
+        alike, same = self._dose_similarity(a, b), _equal(left, right)
+        found = [np.ones_like(alike), same * alike]
         for prior in self.priors:
-            names = [part.name for part in left.parts]
-            unknown = np.array([not prior.knows(name) for name in names])
-            similar = prior.similarity(names, [part.name for part in right.parts])
-            middles.append((similar + same * unknown[:, None]) * alike)
-        found = [right.rows @ (left.rows @ middle).T for middle in middles]
-        if self.combinations:
-            combined = np.array([label.is_combination for label, _ in b])
-            found.append(_equal([label for label, _ in b], [label for label, _ in a]) * combined[:, None])
-        return np.stack([one.T for one in found])
+            unknown = np.array([not prior.knows(name) for name in left])
+            found.append((prior.similarity(left, right) + same * unknown[:, None]) * alike)
+        return found
+
+    def _interaction(self, a: Sequence[Condition], b: Sequence[Condition]) -> Between | None:
+        if not self.combinations:
+            return None
+        combined = np.array([label.is_combination for label, _ in b])
+        return _equal([label for label, _ in a], [label for label, _ in b]) * combined
+
+    def _strengths_of(self, parts: Sequence[Part]) -> Float[np.ndarray, "named parts"]:
+        """As all of the names but ``common`` see them: a prior tells the strength of what was not measured, too."""
+        names = [part.name for part in parts]
+        own = np.array([self.strengths.get(name, 1.0) for name in names])
+        unmeasured = np.array([name not in self.strengths for name in names])
+        likened = [np.where(unmeasured, self._likened(prior, names), own) for prior in self.priors]
+        return np.stack([own, *likened])
+
+    def _likened(self, prior: PriorKnowledge, names: Sequence[str]) -> Float[np.ndarray, " parts"]:
+        """Mean strength of what is alike; what is missing to a similarity of 1 counts as 1."""
+        measured = list(self.strengths)
+        similar = prior.similarity(names, measured).clip(min=0.0)
+        told = similar.sum(axis=1)
+        strengths = similar @ np.array([self.strengths[name] for name in measured])
+        return (strengths + (1.0 - told).clip(min=0.0)) / np.maximum(told, 1.0)
 
     def over_contexts(self, a: Sequence[Condition], b: Sequence[Condition]) -> Float[np.ndarray, "named a b"]:
         """One covariance per name of `contexts`."""
@@ -97,13 +163,11 @@ class Covariances:
         everywhere = np.ones((len(left), len(right)))
         if len(self.profiles) < 2:
             return everywhere[None]
-        here = _equal(left, right)
         names = sorted(self.profiles)
-        square = _squared_distances(np.stack([self.profiles[name] for name in names]))
         place = {name: i for i, name in enumerate(names)}
         rows, columns = ([place[name] for name in side] for side in (left, right))
-        distant = square[np.ix_(rows, columns)]
-        return np.stack([everywhere, np.exp(-distant / 2), np.exp(-4 * distant / 2), here])
+        along = _inner_products(np.stack([self.profiles[name] for name in names]))[np.ix_(rows, columns)]
+        return np.stack([everywhere, along, _equal(left, right)])
 
     def _dose_similarity(self, a: Sequence[Part], b: Sequence[Part]) -> Between:
         """Alike by the ratio of doses, each as a share of its perturbation's largest; no dose is the largest."""
@@ -131,16 +195,36 @@ class _Incidence:
         found = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(conditions), len(parts)))
         return cls(tuple(parts), found)
 
+    @property
+    def n_parts(self) -> Float[np.ndarray, " rows"]:
+        """Parts of each row."""
+        return np.diff(self.rows.indptr).astype(float)
+
 
 def _equal(a: Sequence[str], b: Sequence[str]) -> Between:
     codes, _ = pd.factorize(np.array([*map(str, a), *map(str, b)], dtype=object))
     return (codes[: len(a), None] == codes[None, len(a) :]).astype(float)
 
 
-def _squared_distances(
-    profiles: Float[np.ndarray, "contexts genes"],
-) -> Float[np.ndarray, "contexts contexts"]:
-    """In units of the mean over pairs of contexts."""
-    square = np.square(profiles[:, None] - profiles).sum(axis=-1)
-    typical = square.sum() / (len(profiles) * (len(profiles) - 1))
-    return square / max(typical, np.finfo(float).tiny)
+def _inner_products(profiles: Float[np.ndarray, "contexts genes"]) -> Float[np.ndarray, "contexts contexts"]:
+    """Of profiles without their mean, in units of the mean square of their lengths."""
+    centred = profiles - profiles.mean(axis=0)
+    products = centred @ centred.T
+    return products / max(float(np.diag(products).mean()), np.finfo(float).tiny)
+
+
+def _strengths(moments: Moments) -> dict[str, float]:
+    """Squared effect of each perturbation in units of their mean, drawn to 1 by as much as noise blurs it.
+
+    A combination's squared effect is shared out evenly among its parts.
+    """
+    noise = (1.0 / moments.noise.n_cells + 1.0 / moments.noise.n_controls) * moments.gene_variance.sum()
+    effect = (np.square(moments.shifts).sum(axis=1) - noise).clip(min=0.0)
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for (label, _), size, blur in zip(moments.conditions, effect.tolist(), noise.tolist(), strict=True):
+        for name in label.names:
+            found[name].append((size / len(label.names), blur))
+    by_name = {name: np.mean(values, axis=0) for name, values in found.items()}
+    mean = float(np.mean([size for size, _ in by_name.values()]))
+    tiny = np.finfo(float).tiny
+    return {name: float((size + blur) / max(mean + blur, tiny)) for name, (size, blur) in by_name.items()}

@@ -86,9 +86,7 @@ class Kriging(ResponseModel):
         moments = self.moments
         rows, noise = [moments.conditions[i] for i in some], moments.noise.of_rows(some)
         responses = noise.whiten(moments.shifts[some] @ self._components.T / self._noise_sd)
-        over = self._covariances.over_treatments, self._covariances.over_contexts
-        treatments, contexts = (one(rows, rows) for one in over)
-        return spectra(net, treatments, contexts, noise, responses)
+        return spectra(net, *self._covariances.over(rows, rows), noise, responses)
 
     @property
     def control_counts(self) -> Mapping[str, int]:
@@ -133,13 +131,16 @@ def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndar
 
 
 def _noise_variance(moments: Moments) -> Float[np.ndarray, " components"]:
-    """A cell's variance along each component, together that of all genes.
+    """A cell's variance along each component.
 
-    Components are directions in which the measured shifts lie, sampling noise included: of fewer shifts than genes
-    they hold the noise of every gene, and not just their own.
+    Components are directions in which the measured shifts lie, sampling noise included. Where shifts are noise, few of
+    them hold the noise of every gene, and not just their own: it is shared out among them. The more of a component is
+    effect, the less of other genes' noise turns it their way.
     """
-    own = moments.component_variance
-    return own / own.sum() * moments.gene_variance.sum()
+    own, every = moments.component_variance, float(moments.gene_variance.sum())
+    size = np.square(moments.noise.whiten(moments.shifts @ moments.components.T)).sum(axis=0)
+    noisy = np.minimum(1.0, every / size)
+    return own + noisy * (every / len(own) - own).clip(min=0.0)
 
 
 def _outside_variance(moments: Moments) -> GeneVector:

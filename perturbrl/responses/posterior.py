@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.covariances import BetweenTreatments, Covariances
 from perturbrl.responses.sampling_noise import SamplingNoise
 from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import Spectrum, WeightNet
@@ -97,8 +97,7 @@ class ExactPosterior(Posterior):
 
     def at_points(self, asked: Sequence[Condition]) -> Iterator[AtPoint]:
         """What each point says of conditions."""
-        over = self._covariances.over_treatments, self._covariances.over_contexts
-        across, within = ([one(asked, rows) for one in over] for rows in (self._rows, asked))
+        across, within = (self._covariances.over(asked, rows) for rows in (self._rows, asked))
         columns = np.arange(len(self.amplitude))
         for i, spectrum in enumerate(self._spectra):
             seen = self._seen(i, across)
@@ -111,8 +110,7 @@ class ExactPosterior(Posterior):
         self, asked: Sequence[Condition], importance: PerComponent
     ) -> Float[np.ndarray, "asked rows"]:
         """Weight with which each row's shift enters the mean of conditions, a mean over components."""
-        over = self._covariances.over_treatments, self._covariances.over_contexts
-        across = [one(asked, self._rows) for one in over]
+        across = self._covariances.over(asked, self._rows)
         turned = np.zeros((len(self._rows), len(asked)))
         for i, spectrum in enumerate(self._spectra):
             gain = spectrum.gain @ (self._net.shares[i] * importance)
@@ -120,7 +118,7 @@ class ExactPosterior(Posterior):
         return self._noise.back(turned).T
 
     def _seen(
-        self, point: int, across: Sequence[Float[np.ndarray, "_ asked rows"]]
+        self, point: int, across: tuple[BetweenTreatments, Float[np.ndarray, "_ asked rows"]]
     ) -> Float[np.ndarray, "rows asked"]:
         treatments, contexts = across
         covariance = self._net.covariance(point, treatments, contexts)

@@ -2,8 +2,9 @@
 
 Component j of all rows is Gaussian with covariance s_j K(w) + D. D is the known noise in units of the component's own;
 K(w) = Σ_ab w_a v_b A_a ∘ B_b joins covariances over treatments and over contexts with weights that sum to 1 each; s_j
-says how strongly component j responds. Beforehand weights are uniform on their simplexes, and the root of s_j is
-half-Cauchy with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
+says how strongly component j responds. Beforehand one or two weights are likely to outweigh the others (Dirichlet with
+halves, Jeffreys' prior), combinations add up or saturate (see ``BetweenTreatments``), and the root of s_j is half-Cauchy
+with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
 a fixed net of points, so nothing is drawn at random. Each component has weights of its own, about which the others say
 a part (``POOLING``): one component may be what all perturbations do, another what few do. With twenty measured
 perturbations no weights are certain: on Papalexi 2021 with Reactome (STAT1, JAK2, IFNGR1 held out in turn) those of the
@@ -14,19 +15,22 @@ Carvalho 2010 (10.1093/biomet/asq017), the horseshoe's half-Cauchy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.linalg import eigh
+from scipy.special import gammaincinv
 from scipy.stats import qmc
 
+from perturbrl.responses.covariances import BetweenTreatments
 from perturbrl.responses.sampling_noise import SamplingNoise
 
 N_POINTS: Final = 256
 FEW_ROWS: Final = 200
 MOST_KEPT: Final = 16
+_CONCENTRATION: Final = 0.5
 # How much of another component's evidence counts: 1 is one set of weights for all, 0 a set for each.
 POOLING: Final = 0.25
 _LEAST_SHARE: Final = 1e-3
@@ -40,31 +44,42 @@ Weights = Float[np.ndarray, "points _"]
 
 @dataclass(frozen=True)
 class WeightNet:
-    """Points on the simplexes of treatment and context weights, with the share that each deserves.
+    """Points of what the covariance may be, with the share that each deserves.
 
     Attributes:
-        treatments: weights over treatments of each point.
-        contexts: weights over contexts of each point.
+        treatments: weights over treatments of each point, on their simplex.
+        contexts: the same over contexts.
+        strong: whether perturbations are as strong as measured, at each point.
+        saturations: of combinations, from 0 (sums) to 1 (means), at each point.
         shares: posterior of the points for each component, summing to 1 over points.
     """
 
     treatments: Weights
     contexts: Weights
+    strong: Bool[np.ndarray, " points"]
+    saturations: Float[np.ndarray, " points"]
     shares: Float[np.ndarray, "points _"]
 
     @classmethod
     def even(cls, n_treatments: int, n_contexts: int, n_points: int = N_POINTS) -> "WeightNet":
-        """Points spread evenly, all alike: what is known beforehand (Dirichlet with ones, by a Sobol sequence)."""
-        places = qmc.Sobol(n_treatments + n_contexts, scramble=False).random(2 * n_points)[n_points:]
-        spread = -np.log(places.clip(min=1e-9))
+        """Points spread evenly, all alike: what is known beforehand (by a Sobol sequence)."""
+        wide = n_treatments + n_contexts
+        places = qmc.Sobol(wide + 2, scramble=False).random(2 * n_points)[n_points:]
+        spread = gammaincinv(_CONCENTRATION, places[:, :wide].clip(1e-9, 1.0 - 1e-9))
         halves = np.split(spread, [n_treatments], axis=1)
         treatments, contexts = (half / half.sum(axis=1, keepdims=True) for half in halves)
-        return cls(treatments, contexts, np.full((n_points, 1), 1.0 / n_points))
+        # Half of the points add effects up, the others let them saturate.
+        saturations = (2.0 * places[:, wide + 1] - 1.0).clip(min=0.0)
+        shares = np.full((n_points, 1), 1.0 / n_points)
+        return cls(treatments, contexts, places[:, wide] >= 0.5, saturations, shares)
 
-    def covariance(self, point: int, treatments: Named, contexts: Named) -> Float[np.ndarray, "a b"]:
+    def covariance(
+        self, point: int, treatments: BetweenTreatments, contexts: Named
+    ) -> Float[np.ndarray, "a b"]:
         """K at one point."""
         over_contexts = np.tensordot(self.contexts[point], contexts, axes=1)
-        return np.tensordot(self.treatments[point], treatments, axes=1) * over_contexts
+        strong, saturation = bool(self.strong[point]), float(self.saturations[point])
+        return treatments.at(self.treatments[point], strong=strong, saturation=saturation) * over_contexts
 
     def most_likely(self, at_most: int) -> "WeightNet":
         """The points that matter for some component, at most so many."""
@@ -73,7 +88,8 @@ class WeightNet:
         order = order[matters[order] >= _LEAST_SHARE * matters[order[0]]]
         # A component that none of them suits has no share left to be divided by.
         shares = self.shares[order] + np.finfo(float).tiny
-        return WeightNet(self.treatments[order], self.contexts[order], shares / shares.sum(axis=0))
+        few = (values[order] for values in (self.treatments, self.contexts, self.strong, self.saturations))
+        return WeightNet(*few, shares / shares.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -163,7 +179,11 @@ def deviations(
 
 
 def spectra(
-    net: WeightNet, treatments: Named, contexts: Named, noise: SamplingNoise, responses: Components
+    net: WeightNet,
+    treatments: BetweenTreatments,
+    contexts: Named,
+    noise: SamplingNoise,
+    responses: Components,
 ) -> list[Spectrum]:
     """Each point's process after the data.
 
@@ -181,8 +201,17 @@ def spectra(
 
 
 def weigh(net: WeightNet, found: Sequence[Spectrum]) -> WeightNet:
-    """The net after the data, by the evidence of its points' processes."""
+    """The net after the data, by the evidence of its points' processes.
+
+    Points with and without measured strengths keep the share they had together: strengths come from the very data
+    that would weigh them.
+    """
     evidence = np.array([spectrum.evidence for spectrum in found])
     told = POOLING * evidence.sum(axis=1, keepdims=True) + (1.0 - POOLING) * evidence
-    shares = net.shares * np.exp(told - told.max(axis=0))
-    return WeightNet(net.treatments, net.contexts, shares / shares.sum(axis=0))
+    shares = np.zeros_like(told)
+    for points in (net.strong, ~net.strong):
+        if points.any():
+            before = np.broadcast_to(net.shares, told.shape)[points]
+            after = before * np.exp(told[points] - told[points].max(axis=0))
+            shares[points] = before.sum(axis=0) * after / after.sum(axis=0)
+    return replace(net, shares=shares)

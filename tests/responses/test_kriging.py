@@ -38,9 +38,10 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def certain(monkeypatch, treatments, contexts=(1.0,)):
+def certain(monkeypatch, treatments, contexts=(1.0,), saturation=0.0):
     """Let one point of the net have all the weight beforehand."""
-    net = WeightNet(np.array([treatments], dtype=float), np.array([contexts], dtype=float), np.ones((1, 1)))
+    weights = (np.array([one], dtype=float) for one in (treatments, contexts))
+    net = WeightNet(*weights, np.array([False]), np.array([saturation]), np.ones((1, 1)))
     monkeypatch.setattr(kriging.WeightNet, "even", lambda *sizes: net)
 
 
@@ -68,8 +69,34 @@ def test_a_common_effect_is_the_mean_of_the_training_shifts(monkeypatch):
     np.testing.assert_allclose(shift_of(model, "x+y").mean[0], 2 * expected, atol=0.06)
 
 
+def test_the_mean_of_the_parts_is_a_limit(monkeypatch):
+    certain(monkeypatch, (0.0, 1.0), saturation=1.0)
+    cells = screen(SINGLES, n_cells=4000, n_control=8000)
+    found = shift_of(Kriging().fit(cells), "A+C").mean[0]
+    np.testing.assert_allclose(found, (SINGLES["A"] + SINGLES["C"]) / 2, atol=0.05)
+
+
+def test_combinations_that_saturate_are_learned_from_others():
+    effects = dict(zip("ABCDEF", normal(6, 12), strict=True))
+    effects |= {f"{a}+{b}": (effects[a] + effects[b]) / 2 for a, b in ("AB", "CD", "EF", "AC", "BD")}
+    found = shift_of(Kriging().fit(screen(effects, n_cells=400)), "A+F").mean[0]
+    error = [np.linalg.norm(found - share * (effects["A"] + effects["F"])) for share in (0.5, 1.0)]
+    assert error[0] < 0.4 * error[1]
+
+
+def test_strong_perturbations_do_not_speak_for_weak_ones():
+    """A few do much and alike, most do nothing: an unmeasured one is expected to do little of it."""
+    rng = np.random.default_rng(0)
+    strong = 3.0 * rng.normal(size=12)
+    effects = {f"s{i}": strong + 0.5 * rng.normal(size=12) for i in range(3)}
+    effects |= {f"w{i}": 0.1 * rng.normal(size=12) for i in range(17)}
+    cells = screen(effects, n_cells=200)
+    found = shift_of(Kriging().fit(cells), "unseen").mean[0]
+    assert np.linalg.norm(found) < 0.7 * np.linalg.norm(TrainingMean().fit(cells).overall(["unseen"])[0])
+
+
 def test_the_nearest_context_carries_its_effect_over(monkeypatch):
-    certain(monkeypatch, (0.5, 0.5), (0.0, 0.0, 1.0, 0.0))
+    certain(monkeypatch, (0.5, 0.5), (0.5, 0.5, 0.0))
     near, far = normal(2, 12, seed=7)
     contexts = {"a": 0.0, "b": 0.01, "c": 9.0}
     effects = {"A": lambda context: {"a": near, "b": None, "c": far}[context]}
@@ -231,7 +258,7 @@ def test_not_knowing_the_amplitude_makes_the_mean_uncertain():
 
 def test_a_component_that_no_kept_point_suits_has_even_shares():
     shares = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    kept = WeightNet(np.eye(3), np.ones((3, 1)), shares).most_likely(2)
+    kept = WeightNet(np.eye(3), np.ones((3, 1)), np.zeros(3, dtype=bool), np.zeros(3), shares).most_likely(2)
     np.testing.assert_allclose(kept.shares, [[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]], atol=1e-300)
 
 

@@ -119,7 +119,10 @@ class Covariances:
         left, right = _Incidence.of(a), _Incidence.of(b)
         common, *others = self._over_parts(left.parts, right.parts)
         rows, columns = (np.sqrt(self._strengths_of(side.parts)) for side in (left, right))
-        scaled = [common, *(one * up[:, None] * to for one, up, to in zip(others, rows, columns, strict=True))]
+        scaled = [
+            common,
+            *(one * up[:, None] * to for one, up, to in zip(others, rows, columns, strict=True)),
+        ]
         sums, by_strength = (
             np.stack([(right.rows @ (left.rows @ middle).T).T for middle in middles])
             for middles in ([common, *others], scaled)

@@ -3,8 +3,8 @@
 Component j of all rows is Gaussian with covariance s_j K(w) + D. D is the known noise in units of the component's own;
 K(w) = Σ_ab w_a v_b A_a ∘ B_b joins covariances over treatments and over contexts with weights that sum to 1 each; s_j
 says how strongly component j responds. Beforehand one or two weights are likely to outweigh the others (Dirichlet with
-halves, Jeffreys' prior), combinations add up or saturate (see ``BetweenTreatments``), and the root of s_j is half-Cauchy
-with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
+halves, Jeffreys' prior), combinations add up or saturate (see ``BetweenTreatments``), and the root of s_j is
+half-Cauchy with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
 a fixed net of points, so nothing is drawn at random. Each component has weights of its own, about which the others say
 a part (``POOLING``): one component may be what all perturbations do, another what few do. With twenty measured
 perturbations no weights are certain: on Papalexi 2021 with Reactome (STAT1, JAK2, IFNGR1 held out in turn) those of the
@@ -88,8 +88,13 @@ class WeightNet:
         order = order[matters[order] >= _LEAST_SHARE * matters[order[0]]]
         # A component that none of them suits has no share left to be divided by.
         shares = self.shares[order] + np.finfo(float).tiny
-        few = (values[order] for values in (self.treatments, self.contexts, self.strong, self.saturations))
-        return WeightNet(*few, shares / shares.sum(axis=0))
+        return WeightNet(
+            self.treatments[order],
+            self.contexts[order],
+            self.strong[order],
+            self.saturations[order],
+            shares / shares.sum(axis=0),
+        )
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,15 @@ def test_strengths_are_squared_effects_in_units_of_their_mean():
         assert found[name] == pytest.approx(size / np.mean(list(sizes.values())), abs=0.05)
 
 
+def test_a_prior_tells_the_strength_of_what_was_not_measured():
+    """B is like A by 0.6; what is missing to 1 counts as the mean strength."""
+    found = Covariances((TOLD,), ONE, {}, False, {"A": 6.0, "D": 0.5}).over_treatments(
+        conditions("B"), conditions("A")
+    )
+    likened = 0.6 * 6.0 + 0.4
+    np.testing.assert_allclose(found.by_strength[:, 0, 0], [1.0, 0.0, 0.6 * np.sqrt(6.0 * likened)])
+
+
 def test_effects_without_any_signal_are_equally_strong():
     rng = np.random.default_rng(1)
     labels = np.repeat(["control", *"ABCDEFGH"], 50).tolist()

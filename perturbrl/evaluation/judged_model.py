@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import norm
 
 from perturbrl.data.labels import CONTROL
@@ -24,13 +24,12 @@ from perturbrl.responses.measured_shifts import MeasuredShifts
 from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.training_cells import Condition, TrainingCells
-from perturbrl.schema import GeneVector
+from perturbrl.schema import CellIndex, GeneVector
 
 LEVELS: Final = (0.5, 0.8, 0.9, 0.95)
 # Genes x predictors x conditions whose cells are emitted, at most: later conditions are judged by their means alone.
 MOST_EMITTED: Final = 250_000
 
-Rows = Int[np.ndarray, " cells"]
 Means = Float[np.ndarray, "asked genes"]
 
 
@@ -68,11 +67,11 @@ class _Judges:
     """
 
     expression: Float[np.ndarray, "cells genes"]
-    controls: Mapping[str, Rows]
-    judging: Mapping[Condition, Rows]
-    replicate: Mapping[Condition, Rows]
+    controls: Mapping[str, CellIndex]
+    judging: Mapping[Condition, CellIndex]
+    replicate: Mapping[Condition, CellIndex]
 
-    def mean(self, rows: Rows) -> GeneVector:
+    def mean(self, rows: CellIndex) -> GeneVector:
         """Mean log expression."""
         return self.expression[rows].mean(axis=0)
 
@@ -136,7 +135,7 @@ def judge_model(
     return JudgedModel(
         pd.concat(tables, ignore_index=True),
         _genes(judges, found, training.genes),
-        _calibration(judges, found, seed),
+        _calibration(judges, found),
         tuple(asked),
         few,
     )
@@ -147,7 +146,7 @@ def held_out_conditions(cells: TrainingCells) -> list[Condition]:
     return [condition for condition in cells.conditions[0] if not condition[0].is_control]
 
 
-def _rows_by_condition(cells: TrainingCells) -> dict[Condition, Rows]:
+def _rows_by_condition(cells: TrainingCells) -> dict[Condition, CellIndex]:
     conditions, codes = cells.conditions
     return {condition: np.flatnonzero(codes == i) for i, condition in enumerate(conditions)}
 
@@ -178,7 +177,7 @@ def _judges(cells: TrainingCells, seed: int) -> tuple[_Judges, tuple[str, ...]]:
     ), (said,) if few else ()
 
 
-def _shuffled(rows: Rows, condition: Condition, seed: int) -> Rows:
+def _shuffled(rows: CellIndex, condition: Condition, seed: int) -> CellIndex:
     return np.random.default_rng([seed, crc32(text_of(condition).encode())]).permutation(rows)
 
 
@@ -249,7 +248,7 @@ def _genes(judges: _Judges, found: PredictedShifts, genes: Sequence[str]) -> pd.
     )
 
 
-def _calibration(judges: _Judges, found: PredictedShifts, seed: int) -> pd.DataFrame:
+def _calibration(judges: _Judges, found: PredictedShifts) -> pd.DataFrame:
     """Coverage of central intervals; no row where the model does not tell how sure it is."""
     z = [
         np.abs(judges.shift(one) - mean) / np.sqrt(np.square(sd) + judges.noise(one))
@@ -259,7 +258,6 @@ def _calibration(judges: _Judges, found: PredictedShifts, seed: int) -> pd.DataF
     inside = {
         level: [float((own < norm.ppf((1 + level) / 2)).mean()) for own in z if len(own)] for level in LEVELS
     }
-    rows = [
-        (level, *astuple(mean_interval(np.array(own), seed=seed))) for level, own in inside.items() if own
-    ]
-    return pd.DataFrame(rows, columns=["level", "covered", "low", "high"])
+    rows = [(level, *astuple(mean_interval(np.array(own)))) for level, own in inside.items() if own]
+    table = pd.DataFrame(rows, columns=["level", "covered", "low", "high"])
+    return table.assign(low=table["low"].clip(lower=0.0), high=table["high"].clip(upper=1.0))

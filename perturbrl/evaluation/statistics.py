@@ -86,23 +86,24 @@ def bootstrap_interval(
     return Interval(float(statistic(pooled)), float(low), float(high))
 
 
-def mean_interval(
-    scores: Float[np.ndarray, " scores"], *, confidence: float = 0.95, seed: int = 0
-) -> Interval:
-    """Mean of scores with its `bootstrap_interval`; ends are NaN where there are fewer than two.
+def mean_interval(scores: Float[np.ndarray, " scores"], confidence: float = 0.95) -> Interval:
+    """Mean of scores with its Student t interval; its ends are NaN where there are fewer than two.
+
+    For few scores: resampling two or three of them never leaves their range.
 
     Raises:
         DataError: there is no score, or one that is not finite.
     """
-    if len(scores) == 0:
-        raise DataError("there is no score to take the mean of; judge at least one condition")
-    if len(scores) < 2:
-        return Interval(float(scores.mean()), np.nan, np.nan)
-    return bootstrap_interval([scores], _mean, confidence=confidence, seed=seed)
-
-
-def _mean(scores: Float[np.ndarray, "*resamples scores"]) -> Float[np.ndarray, "*resamples"]:
-    return np.asarray(scores.mean(axis=-1))
+    if len(scores) == 0 or not np.isfinite(scores).all():
+        raise DataError(
+            f"the mean of {len(scores)} scores, {int(np.isfinite(scores).sum())} of them finite, says nothing; judge "
+            "at least one condition"
+        )
+    mean, n = float(scores.mean()), len(scores)
+    if n < 2:
+        return Interval(mean, np.nan, np.nan)
+    half = float(student_t.isf((1.0 - confidence) / 2.0, n - 1) * scores.std(ddof=1) / n**0.5)
+    return Interval(mean, mean - half, mean + half)
 
 
 def _resample(strata: Strata, n: int, rng: np.random.Generator) -> Float[np.ndarray, "{n} scores"]:

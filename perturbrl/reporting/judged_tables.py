@@ -6,7 +6,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from perturbrl.errors import listed
 from perturbrl.evaluation.judged_model import JudgedModel
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval, mean_interval
@@ -16,8 +15,8 @@ from perturbrl.reporting.report_text import number, percent
 from perturbrl.responses.baselines import SplitHalfReplicate
 
 SHOWN_METRICS: Final = (
-    *("pearson_delta", "pearson_centred", "l2", "rmse_top", "discrimination"),
-    *("energy_relative", "de_overlap", "de_recall", "de_precision", "call_f1"),
+    *("pearson_delta", "pearson_centred", "l2", "rmse_top"),
+    *("discrimination", "energy_relative", "de_overlap", "call_f1"),
 )
 TOLD: Final = ("l2", "pearson_centred", "energy_relative")
 
@@ -30,15 +29,23 @@ def judged_frame(judged: JudgedModel) -> pd.DataFrame:
         row: dict[str, object] = {"predictor": predictor, "conditions": len(own)}
         for metric in metrics:
             row |= dict(
-                zip((metric, f"{metric}_low", f"{metric}_high"), astuple(_mean(own[metric])), strict=True)
+                zip(
+                    (metric, f"{metric}_low", f"{metric}_high"),
+                    astuple(_mean(own[metric], metric)),
+                    strict=True,
+                )
             )
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _mean(values: pd.Series) -> Interval:
+def _mean(values: pd.Series, metric: str) -> Interval:
     found = values.dropna().to_numpy(dtype=np.float64)
-    return mean_interval(found) if len(found) else Interval(np.nan, np.nan, np.nan)
+    if not len(found):
+        return Interval(np.nan, np.nan, np.nan)
+    interval, within = mean_interval(found), METRICS[metric].within
+    ends = (end if np.isnan(end) else within(end) for end in (interval.low, interval.high))
+    return Interval(interval.estimate, *ends)
 
 
 def judged_table(judged: JudgedModel, model: str) -> Table:
@@ -93,26 +100,17 @@ def compared(judged: JudgedModel, model: str, metric: str) -> str | None:
     losses = scores.map(METRICS[metric].loss)
     average = losses.mean()
     best = min(rivals, key=lambda name: float(average[name]))
-    gain = (losses[best] - losses[model]).to_numpy()
-    found = mean_interval(gain)
-    verdict = "better than" if found.low > 0 else "worse than" if found.high < 0 else "not told apart from"
-    numbers = f"{number(float(scores[model].mean()))} against {number(float(scores[best].mean()))}"
-    return f"{verdict} {plain_name(best)} in {METRICS[metric].title} ({numbers})"
+    found = mean_interval((losses[best] - losses[model]).to_numpy())
+    verdict = "better" if found.low > 0 else "worse" if found.high < 0 else "no sure difference"
+    ours, theirs = (number(float(scores[name].mean())) for name in (model, best))
+    return f"{METRICS[metric].title} {ours} against {theirs} by {plain_name(best)} ({verdict})"
 
 
 def judged_sentence(judged: JudgedModel, model: str) -> str:
     """How far to believe predictions, in one sentence."""
-    said = [
-        compared(judged, model, name)
-        for name in ("l2", "pearson_centred", "energy_relative")
-        if name in judged.table
-    ]
+    said = [compared(judged, model, name) for name in TOLD if name in judged.table]
     covered = judged.calibration.set_index("level")["covered"]
-    holds = (
-        f"; its 90 % intervals hold {percent(float(covered[0.9]))} of measured shifts" if len(covered) else ""
-    )
+    holds = f"; 90 % intervals hold {percent(float(covered[0.9]))} of measured shifts" if len(covered) else ""
     n = len(judged.conditions)
-    return (
-        f"On {n} held-out condition{'s' * (n > 1)} {plain_name(model)} is "
-        f"{listed([one for one in said if one])}{holds}."
-    )
+    against = "; ".join(one for one in said if one)
+    return f"On {n} held-out condition{'s' * (n > 1)} {plain_name(model)} and the best baseline: {against}{holds}."

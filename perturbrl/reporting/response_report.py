@@ -28,8 +28,8 @@ from perturbrl.reporting.response_tables import (
 from perturbrl.responses.answers import Answers
 
 LAYOUT: Final = (
-    ("What each perturbation does", ("answers", "effects")),
     ("How far to believe it", ("judged", "calibration", "predicted_against_measured")),
+    ("What each perturbation does", ("answers", "effects")),
     ("Which genes", ("response_genes", "panel")),
     ("What the predictions rest on", ("similarities",)),
     ("How the policy learned", ("learning",)),
@@ -66,22 +66,20 @@ class ResponseReport:
     @property
     def answer(self) -> str:
         """The result in a sentence or two: what was found, and how far to believe it."""
-        judged = "" if self.judged is None else f" {judged_sentence(self.judged, self.model)}"
-        return _found(self.answers) + judged
+        judged = "" if self.judged is None else f"{judged_sentence(self.judged, self.model)} "
+        return judged + _found(self.answers)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What should make a reader careful."""
-        evidence, extrapolated = self.answers.evidence, self.answers.extrapolated
-        unknown = [str(query) for query in evidence.index[evidence == "none"]]
+        extrapolated, unknown = self.answers.extrapolated, self.answers.unknown
         outside = [str(query) for query in extrapolated.index[extrapolated]]
         said = [
-            f"Nothing is known of {listed(unknown, _NAMED)}: the effect is near none and the interval wide."
-            if len(unknown)
+            f"Nothing is known of {listed(unknown, _NAMED)}: cells under it were not measured, and prior knowledge "
+            "likens it to nothing that was. It counts for next to nothing, and the interval is wide."
+            if unknown
             else "",
-            f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}."
-            if len(outside)
-            else "",
+            f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}." if outside else "",
             *(f"{note}." for note in self.answers.notes),
             _UNJUDGED if self.judged is None else "",
         ]
@@ -153,7 +151,7 @@ class ResponseReport:
     @property
     def _title(self) -> str:
         queries = [str(query) for query in self.answers.delta.index]
-        return f"Response to {listed(queries, _NAMED)}"
+        return f"{'Response to' if self.judged is None else 'Held-out response to'} {listed(queries, _NAMED)}"
 
     @property
     def _few(self) -> tuple[str, ...]:
@@ -163,7 +161,7 @@ class ResponseReport:
     def _question(self) -> Mapping[str, str]:
         counts = self.answers.evidence.value_counts()
         asked = {
-            "queries": str(len(self.answers.evidence)),
+            "queries" if self.judged is None else "held-out conditions": str(len(self.answers.evidence)),
             "evidence": ", ".join(f"{n} {name}" for name, n in counts.items()),
             "prior knowledge": "; ".join(self.answers.match_notes) or "none was given",
         }
@@ -176,11 +174,12 @@ def _found(answers: Answers) -> str:
     effect, low, high = map(number, answers.effect(first))
     size = f"size {effect}, 90 % interval {low} to {high}"
     if n == 1:
-        verb = "changes cells for sure" if sure else "may change nothing"
+        verb = "has an effect for sure" if sure else "may have no effect"
         return f"{first} {verb} ({size}{_genes(answers, first)})."
     if not sure:
-        return f"None of the {n} responses is sure; the nearest to it is that of {first} ({size})."
-    return f"{sure} of {n} responses are sure, most that of {first} ({size}{_genes(answers, first)})."
+        return f"None of {n} has an effect for sure; the likeliest to is {first} ({size})."
+    have = "have" if sure > 1 else "has"
+    return f"{sure} of {n} {have} an effect for sure; the surest is that of {first} ({size}{_genes(answers, first)})."
 
 
 def _genes(answers: Answers, query: str) -> str:

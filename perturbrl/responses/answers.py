@@ -17,12 +17,12 @@ from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import listed
 from perturbrl.responses.answered_cells import answered_cells
-from perturbrl.responses.base import EVIDENCE, PredictedShifts
+from perturbrl.responses.base import EVIDENCE, Evidence, PredictedShifts
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.matches import matched_names
 from perturbrl.responses.prior_notes import prior_notes
 from perturbrl.responses.questions import Asked, Known, questions, text_of
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CONTROL_LABEL
 
 Z_90: Final = 1.645
@@ -50,6 +50,7 @@ class Answers:
         weights: share of the variance of effects that each similarity between perturbations explains.
         matches: how many names each prior has in common with the data (``matches.matched_names``).
         notes: what has to be known of all rows, in sentences.
+        unknown: perturbations asked for of which nothing is known.
         extrapolated: rows that ask for a dose outside of those measured.
         cells: predicted cells with counts beside real control cells; ``None`` where none were asked for.
     """
@@ -63,6 +64,7 @@ class Answers:
     weights: dict[str, float]
     matches: pd.DataFrame
     notes: tuple[str, ...]
+    unknown: tuple[str, ...]
     extrapolated: pd.Series
     cells: AnnData | None = field(default=None)
 
@@ -150,6 +152,7 @@ def answer(
         weights=model.weights,
         matches=matches,
         notes=(*_left_out(dataset), *prior_notes(model)),
+        unknown=_unknown(model, conditions, found.evidence),
         extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
         cells=cells,
     )
@@ -208,6 +211,15 @@ def _measured_names(model: Kriging) -> set[str]:
     return {name for label in _learned(model) for name in label.names}
 
 
+def _unknown(model: Kriging, asked: Sequence[Condition], evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """Perturbations of conditions without evidence that have none alone."""
+    without = [condition for condition, one in zip(asked, evidence, strict=True) if one == "none"]
+    singles = sorted({(single, where) for label, where in without for single in label.singles})
+    alone = model.predict(singles).evidence if singles else ()
+    names = [single.names[0] for (single, _), one in zip(singles, alone, strict=True) if one == "none"]
+    return tuple(dict.fromkeys(names))
+
+
 def _effects(found: PredictedShifts, index: pd.Index) -> pd.DataFrame:
     size, half = np.linalg.norm(found.mean, axis=1), Z_90 * found.along
     return pd.DataFrame({"effect": size, "low": size - half, "high": size + half}, index)
@@ -232,6 +244,12 @@ def _sentence(one: Asked, answers: Answers) -> str:
     evidence = answers.evidence[one.text]
     named = answers.named(one.text)
     unsure = "it may have no effect at all" if answers.effect(one.text)[1] <= 0 else ""
-    like = f"it is predicted like {named}" if named and evidence not in ("measured", "none") else ""
-    said = [EVIDENCE[evidence], *one.said, like, unsure]
+    like = f"it is predicted like {named}" if named and evidence != "measured" else ""
+    unknown = [name for name in one.condition[0].names if name in answers.unknown]
+    known = EVIDENCE[evidence]
+    if unknown:
+        known = (
+            f"nothing is known of {listed(unknown)}, which counts for next to nothing, with a wide interval"
+        )
+    said = [known, *one.said, like, unsure]
     return f"{one.text}: {'; '.join(part for part in said if part)}"

@@ -20,7 +20,7 @@ EVIDENCE: Final[dict[Evidence, str]] = {
     "combined": "all its perturbations were measured in this context, alone or in combinations",
     "transferred": "all its perturbations were measured, but some only in another context",
     "prior": "some of its perturbations were never measured, but prior knowledge says which are like them",
-    "none": "nothing is known of some of its perturbations, so the effect is near none and uncertain",
+    "none": "nothing is known of some of its perturbations, which count for next to nothing, with a wide interval",
 }
 
 Shifts = Float[np.ndarray, "asked genes"]

@@ -16,6 +16,7 @@ from perturbrl.evaluation.statistics import (
     holm_correction,
     improvement_interval,
     interquartile_mean,
+    mean_interval,
     performance_profile,
     probability_of_improvement,
     wilson_interval,
@@ -176,3 +177,21 @@ def test_bad_input_is_named():
         wilson_interval(7, 5)
     with pytest.raises(DataError, match="must be in"):
         holm_correction(np.array([0.5, np.nan]))
+
+
+def test_the_interval_of_a_few_scores_is_students():
+    found = mean_interval(np.array([1.0, 2.0]))
+    half = student_t.isf(0.025, 1) * np.sqrt(0.5) / np.sqrt(2)
+    assert found.estimate == 1.5
+    assert found.low == pytest.approx(1.5 - half)
+    assert found.high == pytest.approx(1.5 + half)
+
+
+def test_one_score_has_no_interval_and_none_has_no_mean():
+    found = mean_interval(np.array([3.0]))
+    assert found.estimate == 3.0
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)
+    for scores in ([], [1.0, np.nan]):
+        with pytest.raises(DataError, match="judge at least one condition"):
+            mean_interval(np.array(scores, dtype=float))

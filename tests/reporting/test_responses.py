@@ -59,7 +59,7 @@ def test_everything_is_saved(found, saved):
 def test_the_page_says_what_was_found_and_what_is_not_known(found, saved):
     page = (saved / "report.html").read_text()
     assert found.report.answer.replace(" %", "\u00a0%") in page
-    assert "of 4 responses are sure" in page
+    assert "of 4 have an effect for sure" in page
     assert "Nothing is known of GENE0055" in page
     assert "Nothing here is judged" in page
     assert "sets.gmt knows 5 of the 8 measured perturbations and 3 of the 5 asked for" in page
@@ -84,11 +84,11 @@ def test_it_is_read_in_a_terminal_and_in_a_notebook(found):
 
 def test_a_single_query_has_a_sentence_of_its_own(screen):
     sure = perturbrl.respond(screen, "GENE0000").report.answer
-    assert sure.startswith("GENE0000 changes cells for sure (size ")
+    assert sure.startswith("GENE0000 has an effect for sure (size ")
     unknown = perturbrl.respond(screen, "GENE0055").report.answer
-    assert unknown.startswith("GENE0055 may change nothing (size ")
+    assert unknown.startswith("GENE0055 may have no effect (size ")
     both = perturbrl.respond(screen, ["GENE0055", "GENE0057"]).report.answer
-    assert both.startswith("None of the 2 responses is sure")
+    assert both.startswith("None of 2 has an effect for sure")
 
 
 def test_of_many_queries_the_page_shows_the_surest(screen, tmp_path):

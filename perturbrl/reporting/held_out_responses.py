@@ -8,61 +8,25 @@ import numpy as np
 from anndata import AnnData
 from jaxtyping import Float
 
-from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
-from perturbrl.data.preprocessing import Preprocessor
-from perturbrl.data.split import Split
-from perturbrl.evaluation.judged_model import JudgedModel, judge_model
+from perturbrl.embeddings.measured import MeasuredCells
+from perturbrl.errors import ConfigurationError
+from perturbrl.evaluation.judged_model import JudgedModel, held_out_conditions, judge_model
 from perturbrl.pl.style import Plot
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.responses.answers import answer
-from perturbrl.responses.emission import (
-    MOST_EMITTING,
-    CellEmitter,
-    counted_cells,
-    labelled_cells,
-    predicted_cells,
-)
+from perturbrl.responses.counted_cells import counted_cells
+from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.predicted_cells import labelled_cells, predicted_cells
 from perturbrl.responses.questions import text_of
+from perturbrl.responses.spread import ResponseSpread
+from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
-from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, CellIndex
+from perturbrl.schema import CELL_TYPE_OBS, CellIndex
 
 Means = Float[np.ndarray, "asked genes"]
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOutCells:
-    """A data set with what may be learned from and what only judges.
-
-    Attributes:
-        dataset: the cells.
-        split: their parts.
-        preprocessor: fitted on the training cells.
-    """
-
-    dataset: PerturbationDataset
-    split: Split
-    preprocessor: Preprocessor
-
-    def part(self, rows: CellIndex) -> TrainingCells:
-        """Log expression, labels and contexts of some cells."""
-        types = self.dataset.cell_types[rows].tolist() if self.dataset.fields.cell_type_key else None
-        expression = self.preprocessor.transform(self.dataset, rows)
-        return TrainingCells(expression, list(self.dataset.labels[rows]), self.preprocessor.genes, types)
-
-    def rows(self, condition: Condition, among: CellIndex) -> CellIndex:
-        """Rows of a condition's cells among some."""
-        label, context = condition
-        rows = np.intersect1d(self.dataset.cells_of(label), among)
-        return rows if context == ONE_CONTEXT else rows[self.dataset.cell_types[rows] == context]
-
-    def emitter(self, context: str, seed: int) -> CellEmitter:
-        """Makes cells of training controls."""
-        control = counted_cells(
-            self.dataset, self.rows((CONTROL, context), self.split.train), self.preprocessor.genes
-        )
-        return CellEmitter(control.at_most(MOST_EMITTING, seed), seed)
+Spreads = Mapping[Condition, ResponseSpread]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +46,7 @@ class JudgedResponses:
 
 def judge_held_out(
     model: Kriging,
-    cells: HeldOutCells,
+    cells: MeasuredCells,
     *,
     others: Mapping[str, Means] | None = None,
     question: Mapping[str, str] | None = None,
@@ -100,26 +64,67 @@ def judge_held_out(
         seed: of halves, random baselines and emitted cells.
 
     Raises:
+        ConfigurationError: no perturbed cell is held out.
         DataError: nothing that is held out has enough cells.
     """
-    training, held_out = cells.part(cells.split.train), cells.part(cells.split.test)
-    emitters = None
-    if cells.dataset.value_kind == "counts":
-        emitters = {context: cells.emitter(context, seed) for context in model.contexts}
+    split = cells.require_split()
+    if all(label.is_control for label in cells.dataset.labels[split.test]):
+        raise ConfigurationError(
+            f"{split.name} holds no perturbed cell out, so nothing can judge; give a split that does"
+        )
+    counted = cells.dataset.value_kind == "counts"
+    emitters = {one: emitter_of(cells, one, seed) for one in model.contexts} if counted else {}
+    held_out = labelled(cells, split.test)
+    spreads = spreads_of(model, cells, held_out_conditions(held_out)) if counted else {}
     judged = judge_model(
-        model, training, held_out, priors=model.priors, others=others, emitters=emitters, seed=seed
+        model,
+        labelled(cells, split.train),
+        held_out,
+        priors=model.priors,
+        others=others,
+        emitters=emitters,
+        spreads=spreads,
+        seed=seed,
     )
-    queries = [text_of(condition) for condition in judged.conditions]
-    answers = answer(model, cells.dataset, cells.preprocessor.genes, queries)
+    answers = answer(model, cells.dataset, cells.genes, [text_of(one) for one in judged.conditions])
     report = ResponseReport(answers, judged, model.name, question or {}, _data(cells), more=more)
-    return JudgedResponses(report, *(_pair(model, cells, judged, emitters) if emitters else (None, None)))
+    if not counted:
+        return JudgedResponses(report)
+    return JudgedResponses(report, *_pair(model, cells, judged, emitters, spreads))
 
 
-def _data(cells: HeldOutCells) -> Mapping[str, str]:
-    dataset, split = cells.dataset, cells.split
+def labelled(cells: MeasuredCells, rows: CellIndex) -> TrainingCells:
+    """Log expression, labels and contexts of some cells."""
+    dataset = cells.dataset
+    types = dataset.cell_types[rows].tolist() if dataset.fields.cell_type_key else None
+    expression = cells.preprocessor.transform(dataset, rows)
+    return TrainingCells(expression, list(dataset.labels[rows]), cells.genes, types)
+
+
+def emitter_of(cells: MeasuredCells, context: str, seed: int) -> CellEmitter:
+    """Makes cells of a context's training controls."""
+    rows = _rows(cells, (CONTROL, context), cells.require_split().train)
+    return CellEmitter(counted_cells(cells.dataset, rows, cells.genes), seed)
+
+
+def spreads_of(model: Kriging, cells: MeasuredCells, conditions: Sequence[Condition]) -> Spreads:
+    """What training cells say of the spread under conditions."""
+    train = cells.require_split().train
+    known, counted = labelled(cells, train), counted_cells(cells.dataset, train, cells.genes)
+    spread = SpreadModel(model.priors).fit(counted, known.labels, known.cell_types)
+    return dict(zip(conditions, spread.predict(conditions), strict=True))
+
+
+def _rows(cells: MeasuredCells, condition: Condition, among: CellIndex) -> CellIndex:
+    label, context = condition
+    rows = np.intersect1d(cells.dataset.cells_of(label), among)
+    return rows if context == ONE_CONTEXT else rows[cells.dataset.cell_types[rows] == context]
+
+
+def _data(cells: MeasuredCells) -> Mapping[str, str]:
+    dataset, split = cells.dataset, cells.require_split()
     return {
-        "cells and genes": f"{dataset.n_cells} cells × {len(dataset.genes)} genes; "
-        f"{len(cells.preprocessor.genes)} genes used",
+        "cells and genes": f"{dataset.n_cells} cells × {len(dataset.genes)} genes; {len(cells.genes)} genes used",
         "measured": f"{len(dataset.control_cells)} control cells, {len(dataset.singles)} single perturbations, "
         f"{len(dataset.combinations)} combinations",
         "held out by": f"{split.name}, seed {split.seed}",
@@ -129,31 +134,38 @@ def _data(cells: HeldOutCells) -> Mapping[str, str]:
 
 
 def _pair(
-    model: Kriging, cells: HeldOutCells, judged: JudgedModel, emitters: Mapping[str, CellEmitter]
+    model: Kriging,
+    cells: MeasuredCells,
+    judged: JudgedModel,
+    emitters: Mapping[str, CellEmitter],
+    spreads: Spreads,
 ) -> tuple[AnnData, AnnData]:
     """Held-out and predicted counts of control and of each condition, context by context."""
     found = dict(zip(judged.conditions, model.predict(judged.conditions).mean, strict=True))
     pairs = []
     for context, emitter in emitters.items():
-        own = {str(label): shift for (label, where), shift in found.items() if where == context}
+        own = {condition: shift for condition, shift in found.items() if condition[1] == context}
         if own:
-            pairs.append(_pair_in(context, own, cells, emitter))
+            pairs.append(_pair_in(context, own, cells, emitter, spreads))
     real, predicted = (anndata.concat(parts, merge="same") for parts in zip(*pairs, strict=True))
     return real, predicted
 
 
 def _pair_in(
-    context: str, shifts: Mapping[str, np.ndarray], cells: HeldOutCells, emitter: CellEmitter
+    context: str,
+    shifts: Mapping[Condition, np.ndarray],
+    cells: MeasuredCells,
+    emitter: CellEmitter,
+    spreads: Spreads,
 ) -> tuple[AnnData, AnnData]:
-    genes, test = cells.preprocessor.genes, cells.split.test
-    labels = {CONTROL_LABEL: CONTROL, **{label: cells.dataset.require_label(label) for label in shifts}}
+    test = cells.require_split().test
     groups = {
-        name: counted_cells(cells.dataset, cells.rows((label, context), test), genes)
-        for name, label in labels.items()
+        str(one[0]): counted_cells(cells.dataset, _rows(cells, one, test), cells.genes)
+        for one in ((CONTROL, context), *shifts)
     }
-    real = labelled_cells(groups, genes)
-    start = emitter.control.log_expression.mean(axis=0)
-    predicted = predicted_cells({label: start + shift for label, shift in shifts.items()}, real, emitter)
+    real = labelled_cells(groups, cells.genes)
+    means = {str(one[0]): emitter.control.log_mean + shift for one, shift in shifts.items()}
+    predicted = predicted_cells(means, real, emitter, {str(one[0]): spreads[one] for one in shifts})
     for one in (real, predicted):
         if context != ONE_CONTEXT:
             one.obs[CELL_TYPE_OBS] = context

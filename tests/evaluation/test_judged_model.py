@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
 from perturbrl.evaluation.judged_model import LEVELS, held_out_conditions, judge_model
 from perturbrl.responses.baselines import Additive
-from perturbrl.responses.emission import CellEmitter, CountedCells
+from perturbrl.responses.counted_cells import CountedCells
+from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
 
@@ -144,8 +146,8 @@ def test_too_few_cells_are_left_out_and_said():
 def test_cells_are_emitted_for_metrics_of_populations():
     rng = np.random.default_rng(0)
     counts = rng.poisson(5.0, size=(50, N_GENES)).astype(float)
-    emitter = CellEmitter(CountedCells(counts, counts.sum(axis=1)))
-    logs = CountedCells(counts, counts.sum(axis=1)).log_expression
+    controls = CountedCells(csr_array(counts), counts.sum(axis=1))
+    emitter, logs = CellEmitter(controls), controls.log_expression
     labels = ["control"] * 25 + ["A"] * 25
     training = TrainingCells(logs, labels, GENES)
     found = judge_model(

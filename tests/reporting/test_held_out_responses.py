@@ -11,8 +11,11 @@ from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.splits import HeldOutCellTypes, HeldOutCombinations, HeldOutPerturbations
 from perturbrl.data.synthetic import simulate_screen
+from perturbrl.embeddings.measured import MeasuredCells
+from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.adata_pairs import pair_from_adata
-from perturbrl.reporting.held_out_responses import HeldOutCells, judge_held_out
+from perturbrl.reporting.held_out_responses import judge_held_out, labelled
 from perturbrl.reporting.judged_tables import compared, judged_frame, judged_table
 from perturbrl.responses.kriging import Kriging
 from perturbrl.schema import SIZE_FACTOR_OBS
@@ -21,11 +24,11 @@ from perturbrl.schema import SIZE_FACTOR_OBS
 def held_out(adata, split, columns=ColumnOptions()):  # noqa: B008  frozen
     dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, columns))
     parts = split.split(dataset)
-    return HeldOutCells(dataset, parts, Preprocessor(n_top_genes=40).fit(dataset, parts.train))
+    return MeasuredCells(dataset, parts, Preprocessor(n_top_genes=40).fit(dataset, parts.train), PCAEncoder())
 
 
 def judged(cells, **more):
-    return judge_held_out(Kriging().fit(cells.part(cells.split.train)), cells, **more)
+    return judge_held_out(Kriging().fit(labelled(cells, cells.split.train)), cells, **more)
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +136,11 @@ def test_one_held_out_condition_has_no_intervals_over_conditions(screen, name, t
     conditions = [str(label) for label, _ in found.report.judged.conditions]
     assert name in conditions
     found.report.write(tmp_path / "report")
+
+
+def test_a_split_that_holds_no_perturbed_cell_out_is_refused(screen):
+    cells = held_out(screen, HeldOutPerturbations(perturbations=["GENE0003"]))
+    controls = cells.split.test[[label.is_control for label in cells.dataset.labels[cells.split.test]]]
+    object.__setattr__(cells.split, "test", controls)
+    with pytest.raises(ConfigurationError, match="holds no perturbed cell out"):
+        judged(cells)

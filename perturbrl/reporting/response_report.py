@@ -163,7 +163,7 @@ class ResponseReport:
         asked = {
             "queries" if self.judged is None else "held-out conditions": str(len(self.answers.evidence)),
             "evidence": ", ".join(f"{n} {name}" for name, n in counts.items()),
-            "prior knowledge": "; ".join(self.answers.match_notes) or "none was given",
+            "prior knowledge": "; ".join((*self.answers.match_notes, *self.answers.worth)) or "none",
         }
         return {**asked, **self.question}
 

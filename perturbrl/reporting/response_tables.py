@@ -11,14 +11,17 @@ from perturbrl.reporting.report_text import percent
 from perturbrl.responses.answers import Answers
 from perturbrl.responses.base import EVIDENCE
 from perturbrl.responses.covariances import COMMON, INTERACTION, OWN
+from perturbrl.responses.target_loadings import SOURCE
 
 MOST_ROWS: Final = 40
+NOTHING: Final = 0.005
 GENES_SHOWN: Final = 5
 GENES_KEPT: Final = 50
 IN_WORDS: Final = {
     COMMON: "what all perturbations have in common",
-    OWN: "effects of each perturbation's own",
-    INTERACTION: "interactions within combinations",
+    OWN: "what each perturbation does of its own",
+    INTERACTION: "interaction within combinations",
+    SOURCE: "what perturbed genes vary together with",
 }
 
 
@@ -105,7 +108,7 @@ def similarity_table(answers: Answers) -> Table:
 
 def explains(share: float) -> str:
     """A share of the variance in words."""
-    return "nothing" if share < 0.005 else f"{percent(share)} of the variance of effects"
+    return "nothing" if share < NOTHING else f"{percent(share)} of the variance of effects"
 
 
 def _matched(answers: Answers, source: str) -> tuple[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from perturbrl.reporting.report_tables import CellText
 from perturbrl.reporting.response_report import ResponseReport
-from perturbrl.reporting.response_tables import answer_frame, answer_table, explains, source_in_words
+from perturbrl.reporting.response_tables import answer_frame, answer_table
 from perturbrl.responses.answers import Answers
 
 _SHOWN: Final = 20
@@ -67,11 +67,7 @@ class Responses(Answers):
 
     @property
     def _said(self) -> tuple[str, ...]:
-        shares = [
-            f"{source_in_words(source)} explains {explains(share)}"
-            for source, share in sorted(self.weights.items(), key=lambda item: -item[1])
-        ]
-        return ("; ".join(shares) + ".", *(f"{line}." for line in (*self.match_notes, *self.notes)))
+        return tuple(f"{line}." for line in (*self.match_notes, *self.worth, *self.notes))
 
 
 def _html(cell: CellText) -> str:

@@ -22,6 +22,7 @@ from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.matches import matched_names
 from perturbrl.responses.prior_notes import prior_notes
 from perturbrl.responses.questions import Asked, Known, questions, text_of
+from perturbrl.responses.target_loadings import SOURCE
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CONTROL_LABEL
 
@@ -49,7 +50,8 @@ class Answers:
             with the largest weights; ``itself`` is the one that is asked about.
         weights: share of the variance of effects that each similarity between perturbations explains.
         matches: how many names each prior has in common with the data (``matches.matched_names``).
-        notes: what has to be known of all rows, in sentences.
+        notes: what should make a reader of any row careful, in sentences.
+        worth: what each source of prior knowledge was found to be worth, in sentences.
         unknown: perturbations asked for of which nothing is known.
         extrapolated: rows that ask for a dose outside of those measured.
         cells: predicted cells with counts beside real control cells; ``None`` where none were asked for.
@@ -64,6 +66,7 @@ class Answers:
     weights: dict[str, float]
     matches: pd.DataFrame
     notes: tuple[str, ...]
+    worth: tuple[str, ...]
     unknown: tuple[str, ...]
     extrapolated: pd.Series
     cells: AnnData | None = field(default=None)
@@ -80,6 +83,7 @@ class Answers:
             f"{source} knows {row.measured} of the {row.of_measured} measured perturbations and {row.asked} of the "
             f"{row.of_asked} asked for"
             for source, row in self.matches.iterrows()
+            if source != SOURCE
         )
 
     def effect(self, query: str) -> tuple[float, float, float]:
@@ -151,13 +155,14 @@ def answer(
         similar=similar,
         weights=model.weights,
         matches=matches,
-        notes=(*_left_out(dataset), *prior_notes(model)),
+        notes=_left_out(dataset),
+        worth=prior_notes(model),
         unknown=_unknown(model, conditions, found.evidence),
         extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
         cells=cells,
     )
     without.sentences[:] = [_sentence(one, without) for one in asked]
-    for line in (*without.match_notes, *without.notes):
+    for line in (*without.match_notes, *without.worth, *without.notes):
         _log.info(line)
     return without
 

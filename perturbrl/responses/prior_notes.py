@@ -17,7 +17,7 @@ def prior_notes(model: Kriging) -> tuple[str, ...]:
 def _share(model: Kriging, source: str) -> str:
     share = model.weights[source]
     said = ", so it hardly counts" if share < LITTLE else ""
-    return f"{source} explains {share:.0%} of the variance of effects{said}"
+    return f"{source} explains {100 * share:.0f} % of the variance of effects{said}"
 
 
 def _foretold(model: Kriging) -> Iterator[str]:

@@ -46,11 +46,24 @@ def test_the_size_of_an_effect_and_its_interval(answers):
     np.testing.assert_allclose(effects["effect"], np.linalg.norm(answers.delta, axis=1))
     assert (effects["low"] < effects["effect"]).all()
     assert effects.loc["GENE0000", "low"] > 0
-    unknown = effects.loc["GENE0050"]
+
+
+def test_what_nothing_is_known_of_has_next_to_no_effect_and_a_wide_interval(screen, tmp_path):
+    (tmp_path / "sets.gmt").write_text("pathway\tabout\tGENE0000\tGENE0001\tGENE0002\n")
+    found = perturbrl.respond(
+        screen, ["GENE0000", "GENE0050", "GENE0000+GENE0050"], gene_sets=tmp_path / "sets.gmt"
+    )
+    assert list(found.evidence) == ["measured", "none", "none"]
+    assert found.unknown == ("GENE0050",)
+    known, unknown = found.effects.loc["GENE0000"], found.effects.loc["GENE0050"]
     assert unknown["low"] < 0 < unknown["high"]
-    assert unknown["high"] - unknown["low"] > effects.loc["GENE0000", "high"] - effects.loc["GENE0000", "low"]
-    assert unknown["effect"] < 0.5 * effects.loc["GENE0000", "effect"]
-    assert "may have no effect" in answers.sentences["GENE0050"]
+    assert unknown["high"] - unknown["low"] > known["high"] - known["low"]
+    assert unknown["effect"] < 0.5 * known["effect"]
+    assert found.genes("GENE0050", 1) == found.genes("GENE0050", -1) == []
+    said = "nothing is known of GENE0050, which counts for next to nothing, with a wide interval"
+    assert said in found.sentences["GENE0050"]
+    assert said in found.sentences["GENE0000+GENE0050"]
+    assert "it may have no effect at all" in found.sentences["GENE0050"]
 
 
 def test_genes_go_up_and_down_for_sure(answers):
@@ -62,7 +75,6 @@ def test_genes_go_up_and_down_for_sure(answers):
     assert (shift[down] < -1.645 * sd[down]).all()
     assert shift[up].is_monotonic_decreasing
     assert shift[down].is_monotonic_increasing
-    assert answers.genes("GENE0050", 1) == answers.genes("GENE0050", -1) == []
 
 
 def test_what_carries_a_prediction_is_named(answers):
@@ -232,6 +244,6 @@ def test_another_screen_is_used_and_what_it_is_worth_is_said(screen, tmp_path):
     kept = [screen.var_names.get_loc(gene) for gene in found.delta.columns]
     near = [np.corrcoef(one.delta.loc["GENE0004"], truth[kept])[0, 1] for one in (without, found)]
     assert near[1] > max(near[0], 0.9)
-    said = " ".join(found.notes)
+    said = " ".join(found.worth)
     assert "what a target does in other.h5ad is expected here times" in said
     assert "other.h5ad explains" in said

@@ -4,6 +4,7 @@ python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
 python tools/study.py null-screens
 python tools/study.py response --data FOLDER
+python tools/study.py response-scaled --data FOLDER
 """
 
 import argparse
@@ -20,6 +21,7 @@ STUDIES = {
     "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
     "response": "studies.response",
+    "response-scaled": "studies.response_scaled",
 }
 
 

@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 from places import TOOLS
-from studies import response, response_simulated
+from studies import response, response_scaled, response_simulated
 
 from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
@@ -92,3 +92,22 @@ def test_hours_of_a_drug_are_doses(tmp_path):
     row = response.one_condition(tmp_path, {"split": "cao_3h", "held_out": "dexamethasone:3", "seed": 0})
     assert row["additive:l2"] == row["training_mean:l2"] != row["no_op:l2"]
     assert row["kriging:l2"] > 0
+
+
+def test_a_panel_of_predicted_cells_goes_to_cell_eval2(folder, monkeypatch):
+    """What the program would get: all held-out perturbations with the same controls, from every predictor."""
+    given = {}
+
+    def record(real, predicted, mean_response):
+        given.update(real=real, predicted=predicted, zero=mean_response)
+        return pd.DataFrame({"avg_score": dict.fromkeys(predicted, 0.0)})
+
+    monkeypatch.setattr(response_scaled, "scaled_scores", record)
+    found = response_scaled.scores_of_split(folder, response.SPLITS["norman_both"], 0)
+    assert {"kriging", "additive", given["zero"]} <= set(found.index)
+    labels = list(given["real"].obs["perturbation"])
+    assert len(set(labels)) == 5
+    for name, cells in given["predicted"].items():
+        assert sorted(cells.obs["perturbation"]) == sorted(labels), name
+        controls = [side[side.obs["perturbation"] == "control"].X for side in (given["real"], cells)]
+        assert (controls[0] != controls[1]).nnz == 0

@@ -38,7 +38,7 @@ from perturbrl.evaluation.registry import METRICS
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
-from perturbrl.schema import GeneVector, LogExpression
+from perturbrl.schema import CellIndex, GeneVector, LogExpression
 from studies.response_simulated import Scores, held_out_names, scores_of
 from studies.runner import Row, Run, add_common_arguments, run_all
 
@@ -103,12 +103,21 @@ class Cells:
     contexts: np.ndarray
     genes: tuple[str, ...]
 
+    def mean(self, rows: CellIndex) -> GeneVector:
+        """Mean log expression."""
+        return self.expression[rows].mean(axis=0)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("PERTURBRL_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of the files")
+    add_data_argument(parser)
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="splits to run")
     add_common_arguments(parser, seeds=3)
+
+
+def add_data_argument(parser: argparse.ArgumentParser) -> None:
+    """Where the files are."""
+    default = os.environ.get("PERTURBRL_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="folder of the files")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -131,7 +140,7 @@ def held_out_conditions(folder: Path, split: Split) -> list[str]:
     """What is held out in turn, as text."""
     if not split.file:
         return held_out_names()
-    dataset = _dataset(folder, split)
+    dataset = dataset_of(folder, split)
     if split.only:
         return list(split.only)
     if split.by_cell_type:
@@ -157,8 +166,32 @@ def one_condition(folder: Path, setting: Run) -> Row:
     }
 
 
-def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
-    cells, rng = _cells(folder, split), np.random.default_rng(seed)
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """One condition and the rows of cells of each use.
+
+    Attributes:
+        label: what was done.
+        context: where.
+        training: cells to learn from.
+        starts: the control cells among them, of the context.
+        controls: control cells that judge.
+        judging: cells under the condition that judge.
+        replicate: the other half.
+    """
+
+    label: Label
+    context: str
+    training: TrainingCells
+    starts: CellIndex
+    controls: CellIndex
+    judging: CellIndex
+    replicate: CellIndex
+
+
+def divided(folder: Path, split: Split, held_out: str, seed: int) -> HeldOut:
+    """Which cells are learned from, and which judge."""
+    cells, rng = cells_of(folder, split), np.random.default_rng(seed)
     judges = np.zeros(len(cells.labels), dtype=bool)
     for context in sorted(set(cells.contexts)):
         controls = np.flatnonzero((cells.labels == CONTROL) & (cells.contexts == context))
@@ -173,26 +206,38 @@ def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
         left_out = (
             target if split.in_combinations else np.array([one.contains(label) for one in cells.labels])
         )
-    training = _some(cells, ~(left_out | judges), split)
     half = rng.permutation(np.flatnonzero(target))
     replicate, judging = np.split(half, [len(half) // 2])
     own = cells.contexts == context
-    controls = cells.expression[judges & own]
-    start = cells.expression[(cells.labels == CONTROL) & ~judges & own].mean(axis=0)
-    shifts = _shifts(folder, split, training, label, context)
-    shifts[REPLICATE] = cells.expression[replicate].mean(axis=0) - start
-    measured = MeasuredResponses(cells.genes, controls, {str(label): cells.expression[judging]})
-    predictors = {name: {str(label): shift} for name, shift in shifts.items()}
-    scores = judge_responses(measured, predictors, _reference(training, context)).set_index("predictor")
+    return HeldOut(
+        label,
+        context,
+        _some(cells, ~(left_out | judges), split),
+        np.flatnonzero((cells.labels == CONTROL) & ~judges & own),
+        np.flatnonzero(judges & own),
+        judging,
+        replicate,
+    )
+
+
+def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
+    cells, one = cells_of(folder, split), divided(folder, split, held_out, seed)
+    shifts = shifts_of(folder, split, one)
+    shifts[REPLICATE] = cells.mean(one.replicate) - cells.mean(one.starts)
+    judging = {str(one.label): cells.expression[one.judging]}
+    measured = MeasuredResponses(cells.genes, cells.expression[one.controls], judging)
+    predictors = {name: {str(one.label): shift} for name, shift in shifts.items()}
+    reference = _reference(one.training, one.context)
+    scores = judge_responses(measured, predictors, reference).set_index("predictor")
     return {name: scores.loc[name, list(JUDGED)].astype(float).to_dict() for name in shifts}
 
 
-def _shifts(
-    folder: Path, split: Split, training: TrainingCells, label: Label, context: str
-) -> dict[str, GeneVector]:
+def shifts_of(folder: Path, split: Split, one: HeldOut) -> dict[str, GeneVector]:
+    """What kriging and every baseline expect of the condition."""
     priors = _priors(folder, split)
-    models = (Kriging(priors), *competitors(training, priors=priors))
-    return {model.name: model.fit(training).predict([(label, context)]).mean[0] for model in models}
+    models = (Kriging(priors), *competitors(one.training, priors=priors))
+    asked = [(one.label, one.context)]
+    return {model.name: model.fit(one.training).predict(asked).mean[0] for model in models}
 
 
 def _reference(training: TrainingCells, context: str) -> TrainingCells:
@@ -208,7 +253,8 @@ def _reference(training: TrainingCells, context: str) -> TrainingCells:
 
 
 @lru_cache(maxsize=2)
-def _dataset(folder: Path, split: Split) -> PerturbationDataset:
+def dataset_of(folder: Path, split: Split) -> PerturbationDataset:
+    """The file of a split."""
     path = folder / split.file
     if not path.is_file():
         raise DataError(f"'{split.file}' is not in '{folder}'; give its folder with --data")
@@ -216,8 +262,9 @@ def _dataset(folder: Path, split: Split) -> PerturbationDataset:
 
 
 @lru_cache(maxsize=2)
-def _cells(folder: Path, split: Split) -> Cells:
-    dataset = _dataset(folder, split)
+def cells_of(folder: Path, split: Split) -> Cells:
+    """Its cells, on the genes that all predictors share."""
+    dataset = dataset_of(folder, split)
     everything = np.arange(dataset.n_cells)
     # Genes are chosen by their variance over all cells, labels unseen, and once for all predictors.
     preprocessor = Preprocessor(n_top_genes=MOST_GENES).fit(dataset, everything)

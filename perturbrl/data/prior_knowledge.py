@@ -180,10 +180,10 @@ def _lines(path: Path) -> Iterator[str]:
 def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> PriorKnowledge:
     """A network of perturbations: a table with two names on every line and, where there is one, a weight.
 
-    The ends are columns called as in STRING, DoRothEA or SIF files (``protein1`` and ``protein2``, ``tf`` and
-    ``target``, ``source`` and ``target``, ``node1`` and ``node2``), else the first two. The weight is the first column
-    of numbers; signs do not count. A first line is the columns' names where it has those, or three words and more
-    without a number.
+    The ends are columns called as in STRING or DoRothEA (``protein1`` and ``protein2``, ``tf`` and ``target``,
+    ``source`` and ``target``, ``node1`` and ``node2``), else the first two. The weight is the first column that has
+    numbers; signs do not count. A first line is the columns' names where it has those, or three words and more without
+    a number. A file named ``.sif`` holds a source, an interaction and targets on every line, as Cytoscape writes them.
 
     Features are the leading eigenvectors of the symmetrically normalised adjacency matrix, each times the root of
     its eigenvalue (von Luxburg 2007, 10.1007/s11222-007-9033-z), so that names which share neighbours are alike.
@@ -197,7 +197,7 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
         DataError: the file is no such table, or a name is missing, or a weight is missing or no number.
     """
     path = Path(path)
-    table = _table(path, _names_ends)
+    table = _interactions(path) if ".sif" in path.suffixes else _table(path, _names_ends)
     ends = _ends(path, table)
     weight = _weights(path, table.drop(columns=ends.columns))
     codes, names = pd.factorize(ends.to_numpy().ravel(), sort=True)
@@ -205,6 +205,21 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
     one_way = csr_matrix((weight, (a, b)), shape=(len(names), len(names)))
     features = _spectral(one_way.maximum(one_way.T), dimensions)
     return PriorKnowledge(path.name, tuple(map(str, names)), csr_matrix(features))
+
+
+def _interactions(path: Path) -> pd.DataFrame:
+    """Both ends of every edge of a SIF file; a line with a name alone is a node without neighbours, and left out."""
+    lines = list(_lines(path))
+    separator = "\t" if any("\t" in line for line in lines) else None
+    fields = [[one.strip() for one in line.split(separator)] for line in lines]
+    short = next((line for line, found in zip(lines, fields, strict=True) if len(found) == 2), None)
+    if short is not None or all(len(found) < 2 for found in fields):
+        raise DataError(
+            f"'{path.name}' is no SIF file ('{(short or ''.join(lines[:1]))[:40]}' names no target); give a source, an "
+            "interaction and targets on every line"
+        )
+    edges = [(found[0], target) for found in fields for target in found[2:] if target]
+    return pd.DataFrame(edges, columns=["source", "target"])
 
 
 def _table(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame:
@@ -243,19 +258,21 @@ def _ends(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weights(path: Path, rest: pd.DataFrame) -> np.ndarray:
-    numeric = rest.select_dtypes("number")
     if rest.empty:
         return np.ones(len(rest))
-    if numeric.empty:
+    columns = [pd.to_numeric(rest[name], errors="coerce") for name in rest]
+    chosen = next((i for i, column in enumerate(columns) if column.notna().any()), None)
+    if chosen is None:
         raise DataError(
             f"no weight of '{path.name}' is a number (first: {rest.iloc[0, 0]!r}); give numbers, or two columns of "
-            "names"
+            "names, or call the file .sif if it names interactions"
         )
-    weight = numeric.iloc[:, 0].abs().to_numpy(dtype=np.float64)
-    if not np.isfinite(weight).all():
-        raise DataError(
-            f"{int((~np.isfinite(weight)).sum())} weights of '{path.name}' are missing; give one on every line"
-        )
+    weight = columns[chosen].abs().to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(weight))
+    if len(bad):
+        first = rest.iloc[bad[0], chosen]
+        kind = "missing" if pd.isna(first) else f"no numbers (first: {first!r})"
+        raise DataError(f"{len(bad)} weights of '{path.name}' are {kind}; give one on every line")
     return weight
 
 
@@ -281,11 +298,12 @@ def read_features(path: Path | str) -> PriorKnowledge:
     path = Path(path)
     table = _table(path, _has_no_number)
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
-    bad = int(numbers.isna().to_numpy().sum())
-    if numbers.shape[1] == 0 or bad:
+    finite = np.isfinite(numbers.to_numpy(dtype=np.float64))
+    if numbers.shape[1] == 0 or not finite.all():
+        row = int(np.argmin(finite.all(axis=1))) if numbers.shape[1] else 0
         raise DataError(
-            f"{bad} of {numbers.size} features of '{path.name}' are missing or no numbers; give a name and then "
-            "numbers on every line"
+            f"{int((~finite).sum())} of {numbers.size} features of '{path.name}' are missing or no numbers (first: of "
+            f"{table.iloc[row, 0]!s}); give a name and then numbers on every line"
         )
     column = table.iloc[:, 0].astype(str)
     names, repeated = tuple(column), sorted(column[column.duplicated()].unique())

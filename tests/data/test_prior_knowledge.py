@@ -82,7 +82,12 @@ def test_features_are_centred_before_they_are_compared(tmp_path):
         (read_edges, "a\nb\n", r"has 1 column"),
         (read_edges, "a,b,w\nx,y,strong\n", r"no weight .* is a number \(first: 'strong'\)"),
         (read_edges, "a,b,w\nx,y,1\nx,z,\n", r"1 weights .* are missing"),
-        (read_features, "gene,x\nA,1\nB,\n", r"1 of 2 features"),
+        (read_edges, "a,b,w\nx,y,0.5\nx,z,strong\n", r"1 weights .* no numbers \(first: 'strong'\)"),
+        (read_edges, "A pp B\nB pp C\n", r"\(first: 'C'\).*call the file \.sif"),
+        (read_features, "gene,x\nA,1\nB,\n", r"1 of 2 features .* \(first: of B\)"),
+        (read_features, "gene,x\nA,1\nB,inf\n", r"1 of 2 features .* \(first: of B\)"),
+        (read_features, "gene,x\nA,nan\nB,2\n", r"1 of 2 features .* \(first: of A\)"),
+        (read_features, "A\nB\n", r"0 of 0 features"),
         (read_features, "gene,x\nA,1\nA,2\n", r"features of A twice"),
     ],
 )
@@ -190,3 +195,20 @@ def test_aliases_that_cannot_be_followed_are_errors(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(DataError, match=said):
         read_aliases(path)
+
+
+@pytest.mark.parametrize("text", ["A pp B C\nB pd C\nlonely\n", "A\tpp\tB\nA\tpp\tC\nB\tbinds to\tC\n"])
+def test_sif_files_name_interactions_between_the_ends(tmp_path, text):
+    prior = read_edges(write(tmp_path, text, "network.sif"))
+    assert prior.names == ("A", "B", "C")
+    np.testing.assert_allclose(prior.similarity(["A"], ["B"]), read_triangle(tmp_path))
+
+
+def read_triangle(folder):
+    return read_edges(write(folder, "A,B\nA,C\nB,C\n", "edges.csv")).similarity(["A"], ["B"])
+
+
+@pytest.mark.parametrize("text", ["A\nB\n", "A B\nB C\n"])
+def test_a_sif_file_without_targets_is_told_so(tmp_path, text):
+    with pytest.raises(DataError, match=r"is no SIF file \('A"):
+        read_edges(write(tmp_path, text, "network.sif"))

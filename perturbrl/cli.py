@@ -31,7 +31,7 @@ from perturbrl.data.inspection import inspect_dataset
 from perturbrl.data.presets import ColumnOptions
 from perturbrl.errors import ConfigurationError, PerturbRLError
 from perturbrl.reporting.callback import ReportCallback
-from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, StageWarnings
+from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, LastCheckpoint, StageWarnings
 from perturbrl.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.freed_memory import keep_freed_memory
@@ -86,7 +86,7 @@ class PerturbRLCLI(LightningCLI):
         """Add the callbacks' options and link shared values."""
         self._parsers_seen.append(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")
         # At the end of every iteration, also where check_val_every_n_epoch or val_check_interval are set.
         always = {"enable_version_counter": False, "save_on_train_epoch_end": True}
         best = {"monitor": "return", "mode": "max", "filename": "best", **always}

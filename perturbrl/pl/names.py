@@ -13,6 +13,7 @@ _PLAIN: Final = {
     "cem": "cross-entropy search",
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
+    "corrected_kriging": "kriging with the policy",
     "training_mean": "training mean",
     "cell_type_mean": "cell-type mean",
     "nearest_context": "nearest cell type",

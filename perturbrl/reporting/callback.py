@@ -1,20 +1,29 @@
 """The callback that judges a trained design and writes its report into the run's folder."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
 import yaml
 from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import UnseenCells
 from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.design_problem import DesignProblem
+from perturbrl.reporting.figures import learning_figure
 from perturbrl.reporting.judge import Finished, judge, predict
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.report import Report
+from perturbrl.reporting.response_report import ResponseReport
+from perturbrl.reporting.response_run import RespondingRun, asked_run, in_terminal, judged_run
+from perturbrl.reporting.response_tables import explains, source_in_words
 from perturbrl.schema import CellState
 from perturbrl.training.progress import working
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.corrected_kriging import CorrectedKriging
+from perturbrl.twins.residual import ResidualTwin
 
 
 class ReportCallback(Callback):
@@ -24,27 +33,50 @@ class ReportCallback(Callback):
         folder: run folder; null takes it from the checkpoint's path, else from the logger.
         search: also judge the planners that search on the twin (lookahead, cross-entropy, MPC, exhaustive); null
             does so where the twin is linear, because on a network it takes minutes.
+        n_cells: where there is no target, predicted cells of each query, if the file holds counts; 0 makes none.
     """
 
-    def __init__(self, folder: str | None = None, search: bool | None = None) -> None:
-        self.folder, self.search = folder, search
+    def __init__(self, folder: str | None = None, search: bool | None = None, n_cells: int = 100) -> None:
+        self.folder, self.search, self.n_cells = folder, search, n_cells
         self.report: Report | None = None
+        self.responses: ResponseReport | None = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say what makes perturbations alike, and whether what the policy learned is used."""
+        assert isinstance(pl_module, TwoStageModule)
+        if trainer.is_global_zero and answers_queries(pl_module):
+            shares = responding(pl_module, self.n_cells).kriging.weights
+            found = [
+                f"{source_in_words(source)} explains {explains(share)}" for source, share in shares.items()
+            ]
+            print("; ".join(found) + ".", pl_module.decision().sentence, sep="\n", file=sys.stderr)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the design on held-out cells."""
+        """Judge the design, or predicted responses, on held-out cells."""
         assert isinstance(pl_module, TwoStageModule)
         if pl_module.env is not None:
             return
         run = self._run_folder(trainer)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and answers_queries(pl_module):
+            with working("judging responses"):
+                report = judged_run(
+                    responding(pl_module, self.n_cells), learning_figure(learning_curves(run))
+                )
+            self._finish_responses(report, run)
+        elif trainer.is_global_zero:
             judged, cells = judged_of(pl_module), unseen_cells(pl_module)
             self._finish(judge(judged, cells, learning_curves(run), search=self.search), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Apply the design to the cells of the file."""
+        """Apply the design to the cells of the file, or answer queries."""
         assert isinstance(pl_module, TwoStageModule)
-        run = self._run_folder(trainer)
-        if trainer.is_global_zero:
+        run, queries = self._run_folder(trainer), pl_module.data.queries
+        if trainer.is_global_zero and answers_queries(pl_module):
+            figures = learning_figure(learning_curves(run))
+            with working("answering queries"):
+                report = asked_run(responding(pl_module, self.n_cells), queries, figures)
+            self._finish_responses(report, run)
+        elif trainer.is_global_zero:
             self._finish(predict(judged_of(pl_module), cells_to_dose(pl_module), learning_curves(run)), run)
 
     def _finish(self, finished: Finished, run: Path) -> None:
@@ -60,6 +92,15 @@ class ReportCallback(Callback):
             response.real.write_h5ad(folder / "real.h5ad")
         print(self.report.answer)
         print(f"report: {path}")
+
+    def _finish_responses(self, report: ResponseReport, run: Path) -> None:
+        self.responses = report
+        with working("writing the report"):
+            path = report.write(unused(run, "report"))
+        judged = [table for table in report.tables() if table.key == "judged"]
+        for table in judged:
+            Console(width=160, highlight=False).print(in_terminal(table))
+        print(report.answer, report.question["policy"], f"report: {path}", sep="\n")
 
     def _run_folder(self, trainer: Trainer) -> Path:
         # Called by every process: the logger's folder is broadcast.
@@ -82,10 +123,49 @@ def judged_of(module: TwoStageModule) -> Judged:
         reference_cells=module.reference_cells,
         gene_names=module.gene_names,
         measured=data.measured if data.has_cells else None,
-        file=str(data.path or ("simulated screen" if data.synthetic else "in memory")),
-        training=f"schedule '{module.schedule}', {module.rollout.n_cells} simulated cells per iteration, "
-        f"seed {module.seed}",
+        file=file_of(module),
+        training=in_words_of_training(module),
     )
+
+
+def answers_queries(module: TwoStageModule) -> bool:
+    """Whether a module predicts responses, to what is asked; otherwise it designs, for one target."""
+    return module.env is None and module.data.target is None
+
+
+def responding(module: TwoStageModule, n_cells: int) -> RespondingRun:
+    """What a report says of a module that predicts responses.
+
+    Raises:
+        ConfigurationError: its twin does not.
+    """
+    data, twin = module.data, module.twin
+    if not isinstance(twin, ResidualTwin):
+        raise ConfigurationError(
+            f"data.target is null, and {type(twin).__name__} predicts no responses; name a target, or use ResidualTwin"
+        )
+    decision = module.decision()
+    return RespondingRun(
+        cells=data.measured,
+        kriging=twin.response,
+        used=CorrectedKriging(twin, module.move) if decision.kept else twin.response,
+        decision=decision.sentence,
+        training=in_words_of_training(module),
+        file=file_of(module),
+        n_cells=n_cells,
+        seed=module.seed,
+    )
+
+
+def file_of(module: TwoStageModule) -> str:
+    """Where a module's cells are from."""
+    return str(module.data.path or ("simulated screen" if module.data.synthetic else "in memory"))
+
+
+def in_words_of_training(module: TwoStageModule) -> str:
+    """How a policy was trained."""
+    cells = module.rollout.n_cells
+    return f"schedule '{module.schedule}', {cells} simulated cells per iteration, seed {module.seed}"
 
 
 def design_problem(module: TwoStageModule) -> DesignProblem:

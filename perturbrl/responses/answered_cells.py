@@ -74,10 +74,12 @@ def answered_cells(
 def _spreads(
     model: Kriging, dataset: PerturbationDataset, genes: Sequence[str], asked: Sequence[Condition]
 ) -> list[ResponseSpread]:
-    """What the conditions that a model knows say of the spread under others."""
+    """What the conditions that a model knows say of the spread under others; without their cells, nothing."""
     known, types = set(model.moments.conditions), dataset.fields.cell_type_key
     contexts = [ONE_CONTEXT] * dataset.n_cells if types is None else list(dataset.cell_types)
     pairs = list(zip(dataset.labels, contexts, strict=True))
+    if known.isdisjoint(pairs):
+        return [ResponseSpread.none(len(genes))] * len(asked)
     rows = np.array([i for i, one in enumerate(pairs) if one[0] == CONTROL or one in known])
     counted = counted_cells(dataset, rows, genes)
     labels = list(dataset.labels[rows])

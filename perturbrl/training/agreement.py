@@ -112,12 +112,12 @@ def require_own_cells(
     """
     if own is None or own is given:
         return
+    trained = "trained" if own.target is None else f"trained towards '{own.target}'"
     if to_train:
         raise ConfigurationError(
-            f"this TwoStageModule was trained towards '{own.target}' on other cells; make a new one for every "
-            "design"
+            f"this TwoStageModule was {trained} on other cells; make a new one for every design"
         )
     raise ConfigurationError(
-        f"this TwoStageModule was trained towards '{own.target}' on other cells; give it the data module it was "
-        "trained with, or a checkpoint as ckpt_path"
+        f"this TwoStageModule was {trained} on other cells; give it the data module it was trained with, or a "
+        "checkpoint as ckpt_path"
     )

@@ -85,6 +85,15 @@ class IterationProgress(ProgressBar):
         self.on_train_end(trainer, pl_module)
 
 
+class LastCheckpoint(ModelCheckpoint):
+    """The checkpoint of the last iteration; of a run without any, what was fitted to the cells."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where no iteration has."""
+        if trainer.max_epochs == 0 and self.dirpath is not None:
+            trainer.save_checkpoint(Path(self.dirpath) / f"{self.filename}{self.FILE_EXTENSION}")
+
+
 class KeptCheckpoints(ModelCheckpoint):
     """Checkpoints that stay, beside the last and the best one: ``iteration_N.ckpt`` after N iterations.
 

@@ -24,6 +24,7 @@ from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.responses.matches import matched_names
 from perturbrl.responses.prior_files import read_priors
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
@@ -56,6 +57,8 @@ class PerturbationDataModule(LightningDataModule):
         gene_sets: GMT files, plain or gzipped: perturbed genes of one set may do alike.
         edges: edge lists such as STRING's: perturbations with the same neighbours may do alike.
         features: tables of numbers by perturbation, such as GenePT's: perturbations alike in them may do alike.
+        reference: another screen (.h5ad): what the same perturbations did there, and which did alike.
+        aliases: table of other names, by which what these files know is renamed.
         queries: what predict answers where no target is given: STAT1, KLF1+MAP2K6 (together), dexamethasone:3 (dose),
             IFNB@NK (context); null asks everything that the data and prior knowledge let one ask.
     """
@@ -79,6 +82,8 @@ class PerturbationDataModule(LightningDataModule):
         gene_sets: str | list[str] | None = None,
         edges: str | list[str] | None = None,
         features: str | list[str] | None = None,
+        reference: str | None = None,
+        aliases: str | None = None,
         queries: list[str] | None = None,
     ) -> None:
         super().__init__()
@@ -96,6 +101,7 @@ class PerturbationDataModule(LightningDataModule):
         self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
         self.gene_sets, self.edges, self.features = gene_sets, edges, features
+        self.reference, self.aliases = reference, aliases
         self.queries: Sequence[str] | None = queries
         self.adata: AnnData | None = None
         self.dataset: PerturbationDataset | None = None
@@ -199,8 +205,11 @@ class PerturbationDataModule(LightningDataModule):
 
         Raises:
             LeakageError: a cell among them is held out, or tells of a held-out perturbation.
+            DataError: a file of prior knowledge is not what it should be, or has no name of the data.
         """
-        return replace(self.measured.training(self._rows_to_learn_from()), priors=self.priors)
+        cells = self.measured.training(self._rows_to_learn_from())
+        matched_names(self.priors, {name for label in cells.perturbations for name in label.names})
+        return replace(cells, priors=self.priors)
 
     @cached_property
     def priors(self) -> tuple[PriorKnowledge, ...]:
@@ -210,7 +219,8 @@ class PerturbationDataModule(LightningDataModule):
             DataError: a file is not what it should be.
         """
         with working("reading prior knowledge"):
-            return read_priors(self.gene_sets or (), self.edges or (), self.features or ())
+            sources = self.gene_sets or (), self.edges or (), self.features or ()
+            return read_priors(*sources, self.reference, self.aliases)
 
     def require_untold(self, labels: Sequence[str]) -> None:
         """Refuse to learn from cells with these labels where one tells of a held-out perturbation.

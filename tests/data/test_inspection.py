@@ -42,6 +42,7 @@ def test_a_good_file_has_no_problems_and_says_what_to_run(screen: AnnData, tmp_p
     assert found.perturbations == dict.fromkeys(sorted(screen.uns["true_effect_labels"]), 25)
     command = f"--data.path '{tmp_path / 'my screen.h5ad'}' --data.target \"{pair}\""
     assert command in found.uses[-1]
+    assert "perturbrl fit --config configs/response.yaml" in found.uses[1]
     for shown in (text(found), rendered(found)):
         for fact in (
             "my screen.h5ad, 140 cells x 20 genes",
@@ -107,7 +108,7 @@ def test_labels_that_nobody_recognises_are_a_problem_unless_they_were_asked_for(
 def test_only_control_cells(screen: AnnData, tmp_path: Path) -> None:
     found = inspect(screen[screen.obs["perturbation"] == "control"].copy(), tmp_path)
     assert found.problems[0].startswith("there are only control cells")
-    assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == ["yes", "no"]
+    assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == ["yes", "no", "no"]
 
 
 def test_other_measurements_are_listed_and_embeddings_are_not(screen: AnnData, tmp_path: Path) -> None:

@@ -106,6 +106,24 @@ def test_an_ensemble_ends_alike_on_two_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_predicting_responses_ends_alike_on_two_processes(tmp_path: Path) -> None:
+    folders, records = [tmp_path / name for name in ("alone", "shared")], []
+    config = f"--config={CONFIGS / 'response.yaml'}"
+    small = (
+        *("--data.synthetic.n_perturbations=8", "--data.synthetic.n_genes=60", "--data.encoder.latent_dim=4"),
+        *("--model.rollout.n_cells=128", "--model.twin.cells_per_condition=16", "--trainer.max_epochs=2"),
+        "--trainer.accelerator=cpu",
+    )
+    for folder, overlay in zip(folders, ([], [f"--config={CONFIGS / 'ddp.yaml'}"]), strict=True):
+        save = f"--trainer.logger.init_args.save_dir={folder}"
+        _launch(*CLI, "fit", config, *overlay, *small, save, *_recording(folder / "record"))
+        records.append(_records(folder / "record", 1 + len(overlay)))
+    (alone,), (first, second) = records
+    _assert_equal_bits(first, second)
+    _assert_close(alone, first)
+
+
+@pytest.mark.slow
 def test_two_nodes_equal_one(tmp_path: Path, alone: tuple[Path, dict[str, Any]]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 BENCHMARKS = {
     "gym-return": "benchmarks.gym_return",
     "natural-step": "benchmarks.natural_step",
+    "responses": "benchmarks.responses",
     "simulator": "benchmarks.simulator",
     "train": "benchmarks.train",
 }

@@ -72,15 +72,29 @@ class PriorKnowledge:
     @cached_property
     def _directions(self) -> csr_matrix:
         length = np.sqrt(np.asarray(self.features.multiply(self.features).sum(axis=1)).ravel())
-        return csr_matrix(diags(1.0 / np.where(length > 0, length, 1.0)) @ self.features)
+        found = csr_matrix(diags(1.0 / np.where(length > 0, length, 1.0)) @ self.features)
+        found.eliminate_zeros()
+        return found
 
     def knows(self, name: str) -> bool:
         """Whether anything is said of a perturbation."""
-        return name in self._row_of and self._directions[self._row_of[name]].nnz > 0
+        row, ends = self._row_of.get(name), self._directions.indptr
+        return row is not None and bool(ends[row + 1] > ends[row])
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> Float[np.ndarray, "a b"]:
         """Cosine of the features, 0 where one of the two is not known; of a known one with itself 1."""
         return np.asarray((self.directions(a) @ self.directions(b).T).toarray(), dtype=np.float64)
+
+    def likens(self, names: Sequence[str]) -> Callable[[str], bool]:
+        """Whether a perturbation has a feature that one of these has, told without comparing it with each."""
+        used = self.directions(names).getnnz(axis=0) > 0
+        rows, row_of = self._directions, self._row_of
+
+        def is_like_one(name: str) -> bool:
+            row = row_of.get(name)
+            return row is not None and bool(used[rows.indices[rows.indptr[row] : rows.indptr[row + 1]]].any())
+
+        return is_like_one
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""

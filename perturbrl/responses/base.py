@@ -138,4 +138,5 @@ class EvidenceFor:
 def likened_by(priors: Sequence[PriorKnowledge], measured: Sequence[Condition]) -> Callable[[str], bool]:
     """Whether any of these priors likens a perturbation to a measured one."""
     names = sorted({name for label, _ in measured for name in label.names})
-    return lambda name: any(prior.similarity([name], names).any() for prior in priors)
+    likens = [prior.likens(names) for prior in priors]
+    return lambda name: any(one(name) for one in likens)

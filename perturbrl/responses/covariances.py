@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import log
 from typing import Final
 
@@ -24,6 +25,8 @@ ALONG: Final = "along"
 HERE: Final = "here"
 # Doses a factor of ten apart are as alike as e^-1/2.
 DOSE_SCALE: Final = log(10.0)
+# Perturbations that are compared with all measured ones at a time.
+_AT_ONCE: Final = 512
 
 Between = Float[np.ndarray, "a b"]
 
@@ -147,10 +150,20 @@ class Covariances:
     def _strengths_of(self, parts: Sequence[Part]) -> Float[np.ndarray, "named parts"]:
         """As all of the names but ``common`` see them: a prior tells the strength of what was not measured, too."""
         names = [part.name for part in parts]
-        own = np.array([self.strengths.get(name, 1.0) for name in names])
-        unmeasured = np.array([name not in self.strengths for name in names])
-        likened = [np.where(unmeasured, self._likened(prior, names), own) for prior in self.priors]
-        return np.stack([own, *likened])
+        sources = self._strengths_by_source
+        unmeasured = sorted(set(names) - set(self.strengths) - set(sources[0])) if sources else []
+        for start in range(0, len(unmeasured), _AT_ONCE):
+            piece = unmeasured[start : start + _AT_ONCE]
+            for known, prior in zip(sources, self.priors, strict=True):
+                known.update(zip(piece, self._likened(prior, piece).tolist(), strict=True))
+        own = [self.strengths.get(name, 1.0) for name in names]
+        likened = ([self.strengths.get(n, known.get(n, 1.0)) for n in names] for known in sources)
+        return np.array([own, *likened])
+
+    @cached_property
+    def _strengths_by_source(self) -> list[dict[str, float]]:
+        """Of perturbations that were not measured and were asked about before, as each prior tells them."""
+        return [{} for _ in self.priors]
 
     def _likened(self, prior: PriorKnowledge, names: Sequence[str]) -> Float[np.ndarray, " parts"]:
         """Mean strength of what is alike; what is missing to a similarity of 1 counts as 1."""

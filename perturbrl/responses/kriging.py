@@ -8,7 +8,7 @@ an amplitude of its own. Additive effects, training mean and nearest context are
 Source: Rasmussen and Williams 2006, chapter 2 (kriging is their name in geostatistics, Matheron 1963).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -17,15 +17,18 @@ from jaxtyping import Float, Int
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts, likened_by
 from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.induced_posterior import InducedPosterior
 from perturbrl.responses.moments import Moments
-from perturbrl.responses.posterior import ExactPosterior, averaged
+from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
 from perturbrl.responses.target_loadings import target_loadings
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.transfer import Transfer
 from perturbrl.responses.weight_averaging import FEW_ROWS, MOST_KEPT, Spectrum, WeightNet, spectra, weigh
 from perturbrl.schema import GeneVector
 
-_CHUNK: Final = 1024
+EXACT_ROWS: Final = 3000
+FEW_KEPT: Final = 8
+_CHUNK: Final = 2048
 
 
 class Kriging(ResponseModel):
@@ -35,6 +38,7 @@ class Kriging(ResponseModel):
         priors: sources of similarity between perturbations; which of them help is found from the data. What the first
             that is another screen foretells is taken off the shifts, if it foretells any, and put back on predictions.
             Where none is given, the loadings of perturbed genes are one (see ``target_loadings``).
+        exact_rows: of more populations the equations are solved through inducing conditions (see ``inducing``).
 
     Attributes:
         weights: share of the variance of effects that each covariance over treatments explains, on average over
@@ -47,8 +51,9 @@ class Kriging(ResponseModel):
     weights: dict[str, float]
     moments: Moments
 
-    def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
+    def __init__(self, priors: Sequence[PriorKnowledge] = (), exact_rows: int = EXACT_ROWS) -> None:
         self.priors = self._given = tuple(priors)
+        self.exact_rows = exact_rows
 
     def fit(self, cells: TrainingCells) -> Self:
         """Learn from training cells; cell types, where they are known, are contexts.
@@ -72,16 +77,29 @@ class Kriging(ResponseModel):
         some = every[:: -(-len(every) // FEW_ROWS)]
         net = WeightNet.even(len(self._covariances.treatments), len(self._covariances.contexts))
         found = self._spectra(net, some)
-        net = weigh(net, found)
+        kept = list(found) if len(some) == len(every) else []
+        net = weigh(net, np.array([one.evidence for one in kept or found]))
         average = net.shares.mean(axis=1) @ net.treatments
-        if len(some) < len(every):
-            net = net.most_likely(MOST_KEPT)
-            found = self._spectra(net, every)
-        self._posterior = ExactPosterior(net, found, self._covariances, moments.conditions, moments.noise)
+        self._posterior: Posterior
+        if len(every) > self.exact_rows:
+            net = net.most_likely(FEW_KEPT)
+            responses = moments.shifts @ self._components.T / self._noise_sd
+            self._posterior = InducedPosterior(
+                net, self._covariances, moments.conditions, moments.noise, responses
+            )
+        else:
+            net = net if kept else net.most_likely(MOST_KEPT)
+            self._posterior = ExactPosterior(
+                net,
+                kept or list(self._spectra(net, every)),
+                self._covariances,
+                moments.conditions,
+                moments.noise,
+            )
         self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
         return self
 
-    def _spectra(self, net: WeightNet, some: Int[np.ndarray, " some"]) -> list[Spectrum]:
+    def _spectra(self, net: WeightNet, some: Int[np.ndarray, " some"]) -> Iterator[Spectrum]:
         """Processes of the points after some rows."""
         moments = self.moments
         rows, noise = [moments.conditions[i] for i in some], moments.noise.of_rows(some)
@@ -94,8 +112,11 @@ class Kriging(ResponseModel):
         return self.moments.control_counts
 
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
-        parts = [self._chunk(conditions[i : i + _CHUNK]) for i in range(0, len(conditions), _CHUNK)]
-        mean, sd, along = (np.concatenate(found) for found in zip(*parts, strict=True))
+        mean, sd = np.empty((2, len(conditions), self._components.shape[1]))
+        along = np.empty(len(conditions))
+        for start in range(0, len(conditions), _CHUNK):
+            at = slice(start, start + _CHUNK)
+            mean[at], sd[at], along[at] = self._chunk(conditions[at])
         if self.moments.transfer is not None:
             mean += self.moments.transfer.of(conditions)
         heeded = [prior for prior in self.priors if self.weights[prior.source] > 0]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from perturbrl.responses.covariances import BetweenTreatments, Covariances
+from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.named_covariances import NamedCovariances, Variances
 from perturbrl.responses.sampling_noise import SamplingNoise
 from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import Spectrum, WeightNet
@@ -97,11 +98,12 @@ class ExactPosterior(Posterior):
 
     def at_points(self, asked: Sequence[Condition]) -> Iterator[AtPoint]:
         """What each point says of conditions."""
-        across, within = (self._covariances.over(asked, rows) for rows in (self._rows, asked))
+        across = NamedCovariances.of(self._covariances, asked, self._rows)
+        within = Variances(self._covariances, asked)
         columns = np.arange(len(self.amplitude))
         for i, spectrum in enumerate(self._spectra):
             seen = self._seen(i, across)
-            prior = np.diag(self._net.covariance(i, *within))[:, None] * spectrum.amplitude
+            prior = within.whole(self._net, i)[:, None] * spectrum.amplitude
             variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
             mean = seen.T @ spectrum.coefficients
             yield AtPoint(columns, self._net.shares[i], mean, variance.clip(min=0.0), prior)
@@ -110,16 +112,12 @@ class ExactPosterior(Posterior):
         self, asked: Sequence[Condition], importance: PerComponent
     ) -> Float[np.ndarray, "asked rows"]:
         """Weight with which each row's shift enters the mean of conditions, a mean over components."""
-        across = self._covariances.over(asked, self._rows)
+        across = NamedCovariances.of(self._covariances, asked, self._rows)
         turned = np.zeros((len(self._rows), len(asked)))
         for i, spectrum in enumerate(self._spectra):
             gain = spectrum.gain @ (self._net.shares[i] * importance)
             turned += spectrum.vectors @ (gain[:, None] * self._seen(i, across))
         return self._noise.back(turned).T
 
-    def _seen(
-        self, point: int, across: tuple[BetweenTreatments, Float[np.ndarray, "_ asked rows"]]
-    ) -> Float[np.ndarray, "rows asked"]:
-        treatments, contexts = across
-        covariance = self._net.covariance(point, treatments, contexts)
-        return self._spectra[point].vectors.T @ self._noise.whiten(covariance.T)
+    def _seen(self, point: int, across: NamedCovariances) -> Float[np.ndarray, "rows asked"]:
+        return self._spectra[point].vectors.T @ self._noise.whiten(across.whole(self._net, point).T)

@@ -14,7 +14,7 @@ Source: Rasmussen and Williams 2006, chapters 2 and 5; MacKay 1999 (integration 
 Carvalho 2010 (10.1093/biomet/asq017), the horseshoe's half-Cauchy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -80,6 +80,16 @@ class WeightNet:
         over_contexts = np.tensordot(self.contexts[point], contexts, axes=1)
         strong, saturation = bool(self.strong[point]), float(self.saturations[point])
         return treatments.at(self.treatments[point], strong=strong, saturation=saturation) * over_contexts
+
+    def mean(self) -> "WeightNet":
+        """One point: the mean of all, by their shares over components."""
+        shares = self.shares.mean(axis=1)
+        means = (
+            shares @ values for values in (self.treatments, self.contexts, self.strong, self.saturations)
+        )
+        treatments, contexts, strong, saturation = means
+        certain = np.ones((1, 1))
+        return WeightNet(treatments[None], contexts[None], strong[None] >= 0.5, saturation[None], certain)
 
     def most_likely(self, at_most: int) -> "WeightNet":
         """The points that matter for some component, at most so many."""
@@ -189,8 +199,8 @@ def spectra(
     contexts: Named,
     noise: SamplingNoise,
     responses: Components,
-) -> list[Spectrum]:
-    """Each point's process after the data.
+) -> Iterator[Spectrum]:
+    """Each point's process after the data, one at a time: all of many rows would take much memory.
 
     Args:
         net: the points.
@@ -199,19 +209,17 @@ def spectra(
         noise: of the rows.
         responses: turned, in units of each component's noise.
     """
-    return [
-        Spectrum.of(noise.whiten(noise.whiten(net.covariance(i, treatments, contexts)).T), responses)
-        for i in range(len(net.shares))
-    ]
+    for i in range(len(net.shares)):
+        covariance = net.covariance(i, treatments, contexts)
+        yield Spectrum.of(noise.whiten(noise.whiten(covariance).T), responses)
 
 
-def weigh(net: WeightNet, found: Sequence[Spectrum]) -> WeightNet:
+def weigh(net: WeightNet, evidence: Float[np.ndarray, "points components"]) -> WeightNet:
     """The net after the data, by the evidence of its points' processes.
 
     Points with and without measured strengths keep the share they had together: strengths come from the very data
     that would weigh them.
     """
-    evidence = np.array([spectrum.evidence for spectrum in found])
     told = POOLING * evidence.sum(axis=1, keepdims=True) + (1.0 - POOLING) * evidence
     shares = np.zeros_like(told)
     for points in (net.strong, ~net.strong):

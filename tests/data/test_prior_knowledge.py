@@ -212,3 +212,11 @@ def read_triangle(folder):
 def test_a_sif_file_without_targets_is_told_so(tmp_path, text):
     with pytest.raises(DataError, match=r"is no SIF file \('A"):
         read_edges(write(tmp_path, text, "network.sif"))
+
+
+def test_a_name_is_likened_to_those_with_which_it_shares_a_feature(tmp_path):
+    prior = read_gene_sets(write(tmp_path, GMT))
+    to_a, to_c, to_nobody = (prior.likens(names) for names in (["A", "F"], ["C", "nobody"], ["nobody"]))
+    assert [name for name in "ABCDEF" if to_a(name)] == ["A", "B", "C"]
+    assert [name for name in "ABCDEF" if to_c(name)] == ["A", "B", "C", "D", "E"]
+    assert not any(map(to_nobody, [*"ABCDEF", "nobody"]))

@@ -70,8 +70,12 @@ class PriorKnowledge:
         return {name: row for row, name in enumerate(self.names)}
 
     @cached_property
+    def _lengths(self) -> Float[np.ndarray, " names"]:
+        return np.sqrt(np.asarray(self.features.multiply(self.features).sum(axis=1)).ravel())
+
+    @cached_property
     def _directions(self) -> csr_matrix:
-        length = np.sqrt(np.asarray(self.features.multiply(self.features).sum(axis=1)).ravel())
+        length = self._lengths
         found = csr_matrix(diags(1.0 / np.where(length > 0, length, 1.0)) @ self.features)
         found.eliminate_zeros()
         return found
@@ -95,6 +99,13 @@ class PriorKnowledge:
             return row is not None and bool(used[rows.indices[rows.indptr[row] : rows.indptr[row + 1]]].any())
 
         return is_like_one
+
+    def prominence(self, names: Sequence[str]) -> Float[np.ndarray, " names"]:
+        """Length of the features in units of their mean: how much is said of each; 1 where nothing is."""
+        rows = np.array([self._row_of.get(name, -1) for name in names], dtype=int)
+        lengths, known = np.where(rows >= 0, self._lengths[rows], 0.0), self._lengths > 0
+        typical = float(self._lengths[known].mean()) if known.any() else 1.0
+        return np.where(lengths > 0, lengths / typical, 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""

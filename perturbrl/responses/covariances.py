@@ -67,7 +67,8 @@ class Covariances:
 
     - ``common``: every part shifts cells the same way;
     - ``own``: a part has an effect of its own, at doses near each other nearly the same;
-    - one for each prior: parts are as alike as their features (what a prior does not know is own);
+    - one for each prior: parts are as alike as their features (what a prior does not know is own), and vary the more,
+      the more features they have;
     - ``interaction``: a combination differs from the sum of its parts in a way of its own.
 
     Most perturbations do little and few do much, so all but ``common`` are known in two forms: perturbations equally
@@ -138,7 +139,9 @@ class Covariances:
         found = [np.ones_like(alike), same * alike]
         for prior in self.priors:
             unknown = np.array([not prior.knows(name) for name in left])
-            found.append((prior.similarity(left, right) + same * unknown[:, None]) * alike)
+            rows, columns = (np.sqrt(prior.prominence(names)) for names in (left, right))
+            similar = prior.similarity(left, right) * rows[:, None] * columns
+            found.append((similar + same * unknown[:, None]) * alike)
         return found
 
     def _interaction(self, a: Sequence[Condition], b: Sequence[Condition]) -> Between | None:

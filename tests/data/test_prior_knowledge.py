@@ -220,3 +220,10 @@ def test_a_name_is_likened_to_those_with_which_it_shares_a_feature(tmp_path):
     assert [name for name in "ABCDEF" if to_a(name)] == ["A", "B", "C"]
     assert [name for name in "ABCDEF" if to_c(name)] == ["A", "B", "C", "D", "E"]
     assert not any(map(to_nobody, [*"ABCDEF", "nobody"]))
+
+
+def test_prominence_is_how_much_is_said_in_units_of_the_mean():
+    prior = PriorKnowledge("told", ("A", "B", "F"), csr_matrix([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(prior.prominence(["A", "B", "F", "Q"]), [5 / 3, 1 / 3, 1.0, 1.0])
+    nothing = PriorKnowledge("nothing", ("A",), csr_matrix((1, 2)))
+    np.testing.assert_array_equal(nothing.prominence(["A"]), [1.0])

@@ -22,7 +22,7 @@ def conditions(*texts, contexts=("",)):
 
 def test_treatments_by_hand():
     a, b = conditions("A", "A+B", "D:1", "F"), conditions("A+B", "D:10", "F", "A")
-    found = Covariances((TOLD,), ONE, {"D": 10.0}, True).over_treatments(a, b)
+    found = Covariances((TOLD,), ONE, {"D": (1.0, 10.0)}, True).over_treatments(a, b)
     near = np.exp(-0.5)
     common, own, told = found.sums
     np.testing.assert_allclose(common, [[2, 1, 1, 1], [4, 2, 2, 2], [2, 1, 1, 1], [2, 1, 1, 1]])
@@ -68,6 +68,15 @@ def test_a_prior_tells_the_strength_of_what_was_not_measured():
     np.testing.assert_allclose(found.by_strength[:, 0, 0], [1.0, 0.0, 0.6 * np.sqrt(6.0 * likened)])
 
 
+def test_what_much_is_said_of_varies_more():
+    told = PriorKnowledge("told", ("A", "B"), csr_matrix([[4.0, 0.0], [1.0, 1.0]]))
+    rows = conditions("A", "B", "C")
+    found = Covariances((told,), ONE, {}, False).over_treatments(rows, rows).sums[2]
+    typical, length = (4.0 + np.sqrt(2.0)) / 2, np.array([4.0, np.sqrt(2.0)])
+    alike = np.array([[1.0, np.sqrt(0.5)], [np.sqrt(0.5), 1.0]]) * np.sqrt(np.outer(length, length)) / typical
+    np.testing.assert_allclose(found, [[*alike[0], 0.0], [*alike[1], 0.0], [0.0, 0.0, 1.0]])
+
+
 def test_effects_without_any_signal_are_equally_strong():
     rng = np.random.default_rng(1)
     labels = np.repeat(["control", *"ABCDEFGH"], 50).tolist()
@@ -88,7 +97,7 @@ def test_contexts_by_hand():
 def test_some_rows_have_their_part_of_all_covariances():
     profiles = {"x": np.array([0.0, 1.0]), "y": np.array([1.0, 1.0]), "z": np.array([3.0, 0.0])}
     rows = conditions("A", "A+F", "D:1", "D:10", "B", "Q", contexts="xyz")
-    found = Covariances((TOLD,), profiles, {"D": 10.0}, True, {"A": 3.0})
+    found = Covariances((TOLD,), profiles, {"D": (1.0, 10.0)}, True, {"A": 3.0})
     some, others = [1, 5, 7], [0, 3, 4, 17]
     part, whole = found.over([rows[i] for i in some], [rows[i] for i in others]), found.over(rows, rows)
     np.testing.assert_allclose(part[1], whole[1][:, some][:, :, others], atol=1e-15)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import log
+from math import log1p
 from typing import Final
 
 import numpy as np
@@ -23,8 +23,6 @@ INTERACTION: Final = "interaction"
 EVERYWHERE: Final = "everywhere"
 ALONG: Final = "along"
 HERE: Final = "here"
-# Doses a factor of ten apart are as alike as e^-1/2.
-DOSE_SCALE: Final = log(10.0)
 # Perturbations that are compared with all measured ones at a time.
 _AT_ONCE: Final = 512
 
@@ -66,10 +64,13 @@ class Covariances:
     """The covariances of shifts between conditions, as sums over the parts of a combination.
 
     - ``common``: every part shifts cells the same way;
-    - ``own``: a part has an effect of its own, at doses near each other nearly the same;
+    - ``own``: a part has an effect of its own;
     - one for each prior: parts are as alike as their features (what a prior does not know is own), and vary the more,
       the more features they have;
     - ``interaction``: a combination differs from the sum of its parts in a way of its own.
+
+    An effect grows with its dose from none at dose 0, like Brownian motion in the logarithm of the dose: between doses it is
+    interpolated, and beyond the largest it stays what it was and becomes uncertain.
 
     Most perturbations do little and few do much, so all but ``common`` are known in two forms: perturbations equally
     strong, and each as strong as what was measured of it (see `_strengths`).
@@ -80,14 +81,14 @@ class Covariances:
     Attributes:
         priors: sources of similarity.
         profiles: mean control expression of each context.
-        largest_doses: largest measured dose of each perturbation that has doses.
+        doses: lowest and largest measured dose of each perturbation that has doses.
         combinations: whether any combination was measured.
         strengths: mean squared effect of perturbations, in units of the mean over all; 1 where none was measured.
     """
 
     priors: tuple[PriorKnowledge, ...]
     profiles: dict[str, Float[np.ndarray, " genes"]]
-    largest_doses: dict[str, float]
+    doses: dict[str, tuple[float, float]]
     combinations: bool
     strengths: dict[str, float] = field(default_factory=dict)
 
@@ -95,9 +96,10 @@ class Covariances:
     def of(cls, moments: Moments, priors: Sequence[PriorKnowledge]) -> "Covariances":
         """Those of measured populations."""
         labels = [label for label, _ in moments.conditions]
-        doses: dict[str, float] = {}
-        for part in (part for label in labels for part in label.parts if part.dose is not None):
-            doses[part.name] = max(doses.get(part.name, 0.0), part.dose or 0.0)
+        given: dict[str, list[float]] = defaultdict(list)
+        for part in (part for label in labels for part in label.parts):
+            given[part.name] += [] if part.dose is None else [part.dose]
+        doses = {name: (min(found), max(found)) for name, found in given.items() if found}
         combinations = any(label.is_combination for label in labels)
         return cls(tuple(priors), moments.controls, doses, combinations, _strengths(moments))
 
@@ -135,8 +137,8 @@ class Covariances:
 
     def _over_parts(self, a: Sequence[Part], b: Sequence[Part]) -> list[Between]:
         left, right = ([part.name for part in parts] for parts in (a, b))
-        alike, same = self._dose_similarity(a, b), _equal(left, right)
-        found = [np.ones_like(alike), same * alike]
+        alike, same = self._by_dose(a, b), _equal(left, right)
+        found = [alike, same * alike]
         for prior in self.priors:
             unknown = np.array([not prior.knows(name) for name in left])
             rows, columns = (np.sqrt(prior.prominence(names)) for names in (left, right))
@@ -188,14 +190,16 @@ class Covariances:
         along = _inner_products(np.stack([self.profiles[name] for name in names]))[np.ix_(rows, columns)]
         return np.stack([everywhere, along, _equal(left, right)])
 
-    def _dose_similarity(self, a: Sequence[Part], b: Sequence[Part]) -> Between:
-        """Alike by the ratio of doses, each as a share of its perturbation's largest; no dose is the largest."""
-        left, right = (np.log([self._share_of_largest(part) for part in parts]) for parts in (a, b))
-        return np.exp(-0.5 * np.square((left[:, None] - right) / DOSE_SCALE))
+    def _by_dose(self, a: Sequence[Part], b: Sequence[Part]) -> Between:
+        left, right = (np.array([self._grown(part) for part in parts]) for parts in (a, b))
+        return np.minimum(left[:, None], right)
 
-    def _share_of_largest(self, part: Part) -> float:
-        largest = self.largest_doses.get(part.name, part.dose)
-        return part.dose / largest if part.dose and largest else 1.0
+    def _grown(self, part: Part) -> float:
+        """How far the dose has come from 0 to the largest measured one, by logarithm beyond the lowest; none is the largest."""
+        if part.dose is None or part.name not in self.doses:
+            return 1.0
+        lowest, largest = self.doses[part.name]
+        return log1p(part.dose / lowest) / log1p(largest / lowest)
 
 
 @dataclass(frozen=True, eq=False)

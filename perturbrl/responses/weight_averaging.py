@@ -2,8 +2,8 @@
 
 Component j of all rows is Gaussian with covariance s_j K(w) + D. D is the known noise in units of the component's own;
 K(w) = Σ_ab w_a v_b A_a ∘ B_b joins covariances over treatments and over contexts with weights that sum to 1 each; s_j
-says how strongly component j responds. Beforehand one or two weights are likely to outweigh the others (Dirichlet with
-halves, Jeffreys' prior), combinations add up or saturate (see ``BetweenTreatments``), and the root of s_j is
+says how strongly component j responds. Beforehand one or two weights are likely to outweigh the others (Dirichlet
+with less than 1), combinations add up or saturate (see ``BetweenTreatments``), and the root of s_j is
 half-Cauchy with the scale of the noise: no effect is likely, and so is a large one. The posterior of both is a sum over
 a fixed net of points, so nothing is drawn at random. Each component has weights of its own, about which the others say
 a part (``POOLING``): one component may be what all perturbations do, another what few do. With twenty measured
@@ -30,7 +30,8 @@ from perturbrl.responses.sampling_noise import SamplingNoise
 N_POINTS: Final = 256
 FEW_ROWS: Final = 200
 MOST_KEPT: Final = 16
-_CONCENTRATION: Final = 0.5
+# Of the Dirichlet distributions of weights over treatments and over contexts.
+_CONCENTRATIONS: Final = (0.5, 0.25)
 # How much of another component's evidence counts: 1 is one set of weights for all, 0 a set for each.
 POOLING: Final = 0.25
 _LEAST_SHARE: Final = 1e-3
@@ -65,9 +66,9 @@ class WeightNet:
         """Points spread evenly, all alike: what is known beforehand (by a Sobol sequence)."""
         wide = n_treatments + n_contexts
         places = qmc.Sobol(wide + 2, scramble=False).random(2 * n_points)[n_points:]
-        spread = gammaincinv(_CONCENTRATION, places[:, :wide].clip(1e-9, 1.0 - 1e-9))
-        halves = np.split(spread, [n_treatments], axis=1)
-        treatments, contexts = (half / half.sum(axis=1, keepdims=True) for half in halves)
+        halves = np.split(places[:, :wide].clip(1e-9, 1.0 - 1e-9), [n_treatments], axis=1)
+        spread = (gammaincinv(*pair) for pair in zip(_CONCENTRATIONS, halves, strict=True))
+        treatments, contexts = (half / half.sum(axis=1, keepdims=True) for half in spread)
         # Half of the points add effects up, the others let them saturate.
         saturations = (2.0 * places[:, wide + 1] - 1.0).clip(min=0.0)
         shares = np.full((n_points, 1), 1.0 / n_points)

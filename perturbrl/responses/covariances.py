@@ -69,8 +69,8 @@ class Covariances:
       the more features they have;
     - ``interaction``: a combination differs from the sum of its parts in a way of its own.
 
-    An effect grows with its dose from none at dose 0, like Brownian motion in the logarithm of the dose: between doses it is
-    interpolated, and beyond the largest it stays what it was and becomes uncertain.
+    An effect grows with its dose from none at dose 0, like Brownian motion in the logarithm of the dose: between doses
+    it is interpolated, and beyond the largest it stays what it was and becomes uncertain.
 
     Most perturbations do little and few do much, so all but ``common`` are known in two forms: perturbations equally
     strong, and each as strong as what was measured of it (see `_strengths`).
@@ -195,7 +195,7 @@ class Covariances:
         return np.minimum(left[:, None], right)
 
     def _grown(self, part: Part) -> float:
-        """How far the dose has come from 0 to the largest measured one, by logarithm beyond the lowest; none is the largest."""
+        """How far the dose has come from 0 to the largest, by logarithm beyond the lowest; no dose is the largest."""
         if part.dose is None or part.name not in self.doses:
             return 1.0
         lowest, largest = self.doses[part.name]

@@ -23,12 +23,14 @@ def conditions(*texts, contexts=("",)):
 def test_treatments_by_hand():
     a, b = conditions("A", "A+B", "D:1", "F"), conditions("A+B", "D:10", "F", "A")
     found = Covariances((TOLD,), ONE, {"D": (1.0, 10.0)}, True).over_treatments(a, b)
-    near = np.exp(-0.5)
+    grown = np.log(2.0) / np.log(11.0)  # of D:1, on the way from dose 0 to D:10
     common, own, told = found.sums
-    np.testing.assert_allclose(common, [[2, 1, 1, 1], [4, 2, 2, 2], [2, 1, 1, 1], [2, 1, 1, 1]])
-    np.testing.assert_allclose(own, [[1, 0, 0, 1], [2, 0, 0, 1], [0, near, 0, 0], [0, 0, 1, 0]])
+    np.testing.assert_allclose(
+        common, [[2, 1, 1, 1], [4, 2, 2, 2], [2 * grown, grown, grown, grown], [2, 1, 1, 1]]
+    )
+    np.testing.assert_allclose(own, [[1, 0, 0, 1], [2, 0, 0, 1], [0, grown, 0, 0], [0, 0, 1, 0]])
     # A name of which nothing is told is like itself alone.
-    np.testing.assert_allclose(told, [[1.6, 0, 0, 1], [3.2, 0, 0, 1.6], [0, near, 0, 0], [0, 0, 1, 0]])
+    np.testing.assert_allclose(told, [[1.6, 0, 0, 1], [3.2, 0, 0, 1.6], [0, grown, 0, 0], [0, 0, 1, 0]])
     np.testing.assert_array_equal(found.interaction, [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(found.by_strength, found.sums)
 

@@ -276,12 +276,15 @@ def test_many_rows_are_weighed_by_some_of_them(monkeypatch):
     assert np.linalg.norm(shift_of(model, "new").mean - common) < 0.3 * np.linalg.norm(common)
 
 
-def test_doses_near_each_other_are_alike():
+def test_effects_grow_with_the_dose_and_stay_beyond_the_largest():
     effect = normal(12)
     effects = {"A:1": 0.2 * effect, "A:10": 0.6 * effect, "A:100": effect, "B": normal(12, seed=3)}
     model = Kriging().fit(screen(effects, n_cells=300))
     lengths = [np.linalg.norm(shift_of(model, f"A:{dose}").mean) for dose in (1, 3, 10, 30, 100)]
     assert lengths == sorted(lengths)
+    beyond, largest = shift_of(model, "A:1000"), shift_of(model, "A:100")
+    np.testing.assert_allclose(beyond.mean, largest.mean, rtol=0.05, atol=0.02)
+    assert (beyond.sd > 3 * largest.sd).all()
     assert shift_of(model, "A:30").evidence == ("combined",)
 
 

@@ -1,12 +1,13 @@
 """Kriging of many rows: its equations through inducing conditions and blocks of rows.
 
 Leading components have weights and amplitudes of their own, as in the exact posterior. The others, mostly noise, share
-the likeliest point and amplitude. Where inducing conditions tell all that different blocks share, the covariance is the
-exact one.
+the likeliest point, and those of like energy the likeliest amplitude. Where inducing conditions tell all that different
+blocks share, the covariance is the exact one.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,8 @@ from perturbrl.responses.weight_averaging import (
 
 # Components with weights and amplitudes of their own.
 LEADING: Final = 256
-# Every so-manyth of the others tells which amplitude they share.
+# So many of the others, alike in energy, share an amplitude, which every so-manyth of them tells.
+_GROUP: Final = 32
 _TAIL_STEP: Final = 8
 _LEAST_SIGNAL: Final = 1e-3
 _LEAST_SHARE: Final = 1e-4
@@ -75,44 +77,33 @@ class Solved:
     @classmethod
     def of(
         cls,
-        point: int,
+        told: "Told",
         columns: Int[np.ndarray, " columns"],
         shares: Float[np.ndarray, " columns"],
-        process: Process,
         responses: Placed,
-        nodes: Nodes,
+        posterior: Float[np.ndarray, "tried columns"],
     ) -> "Solved":
         """Averaged over amplitudes; between nodes s C⁻¹ is taken as linear in the logarithm of s."""
-        evidence, roots = [], []
-        for s in nodes:
-            factor = process.factor(s)
-            evidence.append(factor.evidence(responses))
-            roots.append(factor.root)
-        amplitudes, at_nodes = _between(nodes)
-        signal = signal_of(amplitudes, process.mean_variance)
-        posterior = _posterior(_interpolated(nodes, np.array(evidence), amplitudes), signal)
-        gains = at_nodes.T @ posterior
+        gains, away = told.at_nodes.T @ posterior, told.at_nodes.T @ deviations(told.signal, posterior)
         matters = np.flatnonzero(gains.max(axis=1) > _LEAST_SHARE)
-        roots, at_nodes, gains = [roots[i] for i in matters], at_nodes[:, matters], gains[matters]
-        away = at_nodes.T @ deviations(signal, posterior)
+        nodes, roots = told.nodes[matters], tuple(told.roots[i] for i in matters)
         weights, sway = np.zeros((2, *responses.shape))
-        for i, s in enumerate(nodes[matters]):
-            solved = s * process.factor(s, roots[i]).solve(responses)
-            weights += gains[i] * solved
+        for i, s, root in zip(matters, nodes, roots, strict=True):
+            some = np.flatnonzero(gains[i])
+            solved = s * told.process.factor(s, root).solve(responses[:, some])
+            weights[:, some] += gains[i, some] * solved
             if away[i].any():
-                sway += away[i] * solved
-        curvatures = at_nodes.T @ (amplitudes[:, None] * posterior)
-        expected = amplitudes @ posterior
+                sway[:, some] += away[i, some] * solved
         return cls(
-            point,
+            told.point,
             columns,
             shares,
-            process,
-            nodes[matters],
-            tuple(roots),
-            gains,
-            curvatures,
-            expected,
+            told.process,
+            nodes,
+            roots,
+            gains[matters],
+            told.at_nodes[:, matters].T @ (told.amplitudes[:, None] * posterior),
+            told.amplitudes @ posterior,
             weights,
             sway,
         )
@@ -124,24 +115,67 @@ class Solved:
             yield float(s), self.process.factor(s, root)
 
 
-def _between(nodes: Nodes) -> tuple[Tried, Float[np.ndarray, "tried nodes"]]:
-    """Amplitudes from the first node to the last, and how much of each node is in each of them."""
-    tried = AMPLITUDES[(nodes[0] <= AMPLITUDES) & (nodes[-1] >= AMPLITUDES)]
-    one_each = np.eye(len(nodes))
-    return tried, np.stack([np.interp(np.log(tried), np.log(nodes), one) for one in one_each], axis=1)
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What some components say of the amplitude at one point of the net.
 
+    Attributes:
+        point: of the net.
+        process: the rows' covariance.
+        nodes: amplitudes that C is factored at.
+        roots: of these factors.
+        evidence: ``[nodes, columns]`` log of the likelihood of each component.
+    """
 
-def _interpolated(
-    nodes: Nodes, evidence: Float[np.ndarray, "nodes columns"], amplitudes: Tried
-) -> Float[np.ndarray, "tried columns"]:
-    return evidence if len(nodes) < 2 else CubicSpline(np.log(nodes), evidence)(np.log(amplitudes))
+    point: int
+    process: Process
+    nodes: Nodes
+    roots: tuple[Matrix, ...]
+    evidence: Float[np.ndarray, "nodes columns"]
 
+    @classmethod
+    def of(cls, point: int, process: Process, nodes: Nodes, responses: Placed) -> "Told":
+        """By responses of components."""
+        factors = (
+            (factor.root, factor.evidence(responses)) for factor in map(process.factor, nodes.tolist())
+        )
+        roots, evidence = zip(*factors, strict=True)
+        return cls(point, process, nodes, roots, np.array(evidence))
 
-def _posterior(
-    evidence: Float[np.ndarray, "tried columns"], signal: Tried
-) -> Float[np.ndarray, "tried columns"]:
-    found = np.exp(evidence - evidence.max(axis=0)) * beforehand(signal)[:, None]
-    return found / found.sum(axis=0)
+    @cached_property
+    def amplitudes(self) -> Tried:
+        """From the first node to the last."""
+        return AMPLITUDES[(self.nodes[0] <= AMPLITUDES) & (self.nodes[-1] >= AMPLITUDES)]
+
+    @cached_property
+    def signal(self) -> Tried:
+        """Variance of a row's effect in units of its noise, at each amplitude."""
+        return signal_of(self.amplitudes, self.process.mean_variance)
+
+    @cached_property
+    def at_nodes(self) -> Float[np.ndarray, "tried nodes"]:
+        """How much of each node is in each amplitude."""
+        tried, nodes = np.log(self.amplitudes), np.log(self.nodes)
+        return np.stack([np.interp(tried, nodes, one) for one in np.eye(len(nodes))], axis=1)
+
+    def posterior(self, columns: slice) -> Float[np.ndarray, "tried columns"]:
+        """Share of each amplitude in some of the components."""
+        evidence = self._interpolated(self.evidence[:, columns])
+        found = np.exp(evidence - evidence.max(axis=0)) * beforehand(self.signal)[:, None]
+        return found / found.sum(axis=0)
+
+    def likeliest(self, columns: slice, n_groups: int) -> Float[np.ndarray, "tried groups"]:
+        """The one amplitude that groups of neighbouring components share."""
+        groups = np.array_split(self.evidence[:, columns], n_groups, axis=1)
+        evidence = self._interpolated(np.stack([group.sum(axis=1) for group in groups], axis=1))
+        return np.eye(len(evidence))[:, np.argmax(evidence, axis=0)]
+
+    def _interpolated(
+        self, evidence: Float[np.ndarray, "nodes columns"]
+    ) -> Float[np.ndarray, "tried columns"]:
+        if len(self.nodes) < 2:
+            return evidence
+        return CubicSpline(np.log(self.nodes), evidence)(np.log(self.amplitudes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,19 +231,22 @@ class InducedPosterior(Posterior):
 
     def _fitted(self, responses: Components, energy: PerComponent) -> Iterator[Solved]:
         order = np.argsort(-energy, kind="stable")
-        leading, tail = np.sort(order[:LEADING]), np.sort(order[LEADING:])
+        leading, tail = order[:LEADING], order[LEADING:]
         placed = self._places.put(responses)
         shares = self._net.shares
         likeliest = int(np.argmax(shares[:, tail].sum(axis=1)))
         found = processes(self._covariances, self._rows, self._places, self._features, self._net)
         for point, process in enumerate(found):
+            some = tail[::_TAIL_STEP] if point == likeliest else tail[:0]
             nodes = _nodes(process, float(energy.max()))
-            yield Solved.of(point, leading, shares[point, leading], process, placed[:, leading], nodes)
-            if len(tail) and point == likeliest:
-                some = placed[:, tail[::_TAIL_STEP]]
-                best = np.argmax([process.factor(s).evidence(some).sum() for s in nodes])
-                certain = nodes[best : best + 1]
-                yield Solved.of(point, tail, np.ones(len(tail)), process, placed[:, tail], certain)
+            told = Told.of(point, process, nodes, placed[:, np.concatenate((leading, some))])
+            posterior = told.posterior(slice(0, len(leading)))
+            yield Solved.of(told, leading, shares[point, leading], placed[:, leading], posterior)
+            if len(some):
+                n_groups = -(-len(tail) // _GROUP)
+                shared = told.likeliest(slice(len(leading), None), n_groups)
+                of_each = np.repeat(np.arange(n_groups), [len(x) for x in np.array_split(tail, n_groups)])
+                yield Solved.of(told, tail, np.ones(len(tail)), placed[:, tail], shared[:, of_each])
 
     def at_points(self, asked: Sequence[Condition]) -> Iterator[AtPoint]:
         """What each point says of conditions."""

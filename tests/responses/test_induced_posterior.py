@@ -11,6 +11,7 @@ from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses import induced_posterior, kriging, weight_averaging
 from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.induced_posterior import Told
 from perturbrl.responses.induced_process import FeatureMap, Places, processes
 from perturbrl.responses.inducing import BLOCK, Inducing
 from perturbrl.responses.kriging import Kriging
@@ -111,6 +112,25 @@ def test_components_of_little_energy_share_a_point_and_an_amplitude(monkeypatch)
     np.testing.assert_allclose(answers.sd, expected.sd, rtol=0.2)
 
 
+def test_likeliest_amplitudes_are_those_of_groups_together():
+    process, places, whole, noise = one_process(SINGLES[:45])
+    rng = np.random.default_rng(3)
+    drawn = [
+        rng.multivariate_normal(np.zeros(45), s * whole + noise.covariance, size=12).T for s in (0.05, 3.0)
+    ]
+    columns = np.concatenate(drawn, axis=1)
+    nodes = AMPLITUDES[10:36:2]
+    told = Told.of(0, process, nodes, places.put(columns))
+    chosen = told.amplitudes[np.argmax(told.likeliest(slice(None), 2), axis=0)]
+    evidence = [process.factor(s).evidence(places.put(columns)) for s in told.amplitudes.tolist()]
+    together = [AMPLITUDES[10:35][np.argmax([one[part].sum() for one in evidence])] for part in HALVES]
+    np.testing.assert_array_equal(chosen, together)
+    np.testing.assert_allclose(np.log(chosen), np.log([0.05, 3.0]), atol=0.8)
+
+
+HALVES = (slice(0, 12), slice(12, 24))
+
+
 def one_process(labels, contexts=("",)):
     """A covariance between rows as blocks and features, and the same as one matrix."""
     _, prior = screen(labels, contexts)
@@ -177,6 +197,7 @@ def test_row_weights_are_those_with_which_measured_shifts_enter_a_prediction():
     np.testing.assert_allclose(weights @ model.moments.shifts, model.predict(questions).mean, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("small_net")
 def test_no_covariance_between_all_rows_is_ever_held():
     n_rows = 3000
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
 python tools/study.py null-screens
 python tools/study.py response --data FOLDER
+python tools/study.py response-policy --data FOLDER
 python tools/study.py response-scaled --data FOLDER
 """
 
@@ -21,6 +22,7 @@ STUDIES = {
     "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
     "response": "studies.response",
+    "response-policy": "studies.response_policy",
     "response-scaled": "studies.response_scaled",
 }
 

@@ -38,7 +38,7 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
         "--seeds=1",
         "--jobs=1",
     ]
-    command += ["--splits", "norman_both", f"--out={tmp_path / 'rows.csv'}"]
+    command += ["--splits", "norman_both", "--policy_seeds=0", f"--out={tmp_path / 'rows.csv'}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["conditions"] == 4

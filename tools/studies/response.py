@@ -39,6 +39,7 @@ from perturbrl.responses.competitors import competitors
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector, LogExpression
+from studies.response_policy import SCREENS, gains_by_schedule
 from studies.response_simulated import Scores, held_out_names, scores_of
 from studies.runner import Row, Run, add_common_arguments, run_all
 
@@ -111,6 +112,12 @@ class Cells:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_argument(parser)
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS), help="splits to run")
+    parser.add_argument(
+        "--policy_seeds",
+        type=int,
+        default=2,
+        help="seeds of the policies trained on top; 0 trains none (claims: 10)",
+    )
     add_common_arguments(parser, seeds=3)
 
 
@@ -132,8 +139,17 @@ def run(arguments: argparse.Namespace) -> None:
     table = run_all(partial(one_condition, folder), runs, out, arguments.jobs)
     verdicts = pd.DataFrame(list(_verdicts(table)))
     _print_tables(table, verdicts)
+    gains = _policy_gain(folder, arguments, out.with_name(f"{out.stem}_policy.csv"))
     print(f"rows: {out}")
-    print(json.dumps(summary(table, verdicts) | {"seconds": round(perf_counter() - started)}))
+    print(json.dumps(summary(table, verdicts) | gains | {"seconds": round(perf_counter() - started)}))
+
+
+def _policy_gain(folder: Path, arguments: argparse.Namespace, out: Path) -> Row:
+    """What policies add to kriging on the screens whose splits are run."""
+    screens = [screen for screen in SCREENS if any(split.startswith(screen) for split in arguments.splits)]
+    if not screens or arguments.policy_seeds < 1:
+        return {}
+    return {"policy_gain": gains_by_schedule(folder, screens, arguments.policy_seeds, arguments.jobs, out)}
 
 
 def held_out_conditions(folder: Path, split: Split) -> list[str]:

@@ -7,7 +7,7 @@ labels are written as its competition names them, whose settings are used unchan
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,9 +45,10 @@ def scaled_scores(real: AnnData, predicted: Mapping[str, AnnData], mean_response
         for i, cells in enumerate(predicted.values()):
             _write(cells, folder / f"{i}.h5ad")
         zero = list(predicted).index(mean_response)
-        scale = ("--real", "real.h5ad", "--baseline", f"{zero}.h5ad", *_PRESET, "-o", "scale")
+        settings = _settings(real)
+        scale = ("--real", "real.h5ad", "--baseline", f"{zero}.h5ad", *settings, "-o", "scale")
         _run(folder, "prep-real-bundle", *scale)
-        rows = {predictor: _scores(folder, i) for i, predictor in enumerate(predicted)}
+        rows = {predictor: _scores(folder, i, settings) for i, predictor in enumerate(predicted)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("predictor")
 
 
@@ -67,8 +68,14 @@ def _write(cells: AnnData, path: Path) -> None:
     AnnData(cells.X, obs=obs, var=pd.DataFrame(index=cells.var_names)).write_h5ad(path)
 
 
-def _scores(folder: Path, i: int) -> dict[str, float]:
-    _run(folder, "run", "-ap", f"{i}.h5ad", "-ar", "real.h5ad", *_PRESET, "-o", f"run_{i}")
+def _settings(real: AnnData) -> tuple[str, ...]:
+    """Those of the competition; a panel without a measured target gene has to be called one."""
+    measured = set(real.obs[PERTURBATION_OBS].astype(str)) & set(real.var_names)
+    return _PRESET if measured else (*_PRESET, "--no-target-genes")
+
+
+def _scores(folder: Path, i: int, settings: Sequence[str]) -> dict[str, float]:
+    _run(folder, "run", "-ap", f"{i}.h5ad", "-ar", "real.h5ad", *settings, "-o", f"run_{i}")
     results = ("--user-agg", f"run_{i}/agg_results.csv", "--user-meta", f"run_{i}/run_meta.json")
     _run(folder, "score", *results, "--real-bundle", "scale", "-o", f"{i}.csv")
     table = pd.read_csv(folder / f"{i}.csv").set_index(_NAME)

@@ -23,12 +23,24 @@ from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
 from perturbrl.responses.target_loadings import target_loadings
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.transfer import Transfer
-from perturbrl.responses.weight_averaging import FEW_ROWS, MOST_KEPT, Spectrum, WeightNet, spectra, weigh
+from perturbrl.responses.weight_averaging import (
+    FEW_ROWS,
+    MOST_KEPT,
+    Spectrum,
+    WeightNet,
+    log_evidence,
+    spectra,
+    weigh,
+)
 from perturbrl.schema import GeneVector
 
 EXACT_ROWS: Final = 3000
 FEW_KEPT: Final = 8
 _CHUNK: Final = 2048
+# Log evidence of 3, odds of 20 to 1, is strong (Kass 1995, 10.1080/01621459.1995.10476572).
+WORTH: Final = 3.0
+# A prior that explains a smaller share of the variance of effects is no evidence for anything.
+LITTLE: Final = 0.1
 
 
 class Kriging(ResponseModel):
@@ -37,12 +49,13 @@ class Kriging(ResponseModel):
     Args:
         priors: sources of similarity between perturbations; which of them help is found from the data. What the first
             that is another screen foretells is taken off the shifts, if it foretells any, and put back on predictions.
-            Where none is given, the loadings of perturbed genes are one (see ``target_loadings``).
+            Where none is given, the loadings of perturbed genes are one (see ``target_loadings``), if the measured
+            shifts clearly speak for them.
         exact_rows: of more populations the equations are solved through inducing conditions (see ``inducing``).
 
     Attributes:
-        weights: share of the variance of effects that each covariance over treatments explains, on average over
-            components; known after ``fit``.
+        weights: share of the variance of effects that each covariance over treatments explains, over all components;
+            known after ``fit``.
         moments: all that was learned from, known after ``fit``; with the priors it restores the model.
     """
 
@@ -61,25 +74,24 @@ class Kriging(ResponseModel):
         Raises:
             DataError: see ``Moments`` and ``Transfer``.
         """
+        screen = next((prior for prior in self._given if prior.screen is not None), None)
+        moments = Moments.of(cells, Transfer.learn(screen, cells) if screen else None)
         loadings = None if self._given else target_loadings(cells)
-        self.priors = self._given if loadings is None else (loadings,)
-        screen = next((prior for prior in self.priors if prior.screen is not None), None)
-        return self.fit_moments(Moments.of(cells, Transfer.learn(screen, cells) if screen else None))
+        self.priors = self._given
+        if loadings is not None and self._gain(moments, (), loadings) > WORTH:
+            self.priors = (loadings,)
+        return self.fit_moments(moments)
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
-        self.moments = moments
-        self._covariances = Covariances.of(moments, self.priors)
-        self._components = moments.components
-        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
+        self._take(moments, self.priors)
         self._outside = _outside_variance(moments)
-        every = np.arange(len(moments.conditions))
-        some = every[:: -(-len(every) // FEW_ROWS)]
-        net = WeightNet.even(len(self._covariances.treatments), len(self._covariances.contexts))
+        every, some = np.arange(len(moments.conditions)), self._some
+        net = self._even_net
         found = self._spectra(net, some)
         kept = list(found) if len(some) == len(every) else []
         net = weigh(net, np.array([one.evidence for one in kept or found]))
-        average = net.shares.mean(axis=1) @ net.treatments
+        weighed = net
         self._posterior: Posterior
         if len(every) > self.exact_rows:
             net = net.most_likely(FEW_KEPT)
@@ -96,8 +108,47 @@ class Kriging(ResponseModel):
                 moments.conditions,
                 moments.noise,
             )
+        average = (weighed.shares * self._signal).sum(axis=1) @ weighed.treatments
         self.weights = dict(zip(self._covariances.treatments, average.tolist(), strict=True))
         return self
+
+    def gain_of(self, source: str) -> float:
+        """By how much a prior raises the log evidence of the measured shifts, beside the others."""
+        prior = next(one for one in self.priors if one.source == source)
+        found = self._gain(self.moments, [one for one in self.priors if one is not prior], prior)
+        self._take(self.moments, self.priors)
+        return found
+
+    def _gain(self, moments: Moments, others: Sequence[PriorKnowledge], prior: PriorKnowledge) -> float:
+        with_it, without = (self._evidence(moments, priors) for priors in ((*others, prior), others))
+        return with_it - without
+
+    def _evidence(self, moments: Moments, priors: Sequence[PriorKnowledge]) -> float:
+        self._take(moments, priors)
+        found = self._spectra(self._even_net, self._some)
+        return log_evidence(self._even_net, np.array([one.evidence for one in found]))
+
+    def _take(self, moments: Moments, priors: Sequence[PriorKnowledge]) -> None:
+        self.moments = moments
+        self._covariances = Covariances.of(moments, priors)
+        self._components = moments.components
+        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
+
+    @property
+    def _some(self) -> Int[np.ndarray, " some"]:
+        """Rows that weigh the points of the net; of few rows all."""
+        every = np.arange(len(self.moments.conditions))
+        return every[:: -(-len(every) // FEW_ROWS)]
+
+    @property
+    def _even_net(self) -> WeightNet:
+        return WeightNet.even(len(self._covariances.treatments), len(self._covariances.contexts))
+
+    @property
+    def _signal(self) -> Float[np.ndarray, " components"]:
+        """Share of the variance of effects along each component."""
+        signal = np.square(self._noise_sd) * self._posterior.amplitude
+        return signal / signal.sum()
 
     def _spectra(self, net: WeightNet, some: Int[np.ndarray, " some"]) -> Iterator[Spectrum]:
         """Processes of the points after some rows."""
@@ -119,7 +170,7 @@ class Kriging(ResponseModel):
             mean[at], sd[at], along[at] = self._chunk(conditions[at])
         if self.moments.transfer is not None:
             mean += self.moments.transfer.of(conditions)
-        heeded = [prior for prior in self.priors if self.weights[prior.source] > 0]
+        heeded = [prior for prior in self.priors if self.weights[prior.source] >= LITTLE]
         measured = self.moments.conditions
         evidence = EvidenceFor(measured, likened_by(heeded, measured))
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
@@ -129,8 +180,7 @@ class Kriging(ResponseModel):
 
         A component has weights of its own; theirs are averaged by the variance of effects along each.
         """
-        signal = np.square(self._noise_sd) * self._posterior.amplitude
-        return self._posterior.row_weights(conditions, signal / signal.sum())
+        return self._posterior.row_weights(conditions, self._signal)
 
     def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
         points = self._posterior.at_points(asked)

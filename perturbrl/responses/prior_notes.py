@@ -1,23 +1,26 @@
 """What each source of prior knowledge was found to be worth, in sentences."""
 
 from collections.abc import Iterator
-from typing import Final
 
-from perturbrl.responses.kriging import Kriging
-
-LITTLE: Final = 0.1
-"""Share of the variance of effects below which a source is said not to help."""
+from perturbrl.responses.kriging import LITTLE, WORTH, Kriging
 
 
 def prior_notes(model: Kriging) -> tuple[str, ...]:
-    """Of a fitted model: the share of each source, and whether another screen foretells anything."""
+    """Of a fitted model: the share of each source, what the data say of it, and whether another screen foretells."""
     return (*(_share(model, prior.source) for prior in model.priors), *_foretold(model))
 
 
 def _share(model: Kriging, source: str) -> str:
-    share = model.weights[source]
-    said = ", so it hardly counts" if share < LITTLE else ""
-    return f"{source} explains {100 * share:.0f} % of the variance of effects{said}"
+    share, gain = model.weights[source], model.gain_of(source)
+    if share < LITTLE:
+        said = "so it hardly counts"
+    elif abs(gain) < WORTH:
+        said = "and the measured perturbations do not tell whether it helps"
+    else:
+        said = f"and the measured perturbations speak {'for' if gain > 0 else 'against'} it"
+    return (
+        f"{source} explains {100 * share:.0f} % of the variance of effects, {said} (log evidence {gain:+.1f})"
+    )
 
 
 def _foretold(model: Kriging) -> Iterator[str]:

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.linalg import eigh
-from scipy.special import gammaincinv
+from scipy.special import gammaincinv, logsumexp
 from scipy.stats import qmc
 
 from perturbrl.responses.covariances import BetweenTreatments
@@ -229,3 +229,12 @@ def weigh(net: WeightNet, evidence: Float[np.ndarray, "points components"]) -> W
             after = before * np.exp(told[points] - told[points].max(axis=0))
             shares[points] = before.sum(axis=0) * after / after.sum(axis=0)
     return replace(net, shares=shares)
+
+
+def log_evidence(net: WeightNet, evidence: Float[np.ndarray, "points components"]) -> float:
+    """Log marginal likelihood over the points of the net and all components, without constants.
+
+    Points with measured strengths do not count, for these come from the very data.
+    """
+    of_points = evidence[~net.strong]
+    return float((logsumexp(of_points, axis=0) - np.log(len(of_points))).sum())

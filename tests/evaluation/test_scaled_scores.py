@@ -39,6 +39,23 @@ def test_the_mean_is_0_and_a_replicate_is_far_above_it():
     assert found.loc["replicate", AVERAGE] > 0.8
 
 
+def test_a_panel_without_a_measured_target_is_called_one(monkeypatch, tmp_path):
+    """What the program is asked, by a stand-in that writes its arguments down and gives up."""
+    program = tmp_path / "cell-eval2"
+    program.write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/asked\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(bridge, "_program", lambda: program)
+    with_targets, without = cells(0), cells(0)
+    without.var_names = [f"other{i}" for i in range(without.n_vars)]
+    for real in (with_targets, without):
+        with pytest.raises(DataError, match="no reason given"):
+            scaled_scores(real, {"mean": real}, "mean")
+    first, second = (tmp_path / "asked").read_text().splitlines()
+    assert "--preset vcc2026" in first
+    assert "--no-target-genes" not in first
+    assert "--no-target-genes" in second
+
+
 def test_without_the_program_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(bridge, "_program", lambda: tmp_path / "cell-eval2")
     with pytest.raises(ConfigurationError, match="install the extra 'eval'"):

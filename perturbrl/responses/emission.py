@@ -73,7 +73,7 @@ class CellEmitter:
         for number in range(-(-n_cells // BLOCK)):
             rng = np.random.default_rng([self.seed, stream, _COUNTS, number])
             places = np.arange(number * BLOCK, (number + 1) * BLOCK)
-            rows, unmoved = self._rows(places, stream), self._unmoved(places, stream, given.unmoved)
+            rows, unmoved = self._rows(places, stream), self._unmoved(places, stream, given.escaped.estimate)
             parts = [
                 move.applied(self.control[rows[chosen]], given.depth, rng)
                 for move, chosen in ((still, unmoved), (moved, ~unmoved))

@@ -52,6 +52,10 @@ class Move:
         """Cells as they are."""
         return cls(np.ones(n_genes), np.zeros(n_genes), np.zeros(n_genes))
 
+    def columns(self, genes: slice) -> Self:
+        """What is done to some genes."""
+        return type(self)(self.keep[genes], self.add[genes], self.dispersion[genes])
+
     def applied(self, cells: CountedCells, depth: float, rng: np.random.Generator) -> CountedCells:
         """Cells after the move, drawn, with their size factors times ``depth``."""
         counts, sizes = cells.counts, cells.size_factors * depth
@@ -112,12 +116,13 @@ class MovedControls:
         )
 
     def columns(self, genes: Int[np.ndarray, " some"]) -> Self:
-        """Some genes, by ascending column."""
-        place = np.full(self.n_genes, -1)
-        place[genes] = np.arange(len(genes))
-        kept = place[self.gene] >= 0
-        gene, where, value, share = (column[kept] for column in (self.gene, self.bin, self.value, self.share))
-        return type(self)(self.sizes, self.shares, place[gene], where, value, share, len(genes))
+        """Some genes, in any order and as often as they are given."""
+        first, behind = (np.searchsorted(self.gene, genes, side) for side in ("left", "right"))
+        number = behind - first
+        entry = np.arange(number.sum()) + np.repeat(behind - np.cumsum(number), number)
+        place = np.repeat(np.arange(len(genes)), number)
+        parts = self.bin[entry], self.value[entry], self.share[entry]
+        return type(self)(self.sizes, self.shares, place, *parts, len(genes))
 
     @cached_property
     def mean(self) -> GeneVector:
@@ -131,8 +136,7 @@ class MovedControls:
             move: what is done to the counts.
             depth: factor of the size factors, which the counts are normalised by.
         """
-        transform = self._thinned(move.keep, depth) * self._added(move.add, move.dispersion, depth)
-        below = 1.0 - np.einsum("gbt,b->gt", transform, self.shares)
+        below = self._below(self._thinned(move.keep, depth) * self._added(move.add, move.dispersion, depth))
         mean = below @ _TO_MEAN
         return mean, (below @ _TO_SQUARE - np.square(mean)).clip(min=0.0)
 
@@ -149,20 +153,25 @@ class MovedControls:
         """
         spread = np.zeros(self.n_genes) if dispersion is None else dispersion
         move = Move(np.ones(self.n_genes), np.zeros(self.n_genes), spread)
-        now = self.moments(move, depth)[0]
+        whole = self._thinned(move.keep, depth)
+        now = self._below(whole) @ _TO_MEAN
         falls, rises = np.flatnonzero(now - mean > _PRECISE), np.flatnonzero(mean - now > _PRECISE)
 
         def thinned(place: np.ndarray, gene: np.ndarray) -> np.ndarray:
-            keep = Move(np.exp(place), np.zeros(len(gene)), spread[gene])
-            return self.columns(gene).moments(keep, depth)[0] - mean[gene]
+            found = self.columns(gene)._thinned(np.exp(place), depth)
+            return self._below(found) @ _TO_MEAN - mean[gene]
 
         def added(place: np.ndarray, gene: np.ndarray) -> np.ndarray:
-            add = Move(np.ones(len(gene)), np.exp(place), spread[gene])
-            return self.columns(gene).moments(add, depth)[0] - mean[gene]
+            found = whole[gene] * self._added(np.exp(place), spread[gene], depth)
+            return self._below(found) @ _TO_MEAN - mean[gene]
 
         move.keep[falls] = np.exp(_root(thinned, falls, 0.0))
         move.add[rises] = np.exp(_root(added, rises, log(TARGET_SUM)))
         return move
+
+    def _below(self, transforms: Transforms) -> Float[np.ndarray, "_ times"]:
+        """What the transforms of all bins together lack to 1."""
+        return 1.0 - np.einsum("gbt,b->gt", transforms, self.shares)
 
     def _thinned(self, keep: GeneVector, depth: float) -> Transforms:
         lost = 1.0 - np.exp(-self._scaled_times(depth))

@@ -10,6 +10,16 @@ from perturbrl.responses.moved_controls import Move, MovedControls
 from perturbrl.schema import TARGET_SUM, GeneVector
 
 _LARGEST: Final = log(1.0 + TARGET_SUM)
+_ROUNDING: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of cells, with the ends of its 95 % interval."""
+
+    estimate: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +29,12 @@ class ResponseSpread:
     Attributes:
         depth: factor by which the cells' size factors change; shallow cells have more zeros at the same mean.
         dispersion: how unequally cells respond where a gene rises: squared coefficient of variation of what is added.
-        unmoved: share of cells that stay like control (they escaped the guide, or do not respond).
+        escaped: cells that stay like control (they escaped the guide, or do not respond).
     """
 
     depth: float
     dispersion: GeneVector
-    unmoved: float = 0.0
+    escaped: Share = Share()
 
     @classmethod
     def none(cls, n_genes: int) -> Self:
@@ -43,13 +53,25 @@ def split_moves(controls: MovedControls, shift: GeneVector, spread: ResponseSpre
         shift: of the mean log expression of the mixture.
         spread: of the response.
     """
-    share, mean = spread.unmoved, controls.mean
-    goal = (mean + shift).clip(0.0, _LARGEST)
-    level = (mean + (goal - mean) / (1.0 - share)).clip(0.0, _LARGEST)
+    still, level = split_levels(controls.mean, shift, spread.escaped.estimate)
     moved = controls.calibrate(level, spread.depth, spread.dispersion)
-    if share == 0:
-        return moved, moved
-    return controls.calibrate((goal - (1.0 - share) * level) / share, spread.depth), moved
+    return (controls.calibrate(still, spread.depth) if spread.escaped.estimate > 0 else moved), moved
+
+
+def split_levels(
+    mean: GeneVector, shift: GeneVector, share: float | GeneVector
+) -> tuple[GeneVector, GeneVector]:
+    """Mean log expression of cells that stay and of the others, whose mixture has the whole shift.
+
+    Args:
+        mean: of control cells.
+        shift: of the mixture.
+        share: of cells that stay, below 1; where it is 0, theirs is the control's.
+    """
+    goal = (mean + shift).clip(0.0, _LARGEST)
+    moved = (mean + (goal - mean) / (1.0 - share)).clip(0.0, _LARGEST)
+    short = goal - mean - (1.0 - share) * (moved - mean)
+    return mean + short / np.maximum(share, np.finfo(float).tiny) * (np.abs(short) > _ROUNDING), moved
 
 
 def mixed_moments(
@@ -58,7 +80,7 @@ def mixed_moments(
     """Mean and variance of log expression of cells with a shift and a spread."""
     moves = split_moves(controls, shift, spread)
     (still_mean, still_variance), (mean, variance) = (controls.moments(move, spread.depth) for move in moves)
-    share = spread.unmoved
+    share = spread.escaped.estimate
     between = share * (1.0 - share) * np.square(mean - still_mean)
     return share * still_mean + (1.0 - share) * mean, share * still_variance + (
         1.0 - share

@@ -7,17 +7,19 @@ escape: see ``escape``.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.counted_cells import CountedCells
+from perturbrl.responses.escape import escaped_shares
 from perturbrl.responses.grid_shrinkage import GridShrinkage
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.measured_spread import MeasuredSpread, measured_spreads
-from perturbrl.responses.spread import ResponseSpread, mixed_moments
+from perturbrl.responses.spread import ResponseSpread, Share, mixed_moments
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import GeneVector
 
@@ -37,7 +39,8 @@ class SpreadModel:
     dispersion: GeneVector
 
     def __init__(self, priors: Sequence[PriorKnowledge] = ()) -> None:
-        self.priors = tuple(priors)
+        # Another screen foretells shifts of genes, and depth is none of them.
+        self.priors = tuple(replace(prior, screen=None) for prior in priors)
 
     def fit(self, cells: CountedCells, labels: Sequence[str], contexts: Sequence[str] | None = None) -> Self:
         """Learn from training cells.
@@ -54,7 +57,10 @@ class SpreadModel:
         sizes = TrainingCells(logarithm, labels, ("log size factor",), contexts)
         populations = measured_spreads(cells, *sizes.conditions)
         self._depth = Kriging(self.priors).fit(sizes) if np.ptp(logarithm) > 0 else None
-        self.dispersion = _dispersions(populations, cells.counts.shape[1])
+        n_genes = cells.counts.shape[1]
+        own, self._elsewhere = escaped_shares(populations, n_genes)
+        self._escaped = {one.condition: share for one, share in zip(populations, own, strict=True)}
+        self.dispersion = _dispersions(populations, own, n_genes)
         return self
 
     def predict(self, conditions: Sequence[Condition]) -> list[ResponseSpread]:
@@ -66,16 +72,20 @@ class SpreadModel:
         depths = np.ones(len(conditions))
         if self._depth is not None:
             depths = np.exp(self._depth.predict(conditions).mean[:, 0])
-        return [ResponseSpread(depth, self.dispersion) for depth in depths.tolist()]
+        escaped = [self._escaped.get(condition, self._elsewhere) for condition in conditions]
+        return [
+            ResponseSpread(depth, self.dispersion, share)
+            for depth, share in zip(depths.tolist(), escaped, strict=True)
+        ]
 
 
-def _dispersions(populations: Sequence[MeasuredSpread], n_genes: int) -> GeneVector:
+def _dispersions(populations: Sequence[MeasuredSpread], escaped: Sequence[Share], n_genes: int) -> GeneVector:
     """Posterior mean of each gene's dispersion, that of all genes for one that never rose."""
     told = np.zeros((n_genes, len(_DISPERSIONS)))
     rose = np.zeros(n_genes, dtype=bool)
-    for population in populations:
+    for population, share in zip(populations, escaped, strict=True):
         genes = np.flatnonzero(population.rises)
-        told[genes] += _log_likelihoods(population, genes)
+        told[genes] += _log_likelihoods(population, share, genes)
         rose |= population.rises
     shrunk = GridShrinkage.of(told[rose])
     found = np.full(n_genes, shrunk.beforehand @ _DISPERSIONS)
@@ -83,12 +93,14 @@ def _dispersions(populations: Sequence[MeasuredSpread], n_genes: int) -> GeneVec
     return found
 
 
-def _log_likelihoods(population: MeasuredSpread, genes: np.ndarray) -> Float[np.ndarray, "some points"]:
+def _log_likelihoods(
+    population: MeasuredSpread, escaped: Share, genes: Int[np.ndarray, " some"]
+) -> Float[np.ndarray, "some points"]:
     """How well each dispersion tells the measured variance; log variances are nearly Gaussian."""
     controls, shift = population.controls.columns(genes), population.shift[genes]
     told = []
     for dispersion in _DISPERSIONS:
-        spread = ResponseSpread(population.depth, np.full(len(genes), dispersion))
+        spread = ResponseSpread(population.depth, np.full(len(genes), dispersion), escaped)
         variance = mixed_moments(controls, shift, spread)[1]
         away = np.log(population.variance[genes]) - np.log(variance)
         told.append(-0.5 * np.square(away) / population.noise[genes])

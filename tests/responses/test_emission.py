@@ -12,7 +12,7 @@ from perturbrl.evaluation.distances import energy_distance, relative_to_replicat
 from perturbrl.responses import emission
 from perturbrl.responses.counted_cells import CountedCells, join
 from perturbrl.responses.emission import CellEmitter
-from perturbrl.responses.spread import ResponseSpread
+from perturbrl.responses.spread import ResponseSpread, Share
 
 TOY = ToyScreen(n_genes=150)
 
@@ -44,7 +44,7 @@ def test_emitted_cells_are_whole_dispersed_and_have_the_mean(control, real):
 @pytest.mark.parametrize("depth", [0.6, 1.5])
 def test_the_mean_is_kept_whatever_the_spread(control, real, share, depth):
     target = real.mean(axis=0)
-    spread = ResponseSpread(depth, np.full(150, 0.8), share)
+    spread = ResponseSpread(depth, np.full(150, 0.8), Share(share))
     cells = CellEmitter(control, seed=1).emit(target, 3000, spread=spread)
     emitted = cells.log_expression
     z = (emitted.mean(axis=0) - target) / (emitted.std(axis=0) / np.sqrt(3000))
@@ -55,7 +55,7 @@ def test_the_mean_is_kept_whatever_the_spread(control, real, share, depth):
 
 
 def test_cells_that_escape_are_control_cells(control, real):
-    spread = ResponseSpread(1.0, np.zeros(150), 0.25)
+    spread = ResponseSpread(1.0, np.zeros(150), Share(0.25))
     target = control.log_expression.mean(axis=0) + 0.3 * (
         real.mean(axis=0) - control.log_expression.mean(axis=0)
     )
@@ -133,7 +133,7 @@ def test_fewer_cells_are_the_first_of_more_and_all_are_whole(n_control, n_genes,
     counts = rng.poisson(rng.gamma(0.5, 4.0, size=n_genes), size=(n_control, n_genes))
     cells = CountedCells(csr_array(counts.astype(np.float32)), rng.uniform(50.0, 5000.0, n_control))
     emitter = CellEmitter(cells, seed)
-    spread = ResponseSpread(depth, rng.gamma(0.5, size=n_genes), share)
+    spread = ResponseSpread(depth, rng.gamma(0.5, size=n_genes), Share(share))
     target = rng.normal(0.5, 1.0, n_genes)
     few, more = (emitter.emit(target, n, 3, spread) for n in (n_cells, n_cells + 7))
     assert few.counts.shape == (n_cells, n_genes)

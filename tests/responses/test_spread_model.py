@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from spread_screen import SpreadScreen
 
 from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge, ScreenShifts
 from perturbrl.evaluation.distances import energy_distance
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.moved_controls import MovedControls
@@ -82,3 +84,11 @@ def test_emitted_cells_are_nearer_to_real_ones_with_the_spread_than_without():
     assert found["spread"] < 0.5 * found["mean"]
     shifted = control.log_expression + real.log_mean - control.log_mean
     assert found["spread"] < 0.5 * energy_distance(shifted, real.log_expression)
+
+
+def test_depth_is_told_by_features_of_another_screen_and_not_by_its_shifts():
+    screen = SpreadScreen(depth=0.6)
+    names = tuple(screen.perturbations)
+    shifts = ScreenShifts(tuple(f"G{i}" for i in range(60)), np.ones((len(names), 60)))
+    prior = PriorKnowledge("other", names, csr_matrix(np.eye(len(names))), shifts)
+    assert predicted(SpreadModel([prior]).fit(*screen.training()), "P0").depth == pytest.approx(0.6, rel=0.05)

@@ -97,11 +97,9 @@ def _log_likelihoods(
     population: MeasuredSpread, escaped: Share, genes: Int[np.ndarray, " some"]
 ) -> Float[np.ndarray, "some points"]:
     """How well each dispersion tells the measured variance; log variances are nearly Gaussian."""
-    controls, shift = population.controls.columns(genes), population.shift[genes]
-    told = []
-    for dispersion in _DISPERSIONS:
-        spread = ResponseSpread(population.depth, np.full(len(genes), dispersion), escaped)
-        variance = mixed_moments(controls, shift, spread)[1]
-        away = np.log(population.variance[genes]) - np.log(variance)
-        told.append(-0.5 * np.square(away) / population.noise[genes])
-    return np.stack(told, axis=1)
+    # All at once: a calibration of few genes takes hardly less time than one of many.
+    n, every = len(_DISPERSIONS), np.tile(genes, len(_DISPERSIONS))
+    spread = ResponseSpread(population.depth, np.repeat(_DISPERSIONS, len(genes)), escaped)
+    variance = mixed_moments(population.controls.columns(every), population.shift[every], spread)[1]
+    away = np.log(population.variance[every]) - np.log(variance)
+    return np.reshape(-0.5 * np.square(away) / population.noise[every], (n, -1)).T

@@ -48,6 +48,10 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert (rows["kriging:pearson_delta"] > 0.6).all()
     assert (rows["kriging:l2"] < rows["no_op:l2"]).all()
+    energy = {name: rows[f"{name}:energy_distance"] for name in ("kriging", "no_op", "shifted_copy")}
+    assert (energy["kriging"] < energy["no_op"]).all()
+    assert energy["kriging"].mean() < energy["shifted_copy"].mean()
+    assert rows["shifted_copy:l2"].isna().all()
 
 
 def test_a_folder_without_the_file_is_an_error(tmp_path):

@@ -5,8 +5,8 @@ that combinations hold, too; the genes of Papalexi 2021 without prior knowledge,
 types of Kang 2018; 3 hours of dexamethasone from 1 hour of it (Cao 2018); and perturbations of a simulated screen of
 2,000, whose exact shifts judge. Half of the control cells are learned from, the other half judges. Combinations that
 contain the held-out one are held out with it, except where a single is to be told from them. Metrics are those of
-means. A predictor wins where the paired difference to the best baseline, averaged over held-out conditions, is clear of
-0 by its 95 % bootstrap interval.
+means, and the energy distance of predicted cells (see ``response_cells``). A predictor wins where the paired difference
+to the best baseline, averaged over held-out conditions, is clear of 0 by its 95 % t interval.
 """
 
 import argparse
@@ -35,24 +35,31 @@ from perturbrl.errors import DataError
 from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.registry import METRICS
+from perturbrl.evaluation.statistics import mean_interval
 from perturbrl.responses.competitors import competitors
+from perturbrl.responses.counted_cells import counted_cells
+from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector, LogExpression
+from studies.response_cells import SHIFTED_COPY, energy_distances
 from studies.response_policy import SCREENS, gains_by_schedule
 from studies.response_simulated import Scores, held_out_names, scores_of
 from studies.runner import Row, Run, add_common_arguments, run_all
 
-JUDGED: Final = ("pearson_delta", "pearson_centred", "l2", "rmse_top")
+OF_MEANS: Final = ("pearson_delta", "pearson_centred", "l2", "rmse_top")
+OF_CELLS: Final = "energy_distance"
+JUDGED: Final = (*OF_MEANS, OF_CELLS)
 KRIGING: Final = Kriging.name
 REPLICATE: Final = "split_half_replicate"
 MOST_GENES: Final = 2000
-N_RESAMPLES: Final = 4000
 PREDICTORS: Final = (
     KRIGING,
     REPLICATE,
     *("no_op", "random", "training_mean", "additive", "matching_mean", "bilinear_ridge"),
     *("nearest_perturbation", "cell_type_mean", "nearest_context", "knn_prior", "ridge_prior"),
+    SHIFTED_COPY,
 )
 
 
@@ -176,7 +183,7 @@ def one_condition(folder: Path, setting: Run) -> Row:
     split, held_out, seed = SPLITS[str(setting["split"])], str(setting["held_out"]), int(str(setting["seed"]))
     scores = _scores(folder, split, held_out, seed) if split.file else scores_of(held_out, seed)
     return {
-        f"{name}:{metric}": round(scores[name][metric], 5) if name in scores else nan
+        f"{name}:{metric}": round(scores.get(name, {}).get(metric, nan), 5)
         for name in PREDICTORS
         for metric in JUDGED
     }
@@ -190,6 +197,7 @@ class HeldOut:
         label: what was done.
         context: where.
         training: cells to learn from.
+        learned: their rows.
         starts: the control cells among them, of the context.
         controls: control cells that judge.
         judging: cells under the condition that judge.
@@ -199,6 +207,7 @@ class HeldOut:
     label: Label
     context: str
     training: TrainingCells
+    learned: CellIndex
     starts: CellIndex
     controls: CellIndex
     judging: CellIndex
@@ -229,6 +238,7 @@ def divided(folder: Path, split: Split, held_out: str, seed: int) -> HeldOut:
         label,
         context,
         _some(cells, ~(left_out | judges), split),
+        np.flatnonzero(~(left_out | judges)),
         np.flatnonzero((cells.labels == CONTROL) & ~judges & own),
         np.flatnonzero(judges & own),
         judging,
@@ -245,7 +255,28 @@ def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
     predictors = {name: {str(one.label): shift} for name, shift in shifts.items()}
     reference = _reference(one.training, one.context)
     scores = judge_responses(measured, predictors, reference).set_index("predictor")
-    return {name: scores.loc[name, list(JUDGED)].astype(float).to_dict() for name in shifts}
+    distances = _energy_distances(folder, split, one, shifts, seed)
+    return {
+        name: {metric: float(scores[metric].get(name, nan)) for metric in OF_MEANS} | {OF_CELLS: distance}
+        for name, distance in distances.items()
+    }
+
+
+def _energy_distances(
+    folder: Path, split: Split, one: HeldOut, shifts: Mapping[str, GeneVector], seed: int
+) -> dict[str, float]:
+    cells, dataset = cells_of(folder, split), dataset_of(folder, split)
+    model = SpreadModel(_priors(folder, split)).fit(
+        counted_cells(dataset, one.learned, cells.genes), one.training.labels, one.training.cell_types
+    )
+    return energy_distances(
+        CellEmitter(counted_cells(dataset, one.starts, cells.genes), seed),
+        model.predict([(one.label, one.context)])[0],
+        KRIGING,
+        {name: shift for name, shift in shifts.items() if name != REPLICATE},
+        cells.expression[one.judging],
+        cells.expression[one.replicate],
+    )
 
 
 def shifts_of(folder: Path, split: Split, one: HeldOut) -> dict[str, GeneVector]:
@@ -310,10 +341,12 @@ def _verdicts(table: pd.DataFrame) -> Iterator[Row]:
         for metric in JUDGED:
             every = {name: -by_condition[f"{name}:{metric}"].map(METRICS[metric].loss) for name in PREDICTORS}
             scores = {name: score for name, score in every.items() if score.notna().all()}
+            if KRIGING not in scores:
+                continue
             rivals = {name: score for name, score in scores.items() if name not in (KRIGING, REPLICATE)}
             best = max(rivals, key=lambda name: float(rivals[name].mean()))
-            low, high = _interval((scores[KRIGING] - rivals[best]).to_numpy())
-            verdict = "win" if low > 0 else "loss" if high < 0 else "tie"
+            difference = mean_interval((scores[KRIGING] - rivals[best]).to_numpy())
+            verdict = "win" if difference.low > 0 else "loss" if difference.high < 0 else "tie"
             means = {
                 name: float(by_condition[f"{name}:{metric}"].mean()) for name in (best, KRIGING, REPLICATE)
             }
@@ -326,13 +359,6 @@ def _verdicts(table: pd.DataFrame) -> Iterator[Row]:
                 "replicate": means[REPLICATE],
                 "verdict": verdict,
             }
-
-
-def _interval(differences: np.ndarray) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    drawn = differences[rng.integers(len(differences), size=(N_RESAMPLES, len(differences)))].mean(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def summary(table: pd.DataFrame, verdicts: pd.DataFrame) -> Row:

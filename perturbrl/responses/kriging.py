@@ -21,10 +21,10 @@ from perturbrl.responses.induced_posterior import InducedPosterior
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
 from perturbrl.responses.target_loadings import target_loadings
+from perturbrl.responses.telling_rows import telling_rows
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.transfer import Transfer
 from perturbrl.responses.weight_averaging import (
-    FEW_ROWS,
     MOST_KEPT,
     Spectrum,
     WeightNet,
@@ -120,12 +120,16 @@ class Kriging(ResponseModel):
         return found
 
     def _gain(self, moments: Moments, others: Sequence[PriorKnowledge], prior: PriorKnowledge) -> float:
-        with_it, without = (self._evidence(moments, priors) for priors in ((*others, prior), others))
+        self._take(moments, (*others, prior))
+        some = self._some  # the same rows for both
+        with_it, without = (self._evidence(moments, priors, some) for priors in ((*others, prior), others))
         return with_it - without
 
-    def _evidence(self, moments: Moments, priors: Sequence[PriorKnowledge]) -> float:
+    def _evidence(
+        self, moments: Moments, priors: Sequence[PriorKnowledge], some: Int[np.ndarray, " some"]
+    ) -> float:
         self._take(moments, priors)
-        found = self._spectra(self._even_net, self._some)
+        found = self._spectra(self._even_net, some)
         return log_evidence(self._even_net, np.array([one.evidence for one in found]))
 
     def _take(self, moments: Moments, priors: Sequence[PriorKnowledge]) -> None:
@@ -137,8 +141,7 @@ class Kriging(ResponseModel):
     @property
     def _some(self) -> Int[np.ndarray, " some"]:
         """Rows that weigh the points of the net; of few rows all."""
-        every = np.arange(len(self.moments.conditions))
-        return every[:: -(-len(every) // FEW_ROWS)]
+        return telling_rows(self._covariances, self._even_net, self.moments.conditions)
 
     @property
     def _even_net(self) -> WeightNet:
@@ -205,13 +208,13 @@ def _noise_variance(moments: Moments) -> Float[np.ndarray, " components"]:
     """A cell's variance along each component.
 
     Components are directions in which the measured shifts lie, sampling noise included. Where shifts are noise, few of
-    them hold the noise of every gene, and not just their own: it is shared out among them. The more of a component is
-    effect, the less of other genes' noise turns it their way.
+    them hold the noise of every gene, and not just their own: what their own lacks is shared out among them. The more
+    of a component is effect, the less of other genes' noise turns it their way.
     """
     own, every = moments.component_variance, float(moments.gene_variance.sum())
     size = np.square(moments.noise.whiten(moments.shifts @ moments.components.T)).sum(axis=0)
-    noisy = np.minimum(1.0, every / size)
-    return own + noisy * (every / len(own) - own).clip(min=0.0)
+    lacking = max(every - float(own.sum()), 0.0) / len(own)
+    return own + lacking * np.minimum(1.0, every / size)
 
 
 def _outside_variance(moments: Moments) -> GeneVector:

@@ -8,7 +8,7 @@ from sklearn.gaussian_process.kernels import DotProduct
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
-from perturbrl.responses import kriging
+from perturbrl.responses import kriging, telling_rows
 from perturbrl.responses.base import EVIDENCE
 from perturbrl.responses.baselines import TrainingMean
 from perturbrl.responses.kriging import Kriging
@@ -268,7 +268,7 @@ def test_populations_that_equal_control_to_the_last_digit_are_an_error():
 
 
 def test_many_rows_are_weighed_by_some_of_them(monkeypatch):
-    monkeypatch.setattr(kriging, "FEW_ROWS", 10)
+    monkeypatch.setattr(telling_rows, "FEW_ROWS", 10)
     rng = np.random.default_rng(1)
     common = rng.normal(size=12)
     effects = {f"p{i}": common + 0.3 * rng.normal(size=12) for i in range(45)}

@@ -1,8 +1,10 @@
 """From counts to the numbers an encoder sees: normalised, logarithmic, of genes chosen on training cells."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.preprocessing import StandardScaler
 
@@ -77,14 +79,27 @@ class Preprocessor:
             DataError: a kept gene is not in the data (never filled with zeros), or the values are of another
                 kind than those the genes were chosen on.
         """
+        result = torch.empty(len(index), len(self.genes))
+        for place, values in self._kept(dataset, index):
+            result[place] = torch.from_numpy(to_dense(values).astype(np.float32))
+        return result
+
+    def transform_sparse(self, dataset: PerturbationDataset, index: CellIndex) -> sp.csr_matrix:
+        """The same values in compressed rows: of all genes most are 0 in a cell.
+
+        Raises:
+            DataError: as in ``transform``.
+        """
+        parts = [sp.csr_matrix(values, dtype=np.float32) for _, values in self._kept(dataset, index)]
+        return sp.csr_matrix(sp.vstack(parts, format="csr"))
+
+    def _kept(self, dataset: PerturbationDataset, index: CellIndex) -> Iterator[tuple[slice, InMemory]]:
+        """Log values of the kept genes, some rows at a time."""
         self._check(dataset)
         column_of = {gene: column for column, gene in enumerate(dataset.genes)}
         columns = np.array([column_of[gene] for gene in self.genes])
-        result = torch.empty(len(index), len(self.genes))
         for place, rows in row_chunks(index):
-            values = self._log_values(dataset, rows)[:, columns]
-            result[place] = torch.from_numpy(to_dense(values).astype(np.float32))
-        return result
+            yield place, self._log_values(dataset, rows)[:, columns]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that was learned as plain numbers and text, for a checkpoint."""

@@ -178,7 +178,7 @@ def fit_kriging(
     everything = np.arange(dataset.n_cells)
     preprocessor = Preprocessor(n_top_genes=None).fit(dataset, everything)
     matched_names(priors, {name for label in dataset.perturbations for name in label.names})
-    expression = preprocessor.transform(dataset, everything)
+    expression = preprocessor.transform_sparse(dataset, everything)
     types = list(dataset.cell_types) if dataset.fields.cell_type_key else None
     training = TrainingCells(expression, list(dataset.labels), preprocessor.genes, types)
     return Kriging(priors).fit(training), preprocessor.genes

@@ -28,7 +28,7 @@ class TrainingCells:
     """The cells that baselines may learn from; held-out perturbations must not be among them.
 
     Attributes:
-        expression: ``[cells, genes]`` log-normalised.
+        expression: ``[cells, genes]`` log-normalised; sparse where thousands of genes of many cells need it.
         labels: one per cell: ``control``, ``A`` or ``A+B``, in whatever order.
         genes: name of each column.
         cell_types: one per cell, for `CellTypeMean`.
@@ -37,7 +37,7 @@ class TrainingCells:
         DataError: lengths differ, values are not finite, or there is no control or no perturbed cell.
     """
 
-    expression: Float[np.ndarray, "cells genes"] | Float[Tensor, "cells genes"]
+    expression: Float[np.ndarray, "cells genes"] | Float[Tensor, "cells genes"] | csr_matrix
     labels: Sequence[str]
     genes: Sequence[str]
     cell_types: Sequence[str] | None = None
@@ -82,7 +82,9 @@ class TrainingCells:
         step = max(1, _BLOCK // max(1, n_genes))
         for start in range(0, n_cells, step):
             rows = slice(start, start + step)
-            yield rows, np.asarray(self.expression[rows], dtype=np.float64)
+            some = self.expression[rows]
+            dense = some if isinstance(some, np.ndarray | Tensor) else some.toarray()
+            yield rows, np.asarray(dense, dtype=np.float64)
 
     @cached_property
     def conditions(self) -> tuple[tuple[Condition, ...], Int[np.ndarray, " cells"]]:

@@ -15,7 +15,7 @@ from perturbrl.data import preprocessing
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
-from perturbrl.data.reading import to_dense
+from perturbrl.data.reading import row_chunks, to_dense
 from perturbrl.data.splits import HeldOutCells
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import ConfigurationError, DataError
@@ -115,6 +115,16 @@ def test_pieces_from_memory_or_disk_give_the_same(
     torch.testing.assert_close(fitted.transform(dataset, index), whole, rtol=0, atol=0)
     reference = Preprocessor(25).fit(DATASET, TRAIN)
     torch.testing.assert_close(whole, reference.transform(DATASET, index), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_a_time", [7, 4096])
+def test_compressed_rows_hold_the_same_values(rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "row_chunks", lambda index: row_chunks(index, rows_at_a_time))
+    fitted = Preprocessor(n_top_genes=None).fit(DATASET, EVERY)
+    found = fitted.transform_sparse(DATASET, EVERY[::2])
+    np.testing.assert_array_equal(found.toarray(), fitted.transform(DATASET, EVERY[::2]).numpy())
+    assert found.dtype == np.float32
+    assert found.nnz < found.shape[0] * found.shape[1]
 
 
 def test_genes_are_found_by_name() -> None:

@@ -71,6 +71,20 @@ def test_the_number_of_cells_read_at_a_time_changes_nothing(monkeypatch):
     np.testing.assert_allclose(pieces.component_variance, whole.component_variance)
 
 
+def test_compressed_cells_have_the_moments_of_dense_ones():
+    cells = two_contexts()
+    kept = np.where(np.asarray(cells.expression) > 0.5, cells.expression, 0.0)
+    dense, sparse = (
+        Moments.of(TrainingCells(values, cells.labels, cells.genes, cells.cell_types))
+        for values in (kept, csr_matrix(kept))
+    )
+    np.testing.assert_array_equal(dense.shifts, sparse.shifts)
+    np.testing.assert_array_equal(dense.component_variance, sparse.component_variance)
+    kept[3, 2] = np.inf
+    with pytest.raises(DataError, match="not finite"):
+        TrainingCells(csr_matrix(kept), cells.labels, cells.genes)
+
+
 def test_moments_take_no_copy_of_the_cells(monkeypatch):
     rng = np.random.default_rng(0)
     expression = torch.from_numpy(rng.normal(size=(40_000, 100)).astype(np.float32))

@@ -1,12 +1,14 @@
 """Which rows of many tell how much each similarity explains."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from jaxtyping import Int
 
 from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.named_covariances import NamedCovariances, Variances
 from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import FEW_ROWS, WeightNet
 
@@ -24,9 +26,10 @@ def telling_rows(
     if len(rows) <= FEW_ROWS:
         return np.arange(len(rows))
     first = list(range(0, len(rows), -(-len(rows) * GROUP // FEW_ROWS)))
-    treatments, contexts = covariances.over([rows[i] for i in first], rows)
-    similar = treatments.at(net.treatments.mean(axis=0), strong=False, saturation=0.0)
-    similar = similar * np.tensordot(net.contexts.mean(axis=0), contexts, axes=1)
+    mean = replace(net.mean(), strong=np.array([False]))
+    covariance = NamedCovariances.of(covariances, [rows[i] for i in first], rows).whole(mean, 0)
+    variance = np.maximum(Variances(covariances, rows).whole(mean, 0), np.finfo(float).tiny)
+    similar = covariance / np.sqrt(variance)
     taken = dict.fromkeys(first)
     for alike in np.argsort(-similar, axis=1, kind="stable"):
         others = (int(row) for row in alike if int(row) not in taken)

@@ -103,6 +103,18 @@ def test_queries_are_answered_with_cells(fitted):
     assert not (again_without / "responses.h5ad").exists()
 
 
+def test_aliases_and_another_screen_are_options_of_the_data(tmp_path, screen):
+    simulate_screen(8, 60, 120, 40, n_combinations=2, seed=3).write_h5ad(tmp_path / "other.h5ad")
+    (tmp_path / "aliases.csv").write_text("alias,name\nCD55,GENE0005\n")
+    files = f"--data.reference={tmp_path / 'other.h5ad'}", f"--data.aliases={tmp_path / 'aliases.csv'}"
+    folder = fit(tmp_path, screen, "--trainer.max_epochs=0", *files)
+    report = again("predict", folder, "--data.queries=[CD55]", "--report.n_cells=0")
+    table = pd.read_csv(report / "responses.csv")
+    assert table["query"].tolist() == ["CD55"]
+    assert table["evidence"].tolist() != ["none"]
+    assert "other.h5ad" in (report / "metrics.json").read_text()
+
+
 def test_without_queries_everything_is_asked(fitted):
     table = pd.read_csv(again("predict", fitted, "--report.n_cells=0") / "responses.csv")
     asked = set(table["query"])

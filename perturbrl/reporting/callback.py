@@ -8,6 +8,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from perturbrl.data.prior_knowledge import read_aliases
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import UnseenCells
 from perturbrl.evaluation.simulation import PolicyDesign
@@ -152,6 +153,7 @@ def responding(module: TwoStageModule, n_cells: int) -> RespondingRun:
         decision=decision.sentence,
         training=in_words_of_training(module),
         file=file_of(module),
+        aliases=read_aliases(data.aliases) if data.aliases else {},
         n_cells=n_cells,
         seed=module.seed,
     )

@@ -39,6 +39,7 @@ class RespondingRun:
         decision: which of the two, in a sentence.
         training: how the policy was trained, in words.
         file: where the cells are from, in words.
+        aliases: the name that is meant by another one in a query.
         n_cells: predicted cells of each query, where the file holds counts.
         seed: of cells drawn, halves and random baselines.
     """
@@ -49,6 +50,7 @@ class RespondingRun:
     decision: str
     training: str
     file: str
+    aliases: Mapping[str, str]
     n_cells: int
     seed: int
 
@@ -57,7 +59,10 @@ class RespondingRun:
         dataset = self.cells.dataset
         countable = dataset.value_kind == "counts" and len(queries) <= MOST_WITH_CELLS
         n_cells = self.n_cells if countable else 0
-        return answer(self.used, dataset, self.cells.genes, queries, n_cells=n_cells, seed=self.seed)
+        genes = self.cells.genes
+        return answer(
+            self.used, dataset, genes, queries, aliases=self.aliases, n_cells=n_cells, seed=self.seed
+        )
 
     @property
     def question(self) -> Mapping[str, str]:

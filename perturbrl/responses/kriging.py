@@ -174,8 +174,11 @@ class Kriging(ResponseModel):
         if self.moments.transfer is not None:
             mean += self.moments.transfer.of(conditions)
         heeded = [prior for prior in self.priors if self.weights[prior.source] >= LITTLE]
-        measured = self.moments.conditions
-        evidence = EvidenceFor(measured, likened_by(heeded, measured))
+        measured, transfer = self.moments.conditions, self.moments.transfer
+        likened = likened_by(heeded, measured)
+        evidence = EvidenceFor(
+            measured, lambda name: likened(name) or (transfer is not None and transfer.tells_of(name))
+        )
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
     def row_weights(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked rows"]:

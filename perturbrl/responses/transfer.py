@@ -58,6 +58,10 @@ class Transfer:
         scale = _scale(there[common], np.stack([here[reference.names[row]] for row in common]))
         return cls(reference.names, scale * (there - there[common].mean(axis=0)), scale, len(common))
 
+    def tells_of(self, name: str) -> bool:
+        """Whether anything is expected of a perturbation."""
+        return self.scale != 0.0 and name in self.names
+
     def of(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked genes"]:
         """What is expected of conditions: the sum over their parts, 0 of one that the other screen does not know.
 

@@ -58,7 +58,7 @@ class PerturbationDataModule(LightningDataModule):
         edges: edge lists such as STRING's: perturbations with the same neighbours may do alike.
         features: tables of numbers by perturbation, such as GenePT's: perturbations alike in them may do alike.
         reference: another screen (.h5ad): what the same perturbations did there, and which did alike.
-        aliases: table of other names, by which what these files know is renamed.
+        aliases: table of other names and those that are meant, for what these files know and for queries.
         queries: what predict answers where no target is given: STAT1, KLF1+MAP2K6 (together), dexamethasone:3 (dose),
             IFNB@NK (context); null asks everything that the data and prior knowledge let one ask.
     """

@@ -119,6 +119,21 @@ def test_kriging_with_another_screen_beats_kriging_and_the_transfer(alike):
     assert (sd < models[0].predict(conditions(*NAMES[-2:])).sd).all()
 
 
+def test_what_only_the_other_screen_measured_is_known_by_prior_knowledge(alike):
+    there, here = alike
+    training = cells({name: here[name] for name in NAMES[:-1]})
+    model = Kriging((screen_of(there),)).fit(training)
+    asked = conditions(NAMES[-1], "new", f"p0+{NAMES[-1]}")
+    assert model.predict(asked).evidence == ("prior", "none", "prior")
+    # Even where shifts there say nothing of which perturbations are alike.
+    model.weights["other"] = 0.0
+    assert model.predict(asked).evidence == ("prior", "none", "prior")
+    few = [0, 1, 11]  # two in common tell nothing
+    deaf = Kriging((screen_of(there[few], [NAMES[i] for i in few]),)).fit(training)
+    deaf.weights["other"] = 0.0
+    assert deaf.predict(asked).evidence == ("none", "none", "none")
+
+
 def test_a_measured_perturbation_stays_as_measured(alike):
     there, here = alike
     model = Kriging((screen_of(there),)).fit(cells(here, n=2000))

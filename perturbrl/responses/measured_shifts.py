@@ -7,7 +7,7 @@ import numpy as np
 
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.errors import DataError
-from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
+from perturbrl.responses.training_cells import Condition, TrainingCells, nothing_to_compare
 from perturbrl.schema import GeneVector
 
 Shifts = dict[Label, GeneVector]
@@ -36,22 +36,21 @@ class MeasuredShifts:
         Raises:
             DataError: no context has both control and perturbed cells.
         """
-        n_cells = len(cells.labels)
-        contexts = np.array([ONE_CONTEXT] * n_cells if cells.cell_types is None else cells.cell_types)
-        is_control = np.array([Label.parse(label).is_control for label in cells.labels])
-        counts = {str(one): int((contexts[is_control] == one).sum()) for one in np.unique(contexts)}
-        centroids = {one: cells.centroids(among=contexts == one) for one, count in counts.items() if count}
-        controls = {one: means.pop(CONTROL) for one, means in centroids.items()}
-        if not any(centroids.values()):
-            raise DataError(
-                f"no context among {sorted(counts)[:6]} has both control and perturbed cells; check the labels and "
-                "the column of contexts"
-            )
-        shifts = {
-            one: {label: mean - controls[one] for label, mean in sorted(means.items())}
-            for one, means in centroids.items()
-        }
-        return cls(tuple(cells.genes), shifts, controls, {one: counts[one] for one in controls})
+        conditions, codes = cells.conditions
+        counts, means = np.bincount(codes), cells.means_by(codes, len(conditions))
+        controls = {context: row for row, (label, context) in enumerate(conditions) if label == CONTROL}
+        shifts: dict[str, Shifts] = {context: {} for context in controls}
+        for row, (label, context) in enumerate(conditions):
+            if label != CONTROL and context in controls:
+                shifts[context][label] = means[row] - means[controls[context]]
+        if not any(shifts.values()):
+            raise DataError(nothing_to_compare(conditions))
+        return cls(
+            tuple(cells.genes),
+            shifts,
+            {context: means[row] for context, row in controls.items()},
+            {context: int(counts[row]) for context, row in controls.items()},
+        )
 
     @property
     def conditions(self) -> list[Condition]:

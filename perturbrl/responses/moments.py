@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from perturbrl.data.labels import CONTROL, Label, Part
 from perturbrl.errors import DataError
 from perturbrl.responses.sampling_noise import SamplingNoise
-from perturbrl.responses.training_cells import Condition, TrainingCells
+from perturbrl.responses.training_cells import Condition, TrainingCells, nothing_to_compare
 from perturbrl.responses.transfer import Transfer
 from perturbrl.schema import GeneVector
 
@@ -70,10 +70,7 @@ class Moments:
             i for i, (label, where) in enumerate(conditions) if label != CONTROL and where in control_rows
         ]
         if not kept:
-            raise DataError(
-                f"no context among {sorted({context for _, context in conditions})[:6]} has both control and perturbed "
-                "cells; check the labels and the column of contexts"
-            )
+            raise DataError(nothing_to_compare(conditions))
         of_control = [control_rows[conditions[i][1]] for i in kept]
         shifts = means[kept] - means[of_control]
         if not shifts.any():

@@ -1,6 +1,7 @@
 """What a perturbed gene's own expression goes with, as prior knowledge of what perturbing it does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,8 @@ def target_loadings(cells: TrainingCells) -> PriorKnowledge | None:
     n_cells, n_genes = cells.expression.shape
     if len(names & genes) < FEWEST_TARGETS or min(n_cells, n_genes) <= N_COMPONENTS:
         return None
-    values, vectors = _components(list(_blocks(cells)) if n_cells <= MOST_CELLS else list(_controls(cells)))
+    blocks = partial(_blocks if n_cells <= MOST_CELLS else _controls, cells)
+    values, vectors = _components(blocks, n_genes)
     loadings = vectors * np.sqrt(values.clip(min=0.0))
     return PriorKnowledge(SOURCE, tuple(cells.genes), csr_matrix(loadings))
 
@@ -47,16 +49,16 @@ def _controls(cells: TrainingCells) -> Iterator[Block]:
     yield from (block[is_control[rows]] for rows, block in cells.blocks())
 
 
-def _components(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
-    """Leading eigenvalues and eigenvectors of the correlations of genes."""
-    n_cells, n_genes = sum(map(len, blocks)), blocks[0].shape[1]
-    mean = sum(block.sum(axis=0) for block in blocks) / n_cells
-    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks) / n_cells
+def _components(blocks: Callable[[], Iterator[Block]], n_genes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading eigenvalues and eigenvectors of the correlations of genes, from cells that are read again and again."""
+    n_cells = sum(map(len, blocks()))
+    mean = sum(block.sum(axis=0) for block in blocks()) / n_cells
+    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks()) / n_cells
     scale = np.where(variance > 0, variance, np.inf) ** -0.5
 
     def correlate(columns: np.ndarray) -> np.ndarray:
         scaled = scale[:, None] * columns.reshape(n_genes, -1)
-        found = sum(block.T @ (block @ scaled - mean @ scaled) for block in blocks)
+        found = sum(block.T @ (block @ scaled - mean @ scaled) for block in blocks())
         # The mean over cells of what is multiplied is 0, so the other mean need not be taken off.
         return scale[:, None] * found / n_cells
 

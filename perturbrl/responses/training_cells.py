@@ -67,15 +67,6 @@ class TrainingCells:
         pairs = zip(self.labels, self.cell_types, strict=True)
         return [cell_type for label, cell_type in pairs if Label.parse(label).is_control]
 
-    @property
-    def types_with_both(self) -> frozenset[str]:
-        """Cell types that have control and perturbed cells; none where types are not known."""
-        if self.cell_types is None:
-            return frozenset()
-        pairs = zip(self.labels, self.cell_types, strict=True)
-        perturbed = {cell_type for label, cell_type in pairs if not Label.parse(label).is_control}
-        return frozenset(self.control_types) & perturbed
-
     def blocks(self) -> Iterator[tuple[slice, Float[np.ndarray, "_ genes"]]]:
         """Expression in double precision, some cells at a time: all cells at once may not fit into memory."""
         n_cells, n_genes = self.expression.shape
@@ -124,3 +115,12 @@ class TrainingCells:
         groups = np.where(kept >= 0, np.searchsorted(present, kept), -1)
         means = self.means_by(groups, len(present))
         return {labels[i]: mean for i, mean in zip(present, means, strict=True)}
+
+
+def nothing_to_compare(conditions: Sequence[Condition]) -> str:
+    """What is wrong where no context has both control and perturbed cells."""
+    contexts = sorted({context for _, context in conditions})
+    return (
+        f"no context among {contexts[:6]} has both control and perturbed cells; check the labels and the column of "
+        "contexts"
+    )

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import AsinhNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FormatStrFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from perturbrl.pl.style import (
@@ -40,6 +41,7 @@ GENES_A_PANEL: Final = 10
 NAME_WIDTH: Final = 0.3
 # Inches from one name to the next.
 LINE: Final = 0.2
+MOST_STRETCHED: Final = 20.0
 Z_90: Final = 1.645
 
 
@@ -58,7 +60,7 @@ def plot_effects(table: pd.DataFrame) -> Plot:
     caption = (
         "Length of the expected shift over all genes (mean log1p of counts per 10,000) and the 90 % interval of the "
         "shift in that direction: where it reaches 0, the direction is not sure. Within each kind of evidence the "
-        "largest effects come first" + (", and some of the largest are named." if crowd else ".")
+        "largest effects come first" + (", and some of these are named." if crowd else ".")
     )
     return Plot("effects", "Size of each effect", caption, figure, table)
 
@@ -90,7 +92,9 @@ def _crowded_effects(rows: pd.DataFrame) -> Figure:
             axes.fill_between(place[own], low, high, step="mid", color=colour, alpha=0.3, lw=0)
             label = f"{evidence} ({own.sum()})"
             axes.scatter(place[own], rows["effect"][own], s=7, color=colour, zorder=3, lw=0, label=label)
-    largest = np.argsort(-rows["effect"].to_numpy(), kind="stable")
+    # Rows of one kind of evidence follow each other, the largest effect first.
+    first = np.flatnonzero(~rows["evidence"].duplicated().to_numpy())
+    largest = first[np.argsort(-rows["effect"].to_numpy()[first], kind="stable")]
     for i in spaced(largest, NAME_WIDTH * len(rows)):
         axes.annotate(
             shortened(str(rows["query"].iloc[i])),
@@ -130,16 +134,16 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     shown, clear = values[rows][:, columns], sure[genes].to_numpy()[rows][:, columns]
     names = delta.index[rows]
     figure, axes = _panel_axes(len(rows), len(columns))
+    bound = float(np.abs(shown).max()) or 1.0
     # A few extreme genes must not pale all others.
-    bound = float(np.quantile(np.abs(shown), 0.99)) or 1.0
+    norm = AsinhNorm(max(float(np.median(np.abs(shown))), bound / MOST_STRETCHED), vmin=-bound, vmax=bound)
     side = np.array([[place] for place in _evidence_place(evidence[names])])
     _evidence_strip(axes[0], side, evidence)
     image = axes[1].imshow(
         shown,
         aspect="auto",
         cmap=DIVERGING,
-        vmin=-bound,
-        vmax=bound,
+        norm=norm,
         interpolation="nearest",
         alpha=np.where(clear, 1.0, 0.35),
     )
@@ -150,17 +154,17 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     axes[1].set_yticks([])
     named = spaced(np.argsort(-np.abs(shown).max(axis=1), kind="stable"), len(rows) / MAX_NAMED)
     axes[0].set_yticks(sorted(named), [shortened(str(names[i])) for i in sorted(named)], fontsize=9)
-    figure.colorbar(
-        image,
-        ax=axes[1],
-        label="shift of mean log1p",
-        shrink=min(1.0, 2.4 / (figure.get_figheight() - 1.2)),
-        extend="both",
+    bar = figure.colorbar(
+        image, ax=axes[1], label="shift of mean log1p", shrink=min(1.0, 2.4 / (figure.get_figheight() - 1.2))
     )
+    bar.set_ticks(_ticks(norm, len(rows)), minor=False)
+    bar.minorticks_off()
+    bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%.2g"))
     some = " The most affected rows are named." if len(named) < len(rows) else ""
     caption = (
         f"Expected shift of the {len(genes)} genes that change most, rows and columns beside those like them. Pale: "
-        f"the 90 % interval holds 0. The strip on the left is the evidence.{some}"
+        "the 90 % interval holds 0. Colours tell small shifts further apart than large ones. The strip on the left is "
+        f"the evidence.{some}"
     )
     long = (
         delta[genes[columns]]
@@ -170,6 +174,12 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
         .melt(id_vars="query", var_name="gene", value_name="shift")
     )
     return Plot("panel", "Queries and genes", caption, figure, long)
+
+
+def _ticks(norm: AsinhNorm, n_rows: int) -> list[float]:
+    """As many as a colour bar beside so many rows has room for."""
+    places = [0.0, 1.0] if n_rows < 3 else [0.0, 0.5, 1.0] if n_rows < 6 else [0.0, 0.25, 0.5, 0.75, 1.0]
+    return [float(norm.inverse(place)) for place in places]
 
 
 def _strength(delta: pd.DataFrame, sure: pd.DataFrame) -> Float[np.ndarray, " genes"]:

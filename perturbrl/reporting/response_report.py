@@ -36,6 +36,7 @@ LAYOUT: Final = (
 )
 _NAMED: Final = 5
 _GENES: Final = 3
+_IN_TITLE: Final = 3
 _UNJUDGED: Final = "Nothing here is judged; perturbrl test compares predictions with cells held out."
 
 
@@ -151,7 +152,9 @@ class ResponseReport:
     @property
     def _title(self) -> str:
         queries = [str(query) for query in self.answers.delta.index]
-        return f"{'Response to' if self.judged is None else 'Held-out response to'} {listed(queries, _NAMED)}"
+        return (
+            f"{'Response to' if self.judged is None else 'Held-out response to'} {listed(queries, _IN_TITLE)}"
+        )
 
     @property
     def _few(self) -> tuple[str, ...]:
@@ -177,9 +180,9 @@ def _found(answers: Answers) -> str:
         verb = "has an effect for sure" if sure else "may have no effect"
         return f"{first} {verb} ({size}{_genes(answers, first)})."
     if not sure:
-        return f"None of {n} has an effect for sure; the likeliest to is {first} ({size})."
-    have = "have" if sure > 1 else "has"
-    return f"{sure} of {n} {have} an effect for sure; the surest is that of {first} ({size}{_genes(answers, first)})."
+        return f"None of {n} queries has an effect for sure; the likeliest to is {first} ({size})."
+    found = f"{sure} of {n} queries {'have' if sure > 1 else 'has'} an effect for sure"
+    return f"{found}; the surest is that of {first} ({size}{_genes(answers, first)})."
 
 
 def _genes(answers: Answers, query: str) -> str:

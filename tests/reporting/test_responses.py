@@ -59,7 +59,7 @@ def test_everything_is_saved(found, saved):
 def test_the_page_says_what_was_found_and_what_is_not_known(found, saved):
     page = (saved / "report.html").read_text()
     assert found.report.answer.replace(" %", "\u00a0%") in page
-    assert "of 4 have an effect for sure" in page
+    assert "of 4 queries have an effect for sure" in page
     assert "Nothing is known of GENE0055" in page
     assert "Nothing here is judged" in page
     assert "sets.gmt knows 5 of the 8 measured perturbations and 3 of the 5 asked for" in page
@@ -88,7 +88,7 @@ def test_a_single_query_has_a_sentence_of_its_own(screen):
     unknown = perturbrl.respond(screen, "GENE0055").report.answer
     assert unknown.startswith("GENE0055 may have no effect (size ")
     both = perturbrl.respond(screen, ["GENE0055", "GENE0057"]).report.answer
-    assert both.startswith("None of 2 has an effect for sure")
+    assert both.startswith("None of 2 queries has an effect for sure")
 
 
 def test_of_many_queries_the_page_shows_the_surest(screen, tmp_path):

@@ -93,7 +93,7 @@ def judge_model(
     held_out: TrainingCells,
     *,
     priors: Sequence[PriorKnowledge] = (),
-    others: Mapping[str, Means] | None = None,
+    beside: Sequence[ResponseModel] = (),
     emitters: Mapping[str, CellEmitter] | None = None,
     spreads: Mapping[Condition, ResponseSpread] | None = None,
     seed: int = 0,
@@ -107,7 +107,7 @@ def judge_model(
         training: what the baselines learn from, too.
         held_out: perturbed and control cells that nothing was learned from.
         priors: what baselines may know, too.
-        others: shifts by further predictors, such as a policy, of ``held_out_conditions(held_out)``.
+        beside: further models, fitted on the training cells, too.
         emitters: make cells of each context, for metrics of whole populations.
         spreads: what conditions do to the spread of these cells, the same for all predictors; by default nothing.
         seed: of the halves and of random baselines.
@@ -119,8 +119,7 @@ def judge_model(
     asked, known = list(judges.judging), MeasuredShifts.of(training)
     found = model.predict(asked)
     shifts: dict[str, Means] = {model.name: found.mean}
-    place = {one: row for row, one in enumerate(held_out_conditions(held_out))}
-    shifts |= {name: values[[place[one] for one in asked]] for name, values in (others or {}).items()}
+    shifts |= {one.name: one.predict(asked).mean for one in beside}
     shifts |= {one.name: one.fit(training).predict(asked).mean for one in competitors(training, seed, priors)}
     replicates = [judges.mean(judges.replicate[one]) - known.controls[one[1]] for one in asked]
     shifts[SplitHalfReplicate.name] = np.stack(replicates)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from anndata import AnnData
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
@@ -60,10 +61,9 @@ class ReportCallback(Callback):
         run = self._run_folder(trainer)
         if trainer.is_global_zero and answers_queries(pl_module):
             with working("judging responses"):
-                report = judged_run(
-                    responding(pl_module, self.n_cells), learning_figure(learning_curves(run))
-                )
-            self._finish_responses(report, run)
+                found = judged_run(responding(pl_module, self.n_cells), learning_figure(learning_curves(run)))
+            self._finish_responses(found.report, run)
+            _write_pair(found.real, found.predicted, run)
         elif trainer.is_global_zero:
             judged, cells = judged_of(pl_module), unseen_cells(pl_module)
             self._finish(judge(judged, cells, learning_curves(run), search=self.search), run)
@@ -85,12 +85,8 @@ class ReportCallback(Callback):
         with working("writing the report"):
             path = self.report.write(unused(run, "report"))
         finished.predictions.write_h5ad(unused(run, "predictions", ".h5ad"))
-        response = finished.response
-        if response is not None and response.predicted is not None and response.real is not None:
-            folder = unused(run, "cell_eval")
-            folder.mkdir()
-            response.predicted.write_h5ad(folder / "predicted.h5ad")
-            response.real.write_h5ad(folder / "real.h5ad")
+        if finished.response is not None:
+            _write_pair(finished.response.real, finished.response.predicted, run)
         print(self.report.answer)
         print(f"report: {path}")
 
@@ -110,6 +106,16 @@ class ReportCallback(Callback):
         if trainer.ckpt_path:
             return run_folder(Path(trainer.ckpt_path))
         return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def _write_pair(real: AnnData | None, predicted: AnnData | None, run: Path) -> None:
+    """Measured and predicted cells for cell-eval, where there are any."""
+    if real is None or predicted is None:
+        return
+    folder = unused(run, "cell_eval")
+    folder.mkdir()
+    predicted.write_h5ad(folder / "predicted.h5ad")
+    real.write_h5ad(folder / "real.h5ad")
 
 
 def judged_of(module: TwoStageModule) -> Judged:

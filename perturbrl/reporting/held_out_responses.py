@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import anndata
 import numpy as np
 from anndata import AnnData
-from jaxtyping import Float
 
 from perturbrl.data.labels import CONTROL
 from perturbrl.embeddings.measured import MeasuredCells
@@ -15,6 +15,7 @@ from perturbrl.evaluation.judged_model import JudgedModel, held_out_conditions, 
 from perturbrl.pl.style import Plot
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.responses.answers import answer
+from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.counted_cells import counted_cells
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
@@ -25,7 +26,6 @@ from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
 from perturbrl.schema import CELL_TYPE_OBS, CellIndex
 
-Means = Float[np.ndarray, "asked genes"]
 Spreads = Mapping[Condition, ResponseSpread]
 
 
@@ -48,8 +48,9 @@ def judge_held_out(
     model: Kriging,
     cells: MeasuredCells,
     *,
-    others: Mapping[str, Means] | None = None,
-    question: Mapping[str, str] | None = None,
+    beside: Sequence[ResponseModel] = (),
+    question: Mapping[str, str] = MappingProxyType({}),
+    data: Mapping[str, str] = MappingProxyType({}),
     more: Sequence[Plot] = (),
     seed: int = 0,
 ) -> JudgedResponses:
@@ -58,8 +59,9 @@ def judge_held_out(
     Args:
         model: fitted on the training cells.
         cells: the data and their split.
-        others: shifts by further predictors, see ``judge_model``.
+        beside: further models, fitted on the training cells, too.
         question: more of what was asked, as name and value.
+        data: more of what is to be known of the cells, as name and value.
         more: further figures, such as learning curves.
         seed: of halves, random baselines and emitted cells.
 
@@ -81,13 +83,13 @@ def judge_held_out(
         labelled(cells, split.train),
         held_out,
         priors=model.priors,
-        others=others,
+        beside=beside,
         emitters=emitters,
         spreads=spreads,
         seed=seed,
     )
     answers = answer(model, cells.dataset, cells.genes, [text_of(one) for one in judged.conditions])
-    report = ResponseReport(answers, judged, model.name, question or {}, _data(cells), more=more)
+    report = ResponseReport(answers, judged, model.name, question, {**data, **_data(cells)}, more=more)
     if not counted:
         return JudgedResponses(report)
     return JudgedResponses(report, *_pair(model, cells, judged, emitters, spreads))

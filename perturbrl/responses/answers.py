@@ -155,7 +155,7 @@ def answer(
         similar=similar,
         weights=model.weights,
         matches=matches,
-        notes=_left_out(dataset),
+        notes=(*_left_out(dataset), *_alone(model)),
         worth=prior_notes(model),
         unknown=_unknown(model, conditions, found.evidence),
         extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
@@ -198,6 +198,16 @@ def _left_out(dataset: PerturbationDataset) -> tuple[str, ...]:
     return (
         f"{int(lost.sum())} perturbed cells of {listed(names, 5)} are left out: without '{CONTROL_LABEL}' cells of "
         "the same type nothing says how far they were shifted",
+    )
+
+
+def _alone(model: Kriging) -> tuple[str, ...]:
+    """What a single perturbation cannot tell."""
+    names = sorted(_measured_names(model))
+    if len(names) > 1:
+        return ()
+    return (
+        f"only {names[0]} was measured, so what it does of its own cannot be told from what any perturbation does",
     )
 
 

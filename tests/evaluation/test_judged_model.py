@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
-from perturbrl.evaluation.judged_model import LEVELS, held_out_conditions, judge_model
-from perturbrl.responses.baselines import Additive
+from perturbrl.evaluation.judged_model import LEVELS, judge_model
+from perturbrl.responses.baselines import Additive, NoOpResponse
 from perturbrl.responses.counted_cells import CountedCells
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
@@ -120,12 +120,18 @@ def test_each_context_is_judged_by_its_own_controls():
     assert "nearest_context" in set(found.table["predictor"])
 
 
-def test_other_predictors_stand_beside(judged):
+class Truth(NoOpResponse):
+    name = "truth"
+
+    def learn(self, context):
+        return lambda label: PAIRS[str(label)]
+
+
+def test_other_models_stand_beside(judged):
     training, held_out = cells(SINGLES), cells(PAIRS, seed=1)
-    truth = np.stack([PAIRS[str(label)] for label, _ in held_out_conditions(held_out)])
-    found = judge_model(Kriging().fit(training), training, held_out, others={"policy": truth})
+    found = judge_model(Kriging().fit(training), training, held_out, beside=[Truth().fit(training)])
     means = found.table.groupby("predictor")["l2"].mean()
-    assert means["policy"] < means["kriging"]
+    assert means["truth"] < means["kriging"]
     assert means["kriging"] == pytest.approx(judged.table.groupby("predictor")["l2"].mean()["kriging"])
 
 

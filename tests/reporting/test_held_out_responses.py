@@ -121,7 +121,9 @@ def test_values_that_are_no_counts_are_judged_by_their_means(screen):
     counts = screen.X.toarray()
     logs.X = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
     cells = held_out(logs, HeldOutPerturbations(perturbations=["GENE0001", "GENE0002"]))
-    found = judged(cells, question={"training": "none"})
+    found = judged(cells, question={"training": "none"}, data={"file": "logs.h5ad"})
+    assert found.report.data["file"] == "logs.h5ad"
+    assert found.report.question["training"] == "none"
     assert found.real is None
     assert found.predicted is None
     assert "energy_relative" not in found.report.judged.table

@@ -247,3 +247,13 @@ def test_another_screen_is_used_and_what_it_is_worth_is_said(screen, tmp_path):
     said = " ".join(found.worth)
     assert "what a target does in other.h5ad is expected here times" in said
     assert "other.h5ad explains" in said
+
+
+def test_one_perturbation_is_answered_and_what_it_cannot_tell_is_said(screen):
+    one = screen[screen.obs["perturbation"].isin(["control", "GENE0001"])].copy()
+    found = perturbrl.respond(one, ["GENE0001", "GENE0050"])
+    assert found.evidence.tolist() == ["measured", "none"]
+    assert found.notes == (
+        "only GENE0001 was measured, so what it does of its own cannot be told from what any perturbation does",
+    )
+    assert found.effects.loc["GENE0050", "low"] < 0

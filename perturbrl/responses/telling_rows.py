@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.covariances import COMMON, Covariances
 from perturbrl.responses.named_covariances import NamedCovariances, Variances
 from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import FEW_ROWS, WeightNet
@@ -26,7 +26,7 @@ def telling_rows(
     if len(rows) <= FEW_ROWS:
         return np.arange(len(rows))
     first = list(range(0, len(rows), -(-len(rows) * GROUP // FEW_ROWS)))
-    mean = replace(net.mean(), strong=np.array([False]))
+    mean = _without_common(covariances, net.mean())
     covariance = NamedCovariances.of(covariances, [rows[i] for i in first], rows).whole(mean, 0)
     variance = np.maximum(Variances(covariances, rows).whole(mean, 0), np.finfo(float).tiny)
     similar = covariance / np.sqrt(variance)
@@ -35,3 +35,9 @@ def telling_rows(
         others = (int(row) for row in alike if int(row) not in taken)
         taken |= dict.fromkeys(row for row, _ in zip(others, range(GROUP - 1), strict=False))
     return np.array(sorted(taken))
+
+
+def _without_common(covariances: Covariances, point: WeightNet) -> WeightNet:
+    """What all rows share tells none apart; strengths are shifts that were looked at."""
+    kept = [name != COMMON for name in covariances.treatments]
+    return replace(point, treatments=point.treatments * kept, strong=np.array([False]))

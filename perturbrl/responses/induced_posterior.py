@@ -319,8 +319,9 @@ class InducedPosterior(Posterior):
 def _nodes(process: Process, most: float) -> Nodes:
     """Amplitudes from hardly any signal to more than the strongest component has."""
     signal = signal_of(AMPLITUDES, process.mean_variance)
-    inside = np.flatnonzero((signal >= _LEAST_SIGNAL) & (signal <= 10.0 * max(most, 1.0)))
-    return AMPLITUDES[inside[0] :: 2][: len(inside) // 2 + 1]
+    first = min(int(np.searchsorted(signal, _LEAST_SIGNAL)), len(signal) - 1)
+    last = int(np.searchsorted(signal, 10.0 * max(most, 1.0)))
+    return AMPLITUDES[first : max(last, first) + 1 : 2]
 
 
 def _explained(

@@ -11,6 +11,7 @@ the pivoted Cholesky factor by which conditions are chosen.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -84,7 +85,7 @@ class Inducing:
         blocks, queries = np.array(sorted(found), dtype=int).reshape(-1, 2).T
         return queries, blocks
 
-    @property
+    @cached_property
     def _blocks_of_names(self) -> tuple[dict[tuple[str, ...], list[int]], dict[str, list[int]]]:
         """Blocks by all names of a row, and by a name that is not shared."""
         shared = {name for label, _ in self.shared for name in label.names}

@@ -11,7 +11,7 @@ from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses import induced_posterior, kriging, weight_averaging
 from perturbrl.responses.covariances import Covariances
-from perturbrl.responses.induced_posterior import Told
+from perturbrl.responses.induced_posterior import Told, _nodes
 from perturbrl.responses.induced_process import FeatureMap, Places, processes
 from perturbrl.responses.inducing import BLOCK, Inducing
 from perturbrl.responses.kriging import Kriging
@@ -131,7 +131,7 @@ def test_likeliest_amplitudes_are_those_of_groups_together():
 HALVES = (slice(0, 12), slice(12, 24))
 
 
-def one_process(labels, contexts=("",)):
+def one_process(labels, contexts=("",), cells=30):
     """A covariance between rows as blocks and features, and the same as one matrix."""
     _, prior = screen(labels, contexts)
     rows = [(Label.parse(label), context) for label in labels for context in contexts]
@@ -140,7 +140,7 @@ def one_process(labels, contexts=("",)):
     net = WeightNet.even(len(covariances.treatments), len(covariances.contexts), 2)
     inducing = Inducing.of(covariances, net, rows)
     codes = np.array([contexts.index(context) for _, context in rows])
-    n_cells = np.random.default_rng(1).integers(3, 30, len(rows))
+    n_cells = np.random.default_rng(1).integers(cells // 10, cells, len(rows))
     noise = SamplingNoise(n_cells, np.array([40, 70])[codes], codes)
     places = Places.of(inducing, noise)
     features = FeatureMap(covariances, inducing, net)
@@ -168,6 +168,16 @@ def test_mean_variance_is_that_of_turned_rows(contexts):
     process, _, whole, noise = one_process(SINGLES[:45], contexts)
     expected = np.trace(noise.whiten(noise.whiten(whole).T)) / len(whole)
     np.testing.assert_allclose(process.mean_variance, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("cells", [30, 10**12])
+def test_there_is_an_amplitude_to_try_however_many_cells_there_are(cells):
+    process, *_ = one_process(SINGLES[:45], cells=cells)
+    nodes = _nodes(process, 4.0)
+    assert len(nodes) > 0
+    assert (np.diff(nodes) > 0).all()
+    signal = nodes * process.mean_variance
+    assert cells > 30 or (signal[0] < 0.01 and signal[-1] > 4.0)
 
 
 def test_rows_come_back_in_their_order():

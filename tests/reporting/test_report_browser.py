@@ -6,7 +6,9 @@ import pytest
 from browser import CHROMIUM, look_at
 from smoke_run import fit_in
 
+import perturbrl
 from perturbrl.cli import run
+from perturbrl.data.synthetic import simulate_screen
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,6 +38,22 @@ def test_the_page_opens_whole_without_a_network(report: Path, tmp_path: Path, wi
     for heading in ("What was asked", "The data", "Designs compared", "Predicted and measured response"):
         assert heading in seen.headings
     assert "% of cells into GENE0000" in seen.answer.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_the_page_of_many_responses_opens_whole(tmp_path: Path, width: int) -> None:
+    screen = simulate_screen(8, 60, 120, 30, n_combinations=2, seed=1)
+    queries = [f"GENE000{i}+{gene}" for i in range(8) for gene in screen.var_names[8:58]]
+    page = perturbrl.respond(screen, queries).save(tmp_path / "answers")
+    seen = look_at(page, tmp_path / "browser", width)
+    assert seen.complaints == []
+    assert all(url.startswith(("file:", "data:")) for url in seen.requests)
+    assert len(seen.images) == len(list(page.parent.glob("*.png"))) == 3
+    assert all(image["width"] > 100 and len(image["alt"]) > 20 for image in seen.images)
+    assert not seen.too_wide
+    assert page.stat().st_size < 2_000_000
+    assert "What each perturbation does" in seen.headings
+    assert "of 400 queries" in seen.answer
 
 
 def test_a_broken_page_is_noticed(tmp_path: Path) -> None:

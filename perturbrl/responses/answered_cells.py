@@ -5,6 +5,7 @@ from typing import Final
 
 import anndata
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 from jaxtyping import Float
 
@@ -21,6 +22,7 @@ from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, CellIndex
 
 QUERY_OBS: Final = "query"
+SPREAD_UNS: Final = "spread"
 
 
 def answered_cells(
@@ -47,7 +49,8 @@ def answered_cells(
 
     Returns:
         AnnData: whole counts; ``obs`` has ``perturbation`` (``control``, or the label in the spelling of the data),
-        ``cell_type`` where there are contexts, ``query`` and ``size_factor``.
+        ``cell_type`` where there are contexts, ``query`` and ``size_factor``. ``uns["spread"]`` is a table by query:
+        factor ``depth`` of size factors, and the share of cells that ``escaped`` with the ends of its 95 % interval.
 
     Raises:
         DataError: the data are no counts.
@@ -68,7 +71,14 @@ def answered_cells(
         }
         cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
         parts.append(_named(cells, context, {str(label): texts[i] for (label, _), i in own.items()}))
-    return anndata.concat(parts, merge="same")
+    cells = anndata.concat(parts, merge="same")
+    cells.uns[SPREAD_UNS] = _table(spreads, texts)
+    return cells
+
+
+def _table(spreads: Sequence[ResponseSpread], texts: Sequence[str]) -> pd.DataFrame:
+    rows = [(one.depth, one.escaped.estimate, one.escaped.low, one.escaped.high) for one in spreads]
+    return pd.DataFrame(rows, list(texts), ["depth", "escaped", "escaped_low", "escaped_high"])
 
 
 def _spreads(

@@ -1,7 +1,9 @@
 """Questions answered from a whole data set."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import read_h5ad
 
 import perturbrl
 from perturbrl.data.presets import ColumnOptions
@@ -119,6 +121,16 @@ def test_controls_are_the_real_ones_of_each_context(screen):
     real = adata[(adata.obs["perturbation"] == "control") & (adata.obs["kind"] == "T"), cells.var_names]
     np.testing.assert_array_equal(kept.X.toarray(), real.X.toarray())
     assert cells.obs_names.is_unique
+
+
+def test_cells_come_with_what_was_found_of_their_spread(answers, tmp_path):
+    spread = answers.cells.uns["spread"]
+    assert list(spread.index) == list(answers.delta.index)
+    assert (spread["escaped_low"] <= spread["escaped"]).all()
+    assert (spread["escaped"] <= spread["escaped_high"]).all()
+    assert spread["depth"].between(0.8, 1.25).all()
+    answers.cells.write_h5ad(tmp_path / "cells.h5ad")
+    pd.testing.assert_frame_equal(read_h5ad(tmp_path / "cells.h5ad").uns["spread"], spread, check_names=False)
 
 
 def test_two_spellings_of_one_question_get_cells_once(screen):

@@ -63,7 +63,7 @@ def test_null_data_have_a_factor_of_one():
     still = controls.moments(controls.calibrate(controls.mean))[1]
     found = mixed_moments(controls, np.zeros(60), spread)[1]
     assert spread.depth == pytest.approx(1.0, abs=0.02)
-    np.testing.assert_allclose(found / still, 1.0, atol=0.03)
+    np.testing.assert_allclose(found / still, 1.0, atol=0.05)
 
 
 def test_equal_size_factors_tell_no_depth():

@@ -1,5 +1,6 @@
 """The response study on a small simulated folder, whose truth is known."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from studies import response, response_scaled, response_simulated
 
 from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
+from perturbrl.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +117,19 @@ def test_a_panel_of_predicted_cells_goes_to_cell_eval2(folder, monkeypatch):
         assert sorted(cells.obs["perturbation"]) == sorted(labels), name
         controls = [side[side.obs["perturbation"] == "control"].X for side in (given["real"], cells)]
         assert (controls[0] != controls[1]).nnz == 0
+
+
+def test_a_panel_that_the_program_refuses_is_said_and_the_others_go_on(monkeypatch, capsys, tmp_path):
+    def scored(folder, split, seed):
+        if split.seen == 0:
+            raise DataError("no measurable effect")
+        return pd.DataFrame({"avg_score": {"kriging": 0.5, "training_mean": 0.0}})
+
+    monkeypatch.setattr(response_scaled, "scores_of_split", scored)
+    arguments = argparse.Namespace(data=tmp_path, splits=["norman_none", "papalexi"], seed=0)
+    response_scaled.run(arguments)
+    out, err = capsys.readouterr()
+    assert "norman_none: no measurable effect" in err
+    said = json.loads(out.splitlines()[-1])
+    assert said["averages"] == {"papalexi": {"kriging": 0.5, "training_mean": 0.0}}
+    assert said["refused"] == {"norman_none": "no measurable effect"}

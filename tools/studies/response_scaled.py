@@ -7,6 +7,7 @@ Needs the extra `eval`.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -16,6 +17,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from perturbrl.errors import DataError
 from perturbrl.evaluation.scaled_scores import AVERAGE, scaled_scores
 from perturbrl.responses.counted_cells import CountedCells, counted_cells
 from perturbrl.responses.emission import CellEmitter
@@ -48,11 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     started, folder = perf_counter(), arguments.data.resolve()
-    found = {name: scores_of_split(folder, SPLITS[name], arguments.seed) for name in arguments.splits}
-    table = pd.concat(found, names=["split"])
-    _print_table(table)
-    averages = table[AVERAGE].unstack("split").round(4).to_dict()
-    print(json.dumps({"averages": averages, "seconds": round(perf_counter() - started)}))
+    found, refused = {}, {}
+    for name in arguments.splits:
+        try:
+            found[name] = scores_of_split(folder, SPLITS[name], arguments.seed)
+        except DataError as error:
+            # A panel of few cells may show no effect at all, by which the program's scale cannot be set.
+            refused[name] = str(error)
+            print(f"{name}: {error}", file=sys.stderr)
+    averages = {}
+    if found:
+        table = pd.concat(found, names=["split"])
+        _print_table(table)
+        averages = table[AVERAGE].unstack("split").round(4).to_dict()
+    print(json.dumps({"averages": averages, "refused": refused, "seconds": round(perf_counter() - started)}))
 
 
 def scores_of_split(folder: Path, split: Split, seed: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from places import TOOLS
@@ -47,6 +48,7 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
     assert sorted(said["wins"] + said["ties"] + said["losses"]) == sorted(
         ["norman_both", metric] for metric in response.JUDGED
     )
+    assert 0.8 < said["coverage_90"] == said["coverage_90_by_split"]["norman_both"] <= 1.0
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert (rows["kriging:pearson_delta"] > 0.6).all()
     assert (rows["kriging:l2"] < rows["no_op:l2"]).all()
@@ -64,6 +66,18 @@ def test_a_folder_without_the_file_is_an_error(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_share_of_shifts_that_an_interval_holds():
+    rng = np.random.default_rng(0)
+    truth, error, noise = 0.5 * rng.normal(size=(3, 20000)) * [[1.0], [1.0], [0.4]]
+    share = response_simulated.held_share(
+        truth + error, np.full(20000, 0.5), truth + noise, np.full(20000, 0.04)
+    )
+    assert share == pytest.approx(0.9, abs=0.01)
+    # A gene that nobody expresses is no success.
+    nothing = np.zeros(5)
+    assert response_simulated.held_share(nothing, nothing, np.array([0, 0, 0, 0, 1.0]), nothing) == 0.0
+
+
 SMALL = ModuleScreenOptions(
     n_perturbations=60, n_genes=40, n_modules=6, n_control=300, cells_per_population=20, effect_size=0.3
 )
@@ -74,6 +88,8 @@ def test_a_simulated_screen_is_judged_by_its_exact_shifts():
     assert len(held_out) == 15
     scores = response_simulated.scores_of_screen(SMALL)
     assert set(scores) == set(held_out)
+    coverage = np.mean([scores[one]["kriging"]["coverage_90"] for one in held_out])
+    assert 0.85 < coverage < 0.97
     table = pd.DataFrame(
         [{"predictor": name, **scores[one][name]} for one in held_out for name in scores[one]]
     )
@@ -81,7 +97,7 @@ def test_a_simulated_screen_is_judged_by_its_exact_shifts():
     assert set(mean.index) - {"random"} <= set(response.PREDICTORS)
     assert mean.loc["split_half_replicate", "l2"] == mean["l2"].min()
     # Of a module two thirds of whose members are told, prior knowledge says something.
-    assert mean.loc["kriging", "l2"] < 0.9 * mean.loc["training_mean", "l2"]
+    assert mean.loc["kriging", "l2"] < 0.93 * mean.loc["training_mean", "l2"]
     assert mean.loc["kriging", "pearson_delta"] > 0.4 > mean.loc["no_op", "pearson_delta"] == 0.0
 
 

@@ -36,6 +36,7 @@ from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import mean_interval
+from perturbrl.responses.base import PredictedShifts
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.counted_cells import counted_cells
 from perturbrl.responses.emission import CellEmitter
@@ -45,12 +46,13 @@ from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector, LogExpression
 from studies.response_cells import SHIFTED_COPY, energy_distances
 from studies.response_policy import SCREENS, gains_by_schedule
-from studies.response_simulated import Scores, held_out_names, scores_of
+from studies.response_simulated import Scores, held_out_names, held_share, scores_of
 from studies.runner import Row, Run, add_common_arguments, run_all
 
 OF_MEANS: Final = ("pearson_delta", "pearson_centred", "l2", "rmse_top")
 OF_CELLS: Final = "energy_distance"
 JUDGED: Final = (*OF_MEANS, OF_CELLS)
+COVERAGE: Final = "coverage_90"
 KRIGING: Final = Kriging.name
 REPLICATE: Final = "split_half_replicate"
 MOST_GENES: Final = 2000
@@ -185,7 +187,7 @@ def one_condition(folder: Path, setting: Run) -> Row:
     return {
         f"{name}:{metric}": round(scores.get(name, {}).get(metric, nan), 5)
         for name in PREDICTORS
-        for metric in JUDGED
+        for metric in (*JUDGED, *((COVERAGE,) if name == KRIGING else ()))
     }
 
 
@@ -248,7 +250,8 @@ def divided(folder: Path, split: Split, held_out: str, seed: int) -> HeldOut:
 
 def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
     cells, one = cells_of(folder, split), divided(folder, split, held_out, seed)
-    shifts = shifts_of(folder, split, one)
+    expected = expected_of(folder, split, one)
+    shifts = {name: found.mean[0] for name, found in expected.items()}
     shifts[REPLICATE] = cells.mean(one.replicate) - cells.mean(one.starts)
     judging = {str(one.label): cells.expression[one.judging]}
     measured = MeasuredResponses(cells.genes, cells.expression[one.controls], judging)
@@ -256,10 +259,19 @@ def _scores(folder: Path, split: Split, held_out: str, seed: int) -> Scores:
     reference = _reference(one.training, one.context)
     scores = judge_responses(measured, predictors, reference).set_index("predictor")
     distances = _energy_distances(folder, split, one, shifts, seed)
-    return {
+    found = {
         name: {metric: float(scores[metric].get(name, nan)) for metric in OF_MEANS} | {OF_CELLS: distance}
         for name, distance in distances.items()
     }
+    found[KRIGING][COVERAGE] = _coverage(expected[KRIGING], cells, one)
+    return found
+
+
+def _coverage(expected: PredictedShifts, cells: Cells, one: HeldOut) -> float:
+    """Share of genes that are expressed whose measured shift the 90 % interval holds, noise of the judges included."""
+    judging, controls = cells.expression[one.judging], cells.expression[one.controls]
+    noise = judging.var(axis=0, ddof=1) / len(judging) + controls.var(axis=0, ddof=1) / len(controls)
+    return held_share(expected.mean[0], expected.sd[0], judging.mean(axis=0) - controls.mean(axis=0), noise)
 
 
 def _energy_distances(
@@ -279,12 +291,12 @@ def _energy_distances(
     )
 
 
-def shifts_of(folder: Path, split: Split, one: HeldOut) -> dict[str, GeneVector]:
+def expected_of(folder: Path, split: Split, one: HeldOut) -> dict[str, PredictedShifts]:
     """What kriging and every baseline expect of the condition."""
     priors = _priors(folder, split)
     models = (Kriging(priors), *competitors(one.training, priors=priors))
     asked = [(one.label, one.context)]
-    return {model.name: model.fit(one.training).predict(asked).mean[0] for model in models}
+    return {model.name: model.fit(one.training).predict(asked) for model in models}
 
 
 def _reference(training: TrainingCells, context: str) -> TrainingCells:
@@ -369,7 +381,13 @@ def summary(table: pd.DataFrame, verdicts: pd.DataFrame) -> Row:
         ].values.tolist()
         for name in ("win", "tie", "loss")
     }
-    return {**lists, "conditions": int(table.groupby(["split", "held_out"]).ngroups)}
+    held = table[f"{KRIGING}:{COVERAGE}"].groupby(table["split"], sort=False).mean().round(3)
+    return {
+        **lists,
+        COVERAGE: round(float(held.mean()), 3),
+        "coverage_90_by_split": held.to_dict(),
+        "conditions": int(table.groupby(["split", "held_out"]).ngroups),
+    }
 
 
 def _print_tables(table: pd.DataFrame, verdicts: pd.DataFrame) -> None:

@@ -31,8 +31,8 @@ from studies.response import (
     cells_of,
     dataset_of,
     divided,
+    expected_of,
     held_out_conditions,
-    shifts_of,
 )
 
 ZERO: Final = "training_mean"
@@ -75,7 +75,9 @@ def scores_of_split(folder: Path, split: Split, seed: int) -> pd.DataFrame:
             continue
         start = cells.mean(one.starts)
         judging[held_out] = one.judging
-        means[held_out] = {name: start + shift for name, shift in shifts_of(folder, split, one).items()}
+        means[held_out] = {
+            name: start + found.mean[0] for name, found in expected_of(folder, split, one).items()
+        }
     groups = {CONTROL_LABEL: _counted(folder, split, one.controls)}
     groups |= {label: _counted(folder, split, rows) for label, rows in judging.items()}
     real = labelled_cells(groups, cells.genes)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.labels import CONTROL
+from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.module_screen import (
     ModuleScreen,
     ModuleScreenOptions,
@@ -29,12 +29,13 @@ from perturbrl.evaluation.response_metrics import MEAN_METRICS
 from perturbrl.responses.baselines import SplitHalfReplicate, TrainingMean
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import GeneVector
 
 N_HELD_OUT: Final = 100
 WRONG_MEMBERS: Final = 0.3
 OPTIONS: Final = ModuleScreenOptions()
+_Z90: Final = 1.6449
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metrics by predictor."""
@@ -61,18 +62,38 @@ def scores_of_screen(options: ModuleScreenOptions) -> Mapping[str, Scores]:
     training = _some(cells, ~left_out)
     judging = _some(cells, left_out | (np.array(cells.labels) == CONTROL))
     priors = (_modules(screen),)
-    models = [model.fit(training) for model in (Kriging(priors), *competitors(training, priors=priors))]
+    kriging = Kriging(priors).fit(training)
+    models = [kriging, *(model.fit(training) for model in competitors(training, priors=priors))]
     predicted = {model.name: model.overall(held_out) for model in models}
+    sd = kriging.predict([(Label.parse(name), ONE_CONTEXT) for name in held_out]).sd
     predicted[SplitHalfReplicate.name] = SplitHalfReplicate().fit(judging).overall(held_out)
     centre = TrainingMean().fit(training).overall(held_out[:1])[0]
     truth = {str(label): shift for (label, _), shift in zip(screen.conditions, screen.shifts, strict=True)}
-    return {
+    found = {
         name: {
             predictor: _against_truth(shifts[row], truth[name], centre)
             for predictor, shifts in predicted.items()
         }
         for row, name in enumerate(held_out)
     }
+    for row, name in enumerate(held_out):
+        mean = predicted[Kriging.name][row]
+        found[name][Kriging.name]["coverage_90"] = held_share(mean, sd[row], truth[name], np.zeros_like(mean))
+    return found
+
+
+def held_share(mean: GeneVector, sd: GeneVector, measured: GeneVector, noise: GeneVector) -> float:
+    """Share of genes whose measured shift a 90 % interval holds.
+
+    Args:
+        mean: expected shift.
+        sd: of the shift itself.
+        measured: what judges.
+        noise: its sampling variance.
+    """
+    told = (noise > 0) | (measured != 0)
+    deviation = np.sqrt(np.square(sd) + noise)[told]
+    return float((np.abs(mean - measured)[told] <= _Z90 * deviation).mean())
 
 
 def _against_truth(shift: GeneVector, truth: GeneVector, centre: GeneVector) -> dict[str, float]:

@@ -51,7 +51,8 @@ UNWRITABLE: Final = (
 )
 DESCRIPTION: Final = (
     "Reinforcement learning for single-cell perturbation analysis. 'perturbrl inspect FILE' says what a data "
-    "file holds; fit trains a design, test judges it on held-out cells, predict applies it."
+    "file holds; fit trains a design, or what foretells responses, test judges it on held-out cells, predict applies "
+    "it."
 )
 
 

@@ -47,11 +47,12 @@ class ReportCallback(Callback):
         """Say what makes perturbations alike, and whether what the policy learned is used."""
         assert isinstance(pl_module, TwoStageModule)
         if trainer.is_global_zero and answers_queries(pl_module):
-            shares = responding(pl_module, self.n_cells).kriging.weights
-            found = [
-                f"{source_in_words(source)} explains {explains(share)}" for source, share in shares.items()
+            run = responding(pl_module, self.n_cells)
+            shares = [
+                f"{source_in_words(name)} explains {explains(share)}"
+                for name, share in run.kriging.weights.items()
             ]
-            print("; ".join(found) + ".", pl_module.decision().sentence, sep="\n", file=sys.stderr)
+            print("; ".join(shares) + ".", run.decision, sep="\n", file=sys.stderr)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the design, or predicted responses, on held-out cells."""

@@ -11,7 +11,7 @@ from perturbrl.data.labels import Label, Part
 from perturbrl.responses.kriging import Kriging
 
 MOST_PAIRS: Final = 500
-MOST_UNMEASURED: Final = 2000
+MOST_UNMEASURED: Final = 2000  # over all contexts
 
 
 def everything(model: Kriging, dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:
@@ -42,11 +42,12 @@ def _unmeasured(
         alike |= {names[i] for i in near}
     genes = set(dataset.genes)
     ordered = sorted(alike, key=lambda name: (name not in genes, name))
-    left = len(ordered) - MOST_UNMEASURED
+    most = MOST_UNMEASURED // len(model.contexts)
+    left = len(ordered) - most
     said = (
         f"{left} more names of prior knowledge could be asked about; name those of interest with --data.queries",
     )
-    return ordered[:MOST_UNMEASURED], said if left > 0 else ()
+    return ordered[:most], said if left > 0 else ()
 
 
 def _pairs(dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:

@@ -1,0 +1,95 @@
+"""A policy learns what is systematically left over, and is used then; what is not there is not learned."""
+
+import pytest
+import torch
+from smoke_run import quiet_trainer
+
+from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.envs.match_response import MatchResponse
+from perturbrl.reporting.callback import responding
+from perturbrl.reporting.response_run import judged_run
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.options import (
+    CriticOptions,
+    PolicyOptions,
+    PPOOptions,
+    RolloutOptions,
+    SyntheticOptions,
+    TrustRegionOptions,
+)
+from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.corrected_kriging import CorrectedKriging
+from perturbrl.twins.residual import ResidualTwin
+
+
+class HalfWayTwin(ResidualTwin):
+    """Cells measured under every condition are its start cells, moved on by half of the expected shift."""
+
+    def episodes(self):
+        found = super().episodes()
+        goals = (self._on(cells) for cells in (found.start, found.deciding_start))
+        return found._replace(goal=next(goals), deciding_goal=next(goals))
+
+    def _on(self, cells):
+        dose = torch.tensor([[0.5 / self.reach, 0.0]]).expand(len(cells), -1)
+        return self.transition(cells, dose, torch.empty(len(cells), 0))
+
+
+def trained(twin, schedule):
+    data = PerturbationDataModule(
+        synthetic=SyntheticOptions(n_perturbations=10, n_genes=60, n_combinations=0), encoder=PCAEncoder(4)
+    )
+    module = TwoStageModule(
+        twin=twin,
+        task=MatchResponse(),
+        schedule=schedule,
+        policy=PolicyOptions((16,), init_log_std=-1.5),
+        rollout=RolloutOptions(n_cells=512),
+        trust_region=TrustRegionOptions(max_kl=0.05, max_kl_annealing="cosine"),
+        ppo=PPOOptions(minibatch_size=128, target_kl=0.02),
+        critic=CriticOptions(minibatch_size=128),
+    )
+    trainer = quiet_trainer(25)
+    trainer.fit(module, data)
+    return module, trainer
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "alternate",
+        *(pytest.param(name, marks=SLOW) for name in ("ppo_only", "trust_region_only", "warm_start")),
+    ],
+)
+def test_a_systematic_error_is_learned_and_taken_away(schedule):
+    module, _ = trained(HalfWayTwin(cells_per_condition=32), schedule)
+    decision = module.decision()
+    assert decision.kept, decision.sentence
+    assert decision.gain > 0.5
+
+
+def test_a_policy_that_is_kept_stands_beside_kriging():
+    module, trainer = trained(HalfWayTwin(cells_per_condition=32), "alternate")
+    module.trainer = trainer
+    run = responding(module, 0)
+    assert isinstance(run.used, CorrectedKriging)
+    judged = judged_run(run, ()).judged
+    assert {"kriging", "corrected_kriging"} <= set(judged.table["predictor"])
+    means = {name: own["l2"].mean() for name, own in judged.table.groupby("predictor")}
+    assert means["kriging"] != means["corrected_kriging"]
+
+
+def test_where_nothing_is_left_over_the_start_is_kept():
+    class Right(HalfWayTwin):
+        def _on(self, cells):
+            noise = torch.randn(cells.shape, generator=torch.Generator().manual_seed(0))
+            noise[:, self.scale.shape[0] :] = 0
+            return cells + 0.05 * noise
+
+    module, trainer = trained(Right(cells_per_condition=32), "alternate")
+    module.trainer = trainer
+    assert not module.decision().kept
+    assert responding(module, 0).used is module.twin.response

@@ -12,41 +12,42 @@ def gains(*parts):
 
 
 def test_a_sure_gain_is_kept():
-    found = decide(gains([0.2, 0.3], [0.25, 0.2], [0.3, 0.25], [0.2, 0.2]))
+    found = decide(gains([0.2, 0.3], [0.25, 0.2], [0.3, 0.25], [0.2, 0.2], [0.25, 0.225]))
     assert found.kept
     assert found.gain == pytest.approx(0.2375)
     assert 0 < found.at_least < found.gain
-    assert "On 4 perturbations" in found.sentence
+    assert "On 5 perturbations" in found.sentence
     assert "23.8% smaller than the start's: it is used" in found.sentence
 
 
 def test_the_bound_is_students():
-    assert decide(gains([1.0, 1.0], [3.0, 3.0])).at_least == pytest.approx(2.0 - 6.3138, abs=1e-3)
+    found = decide(gains(*([value, value] for value in (1.0, 2.0, 3.0, 4.0, 5.0))))
+    assert found.at_least == pytest.approx(3.0 - 2.1318 * 2.5**0.5 / 5**0.5, abs=1e-3)
 
 
 def test_a_gain_that_may_be_chance_is_not():
-    found = decide(gains([0.9, 0.9], [-0.1, -0.1], [0.1, 0.0]))
+    found = decide(gains([0.9, 0.9], [-0.1, -0.1], [0.1, 0.0], [-0.1, 0.1], [0.0, 0.0]))
     assert not found.kept
     assert "which may be chance: the start is kept" in found.sentence
 
 
 def test_a_loss_is_not():
-    found = decide(gains([-0.2, -0.1], [-0.1, -0.2]))
+    found = decide(gains(*[[-0.2, -0.1], [-0.1, -0.2]] * 3))
     assert not found.kept
     assert "15.0% larger than the start's: the start is kept" in found.sentence
 
 
 def test_a_kind_of_error_that_grows_is_not():
-    found = decide(gains([0.9, -0.1], [0.8, -0.1], [0.85, -0.1]))
+    found = decide(gains(*[[0.9, -0.1], [0.8, -0.1], [0.85, -0.1]] * 2))
     assert found.at_least > 0
     assert not found.kept
 
 
-@pytest.mark.parametrize("few", [None, gains([0.5, 0.5])])
+@pytest.mark.parametrize("few", [None, gains(*[[0.5, 0.5]] * 4)])
 def test_too_few_decide_nothing(few):
     found = decide(few)
     assert not found.kept
-    assert "too few: the start is kept" in found.sentence
+    assert "5 are needed: the start is kept" in found.sentence
 
 
 def test_without_training_there_is_only_the_start():

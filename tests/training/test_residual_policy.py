@@ -37,7 +37,7 @@ class HalfWayTwin(ResidualTwin):
 
 def trained(twin, schedule):
     data = PerturbationDataModule(
-        synthetic=SyntheticOptions(n_perturbations=10, n_genes=60, n_combinations=0), encoder=PCAEncoder(4)
+        synthetic=SyntheticOptions(n_perturbations=16, n_genes=60, n_combinations=0), encoder=PCAEncoder(4)
     )
     module = TwoStageModule(
         twin=twin,
@@ -76,7 +76,7 @@ def test_a_policy_that_is_kept_stands_beside_kriging():
     module.trainer = trainer
     run = responding(module, 0)
     assert isinstance(run.used, CorrectedKriging)
-    judged = judged_run(run, ()).judged
+    judged = judged_run(run, ()).report.judged
     assert {"kriging", "corrected_kriging"} <= set(judged.table["predictor"])
     means = {name: own["l2"].mean() for name, own in judged.table.groupby("predictor")}
     assert means["kriging"] != means["corrected_kriging"]

@@ -27,6 +27,8 @@ from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CONTROL_LABEL
 
 Z_90: Final = 1.645
+# Queries whose weights on all measured rows are held at a time.
+_AT_ONCE: Final = 512
 MOST_SIMILAR: Final = 10
 ITSELF: Final = "itself"
 _NAMED: Final = 3
@@ -241,11 +243,11 @@ def _effects(found: PredictedShifts, index: pd.Index) -> pd.DataFrame:
 
 
 def _similar(model: Kriging, asked: Sequence[Asked]) -> pd.DataFrame:
-    weights = model.row_weights([one.condition for one in asked])
     rows = [text_of(condition) for condition in model.moments.conditions]
     found = [
         (one.text, ITSELF if model.moments.conditions[row] == one.condition else rows[row], float(own[row]))
-        for one, own in zip(asked, weights, strict=True)
+        for some in (asked[i : i + _AT_ONCE] for i in range(0, len(asked), _AT_ONCE))
+        for one, own in zip(some, model.row_weights([one.condition for one in some]), strict=True)
         for row in _largest(own)
     ]
     return pd.DataFrame(found, columns=["query", "measured", "weight"])

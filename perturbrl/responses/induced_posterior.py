@@ -39,6 +39,8 @@ _GROUP: Final = 32
 _TAIL_STEP: Final = 8
 _LEAST_SIGNAL: Final = 1e-3
 _LEAST_SHARE: Final = 1e-4
+# What counts less tells a reader nothing of which rows a prediction rests on.
+_LEAST_WEIGHT: Final = 1e-3
 
 Tried = Float[np.ndarray, " tried"]
 Nodes = Float[np.ndarray, " nodes"]
@@ -311,8 +313,9 @@ class InducedPosterior(Posterior):
                 left = links.placed(links.left, len(found)).T.toarray()
                 covariance = one.process.features @ features.T + left
                 shares = one.gains @ (one.shares * importance[one.columns])
-                for share, (s, factor) in zip(shares, one.factors, strict=True):
-                    found += share * s * factor.solve(covariance)
+                for share, s, root in zip(shares, one.nodes.tolist(), one.roots, strict=True):
+                    if share > _LEAST_WEIGHT:
+                        found += share * s * one.process.factor(s, root).solve(covariance)
         return self._places.take(found).T
 
 

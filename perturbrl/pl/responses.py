@@ -35,6 +35,7 @@ EVIDENCE_COLOURS: Final = {
 }
 MAX_NAMED: Final = 40
 MAX_GENES: Final = 40
+MAX_ROWS: Final = 1000
 MAX_PANELS: Final = 6
 GENES_A_PANEL: Final = 10
 # Of the width of a figure of many queries.
@@ -130,7 +131,8 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     """
     genes = delta.columns[np.argsort(-_strength(delta, sure), kind="stable")[:MAX_GENES]]
     values = delta[genes].to_numpy()
-    rows, columns = by_likeness(values), by_likeness(values.T)
+    strongest = np.argsort(-np.abs(values).max(axis=1), kind="stable")[:MAX_ROWS]
+    rows, columns = strongest[by_likeness(values[strongest])], by_likeness(values.T)
     shown, clear = values[rows][:, columns], sure[genes].to_numpy()[rows][:, columns]
     names = delta.index[rows]
     figure, axes = _panel_axes(len(rows), len(columns))
@@ -161,6 +163,7 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     bar.minorticks_off()
     bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%.2g"))
     some = " The most affected rows are named." if len(named) < len(rows) else ""
+    some += f" The {len(rows)} most affected of {len(delta)} queries." if len(rows) < len(delta) else ""
     caption = (
         f"Expected shift of the {len(genes)} genes that change most, rows and columns beside those like them. Pale: "
         "the 90 % interval holds 0. Colours tell small shifts further apart than large ones. The strip on the left is "
@@ -192,7 +195,7 @@ def by_likeness(values: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, " 
     """Order of rows in which neighbours are alike (average linkage of Euclidean distances)."""
     if len(values) < 3:
         return np.arange(len(values))
-    return leaves_list(linkage(values, "average", optimal_ordering=len(values) <= 1000)).astype(np.int64)
+    return leaves_list(linkage(values, "average", optimal_ordering=True)).astype(np.int64)
 
 
 def _panel_axes(n_rows: int, n_columns: int) -> tuple[Figure, list[Axes]]:

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
+
+import pandas as pd
 
 from perturbrl.errors import listed
 from perturbrl.evaluation.judged_model import JudgedModel
@@ -93,7 +96,7 @@ class ResponseReport:
             ConfigurationError: the folder is there already; a report is never overwritten.
         """
         new_folder(folder)
-        answer_frame(self.answers).to_csv(folder / "responses.csv", index=False)
+        self._frame.to_csv(folder / "responses.csv", index=False)
         self.answers.similar.to_csv(folder / "similar.csv", index=False)
         self.answers.delta.to_csv(folder / "delta.csv")
         self.answers.sd.to_csv(folder / "sd.csv")
@@ -125,7 +128,7 @@ class ResponseReport:
             "data": dict(self.data),
             "similarities": dict(self.answers.weights),
             "names_in_common": self.answers.matches.to_dict("index"),
-            "responses": answer_frame(self.answers).to_dict("records"),
+            "responses": self._frame.to_dict("records"),
             **judged,
         }
 
@@ -148,6 +151,10 @@ class ResponseReport:
             plots.append(plot_predicted_against_measured(judged.genes))
             plots += [plot_calibration(judged.calibration)] if len(judged.calibration) else []
         return plots
+
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return answer_frame(self.answers)
 
     @property
     def _title(self) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
 
@@ -95,19 +96,26 @@ class Answers:
 
     def genes(self, query: str, direction: int) -> list[str]:
         """Genes that go up (1) or down (-1) for sure, the largest shift first."""
-        shift, row = direction * self.delta.loc[query].to_numpy(), self.delta.index.get_loc(query)
+        row = self.delta.index.get_loc(query)
+        shift = direction * self.delta.to_numpy()[row]
         order = np.argsort(-shift, kind="stable")
-        sure = self.sure.to_numpy()[row][order] & (shift[order] > 0)
-        return [str(gene) for gene in self.delta.columns[order[sure]]]
+        sure = shift[order] > Z_90 * self.sd.to_numpy()[row][order]
+        return [str(gene) for gene in self.delta.columns[order[sure & (shift[order] > 0)]]]
 
     def named(self, query: str) -> str:
         """The measured conditions that carry a prediction most, ``JAK2 .41, IFNGR1 .38``; none where none does."""
-        own = self.similar[self.similar["query"] == query]
+        own = self._carriers.get(query)
+        if own is None:
+            return ""
         worth = own[own["weight"].abs() >= _WORTH_NAMING].head(_NAMED)
         return ", ".join(
             f"{name} {weight:.2f}".replace(" 0.", " .").replace("-0.", "−.")
             for name, weight in zip(worth["measured"], worth["weight"], strict=True)
         )
+
+    @cached_property
+    def _carriers(self) -> dict[str, pd.DataFrame]:
+        return {str(query): own for query, own in self.similar.groupby("query", sort=False)}
 
 
 def answer(

@@ -96,6 +96,7 @@ PLOTS = {
     "panel, 3 and 5 genes": lambda: panel(3, 5),
     "panel, 40": lambda: panel(40),
     "panel, 500": lambda: panel(500),
+    "panel, 1200": lambda: panel(1200),
     "response genes, 1": lambda: plot_response_genes(*shifts(1)),
     "response genes, 3": lambda: plot_response_genes(*shifts(3)),
     "response genes, 500": lambda: plot_response_genes(*shifts(500)),

@@ -1,9 +1,10 @@
 """Predicted cells of the response study: how far whole populations are from held-out ones.
 
 Energy distance over all genes in log expression, as the registry defines it (V-statistic), between ``N_CELLS``
-predicted cells and as many held-out ones at most. Kriging's cells are emitted with the spread that training cells tell.
-Those of every baseline, and of kriging's own mean as ``shifted_copy``, are control cells with the expected shift added
-to their log expression. Every predictor starts from the same control cells.
+predicted cells and ``MOST_JUDGING`` held-out ones at most. Kriging's cells are emitted with the spread that training
+cells tell. Those of every baseline, and of kriging's own mean as ``shifted_copy``, are control cells with the expected
+shift added to their log expression. Every predictor starts from the same control cells. What is drawn has sampling
+noise and a shifted copy has none, so predicted cells are many.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.schema import GeneVector, LogExpression
 
-N_CELLS: Final = 300
+N_CELLS: Final = 1000
+MOST_JUDGING: Final = 300
 SHIFTED_COPY: Final = "shifted_copy"
 
 
@@ -37,7 +39,7 @@ def energy_distances(
         replicate: others of them.
     """
     control = emitter.control.log_mean
-    start, real = emitter.emit(control, N_CELLS).log_expression, judging[:N_CELLS]
+    start, real = emitter.emit(control, N_CELLS).log_expression, judging[:MOST_JUDGING]
     copies = {SHIFTED_COPY: shifts[emitted]} | {
         name: shift for name, shift in shifts.items() if name != emitted
     }
@@ -45,5 +47,5 @@ def energy_distances(
     found = {name: energy_distance(start + shift, real) for name, shift in copies.items()}
     return found | {
         emitted: energy_distance(moved, real),
-        "split_half_replicate": energy_distance(replicate[:N_CELLS], real),
+        "split_half_replicate": energy_distance(replicate[:MOST_JUDGING], real),
     }

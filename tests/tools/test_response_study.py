@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from places import TOOLS
-from studies import response, response_scaled, response_simulated
+from studies import response, response_scaled, response_simulated, response_verdicts
 
 from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
@@ -46,7 +46,7 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["conditions"] == 4
     assert sorted(said["wins"] + said["ties"] + said["losses"]) == sorted(
-        ["norman_both", metric] for metric in response.JUDGED
+        ["norman_both", metric] for metric in response_verdicts.JUDGED
     )
     assert 0.8 < said["coverage_90"] == said["coverage_90_by_split"]["norman_both"] <= 1.0
     rows = pd.read_csv(tmp_path / "rows.csv")
@@ -64,6 +64,36 @@ def test_a_folder_without_the_file_is_an_error(tmp_path):
     assert done.returncode == 2
     assert "is not in" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def rows_of(gains):
+    """A table in which kriging beats no change by the given gains, and everybody else predicts no change."""
+    table = pd.DataFrame({"split": "made", "held_out": [f"p{i}" for i in range(len(gains))], "seed": 0})
+    for name in response_verdicts.PREDICTORS:
+        for metric in response_verdicts.JUDGED:
+            table[f"{name}:{metric}"] = np.asarray(gains) if name == "kriging" else 0.0
+    return table.assign(**{"kriging:coverage_90": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [([0.1, 0.2, 0.15], "wins"), ([0.1, -0.2, 0.15], "ties"), ([-0.1, -0.2, -0.15], "losses")],
+)
+def test_verdicts_are_clear_of_nothing_by_their_interval(gains, verdict):
+    table = rows_of(gains)
+    verdicts = pd.DataFrame(list(response_verdicts.verdicts_of(table)))
+    said = response_verdicts.summary(table, verdicts)
+    assert ["made", "pearson_delta"] in said[verdict]
+    better_is_less = {"wins": "losses", "losses": "wins"}.get(verdict, verdict)
+    assert ["made", "l2"] in said[better_is_less]
+
+
+def test_of_one_condition_it_is_said_who_leads():
+    table = rows_of([-0.1])
+    said = response_verdicts.summary(table, pd.DataFrame(list(response_verdicts.verdicts_of(table))))
+    assert said["wins"] == said["ties"] == said["losses"] == []
+    assert ["made", "l2", "kriging"] in said["one_condition"]
+    assert [split for split, metric, leads in said["one_condition"] if leads != "kriging"] == ["made"] * 2
 
 
 def test_the_share_of_shifts_that_an_interval_holds():
@@ -94,7 +124,7 @@ def test_a_simulated_screen_is_judged_by_its_exact_shifts():
         [{"predictor": name, **scores[one][name]} for one in held_out for name in scores[one]]
     )
     mean = table.groupby("predictor").mean()
-    assert set(mean.index) - {"random"} <= set(response.PREDICTORS)
+    assert set(mean.index) - {"random"} <= set(response_verdicts.PREDICTORS)
     assert mean.loc["split_half_replicate", "l2"] == mean["l2"].min()
     # Of a module two thirds of whose members are told, prior knowledge says something.
     assert mean.loc["kriging", "l2"] < 0.93 * mean.loc["training_mean", "l2"]

@@ -6,14 +6,15 @@ types of Kang 2018; 3 hours of dexamethasone from 1 hour of it (Cao 2018); and p
 2,000, whose exact shifts judge. Half of the control cells are learned from, the other half judges. Combinations that
 contain the held-out one are held out with it, except where a single is to be told from them. Metrics are those of
 means, and the energy distance of predicted cells (see ``response_cells``). A predictor wins where the paired difference
-to the best baseline, averaged over held-out conditions, is clear of 0 by its 95 % t interval.
+to the best baseline, averaged over held-out conditions, is clear of 0 by its 95 % t interval; of one condition there is
+no interval, and it is said who leads.
 """
 
 import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import nan
@@ -23,8 +24,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.labels import CONTROL, Label
@@ -34,8 +33,6 @@ from perturbrl.data.prior_knowledge import PriorKnowledge, read_gene_sets
 from perturbrl.errors import DataError
 from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
-from perturbrl.evaluation.registry import METRICS
-from perturbrl.evaluation.statistics import mean_interval
 from perturbrl.responses.base import PredictedShifts
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.counted_cells import counted_cells
@@ -44,25 +41,24 @@ from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector, LogExpression
-from studies.response_cells import SHIFTED_COPY, energy_distances
+from studies.response_cells import energy_distances
 from studies.response_policy import SCREENS, gains_by_schedule
 from studies.response_simulated import Scores, held_out_names, held_share, scores_of
+from studies.response_verdicts import (
+    COVERAGE,
+    JUDGED,
+    KRIGING,
+    OF_CELLS,
+    OF_MEANS,
+    PREDICTORS,
+    REPLICATE,
+    print_verdicts,
+    summary,
+    verdicts_of,
+)
 from studies.runner import Row, Run, add_common_arguments, run_all
 
-OF_MEANS: Final = ("pearson_delta", "pearson_centred", "l2", "rmse_top")
-OF_CELLS: Final = "energy_distance"
-JUDGED: Final = (*OF_MEANS, OF_CELLS)
-COVERAGE: Final = "coverage_90"
-KRIGING: Final = Kriging.name
-REPLICATE: Final = "split_half_replicate"
 MOST_GENES: Final = 2000
-PREDICTORS: Final = (
-    KRIGING,
-    REPLICATE,
-    *("no_op", "random", "training_mean", "additive", "matching_mean", "bilinear_ridge"),
-    *("nearest_perturbation", "cell_type_mean", "nearest_context", "knn_prior", "ridge_prior"),
-    SHIFTED_COPY,
-)
 
 
 @dataclass(frozen=True)
@@ -146,8 +142,8 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     out = arguments.out or Path(tempfile.mkdtemp()) / "response.csv"
     table = run_all(partial(one_condition, folder), runs, out, arguments.jobs)
-    verdicts = pd.DataFrame(list(_verdicts(table)))
-    _print_tables(table, verdicts)
+    verdicts = pd.DataFrame(list(verdicts_of(table)))
+    print_verdicts(verdicts)
     gains = _policy_gain(folder, arguments, out.with_name(f"{out.stem}_policy.csv"))
     print(f"rows: {out}")
     print(json.dumps(summary(table, verdicts) | gains | {"seconds": round(perf_counter() - started)}))
@@ -342,60 +338,3 @@ def _priors(folder: Path, split: Split) -> tuple[PriorKnowledge, ...]:
 def _some(cells: Cells, rows: np.ndarray, split: Split) -> TrainingCells:
     types = cells.contexts[rows].tolist() if split.by_cell_type else None
     return TrainingCells(cells.expression[rows], cells.labels[rows].tolist(), cells.genes, types)
-
-
-def _verdicts(table: pd.DataFrame) -> Iterator[Row]:
-    """Kriging against the best baseline of each split and metric, paired over held-out conditions."""
-    for split, rows in table.groupby("split", sort=False):
-        # Where one condition is all there is, halves of its cells are what differs.
-        unit = "held_out" if rows["held_out"].nunique() > 1 else "seed"
-        by_condition = rows.groupby(unit).mean(numeric_only=True)
-        for metric in JUDGED:
-            every = {name: -by_condition[f"{name}:{metric}"].map(METRICS[metric].loss) for name in PREDICTORS}
-            scores = {name: score for name, score in every.items() if score.notna().all()}
-            if KRIGING not in scores:
-                continue
-            rivals = {name: score for name, score in scores.items() if name not in (KRIGING, REPLICATE)}
-            best = max(rivals, key=lambda name: float(rivals[name].mean()))
-            difference = mean_interval((scores[KRIGING] - rivals[best]).to_numpy())
-            verdict = "win" if difference.low > 0 else "loss" if difference.high < 0 else "tie"
-            means = {
-                name: float(by_condition[f"{name}:{metric}"].mean()) for name in (best, KRIGING, REPLICATE)
-            }
-            yield {
-                "split": split,
-                "metric": metric,
-                "best_baseline": best,
-                "baseline": means[best],
-                "kriging": means[KRIGING],
-                "replicate": means[REPLICATE],
-                "verdict": verdict,
-            }
-
-
-def summary(table: pd.DataFrame, verdicts: pd.DataFrame) -> Row:
-    """Wins, ties and losses as lists of [split, metric]."""
-    lists = {
-        f"{name}s" if name != "loss" else "losses": verdicts[verdicts["verdict"] == name][
-            ["split", "metric"]
-        ].values.tolist()
-        for name in ("win", "tie", "loss")
-    }
-    held = table[f"{KRIGING}:{COVERAGE}"].groupby(table["split"], sort=False).mean().round(3)
-    return {
-        **lists,
-        COVERAGE: round(float(held.mean()), 3),
-        "coverage_90_by_split": held.to_dict(),
-        "conditions": int(table.groupby(["split", "held_out"]).ngroups),
-    }
-
-
-def _print_tables(table: pd.DataFrame, verdicts: pd.DataFrame) -> None:
-    shown = Table(
-        title="kriging against the best baseline of each split and metric (means over held-out conditions)"
-    )
-    for column in verdicts.columns:
-        shown.add_column(column, justify="right" if verdicts[column].dtype == float else "left")
-    for row in verdicts.itertuples(index=False):
-        shown.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row))
-    Console(width=140).print(shown)

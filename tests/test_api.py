@@ -15,7 +15,7 @@ from perturbrl.api import screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.datamodule import PRIOR_FILES, PerturbationDataModule
 from perturbrl.training.options import RolloutOptions
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -100,12 +100,23 @@ def test_a_mistyped_option_is_named_with_the_closest() -> None:
 
 
 def test_options_are_those_of_the_data_module() -> None:
-    """Whoever reads ``help(perturbrl.design)`` sees every option of the data, with the same default."""
-    ours, theirs = (signature(call).parameters for call in (perturbrl.design, PerturbationDataModule))
+    """Whoever reads ``help(perturbrl.design)`` sees every option of its data, with the same default.
+
+    What only responses are asked by is an option of ``perturbrl.respond``.
+    """
+    ours, theirs, asking = (
+        signature(call).parameters
+        for call in (perturbrl.design, PerturbationDataModule, perturbrl.respond)
+    )
     elsewhere = {"path", "synthetic", "target"}  # the AnnData, and the target that has to be given
-    for name in set(theirs) - elsewhere:
+    of_responses = {"queries", *PRIOR_FILES}
+    for name in set(theirs) - elsewhere - of_responses:
         assert ours[name].default == theirs[name].default, name
         assert f"        {name}: " in (perturbrl.design.__doc__ or ""), name
+    for name in of_responses:
+        assert name not in ours, name
+        assert name in asking, name
+        assert f"        {name}: " in (perturbrl.respond.__doc__ or ""), name
 
 
 def test_the_seed_is_heeded_where_a_model_is_given(tmp_path: Path) -> None:

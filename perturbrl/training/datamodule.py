@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from anndata import AnnData
@@ -31,6 +31,8 @@ from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
+
+PRIOR_FILES: Final = ("gene_sets", "edges", "features", "reference", "aliases")
 
 
 class PerturbationDataModule(LightningDataModule):
@@ -106,7 +108,7 @@ class PerturbationDataModule(LightningDataModule):
         self.adata: AnnData | None = None
         self.dataset: PerturbationDataset | None = None
         self.split: Split | None = None
-        self._new_cells_allowed = False
+        self._new_cells_allowed = self._to_train = False
 
     @classmethod
     def from_adata(cls, adata: AnnData, target: str | None, **options: Any) -> "PerturbationDataModule":
@@ -127,14 +129,15 @@ class PerturbationDataModule(LightningDataModule):
             DataError: the file cannot be used (the message says why and what to do).
             LeakageError: a strategy of the user's puts cells into training that tell of what is held out.
         """
-        if not self.has_cells or (self.dataset is not None and stage != "fit"):
+        self._to_train = stage == "fit"
+        if not self.has_cells or (self.dataset is not None and not self._to_train):
             return
         with working("reading cells"):
             self.dataset = self._read()
         self._new_cells_allowed = stage == "predict"
         if self.split is None and not self._new_cells_allowed:
             self._split(self.dataset)
-        if stage == "fit":
+        if self._to_train:
             self._fit(self.dataset)
 
     def _read(self) -> PerturbationDataset:
@@ -272,6 +275,7 @@ class PerturbationDataModule(LightningDataModule):
             state["preprocessor"] = self.preprocessor.state_dict()
             state["encoder"] = self._encoder_state()
             state["split"] = self.split.to_dict()
+            state["priors"] = self._prior_sources
         return state
 
     def _encoder_state(self) -> dict[str, Any]:
@@ -303,19 +307,47 @@ class PerturbationDataModule(LightningDataModule):
 
         Raises:
             CheckpointError: the file now holds other cells than the checkpoint was trained with, and the stage
-                is not ``predict``; or the configured encoder is not the checkpoint's.
+                is not ``predict``; the configured encoder is not the checkpoint's; or a run would go on with
+                other held-out cells, genes or prior knowledge than it began with.
         """
         self.source = self._as_measured(state["source"])
         self.target = None if state["target"] is None else self._as_measured(state["target"])
         if "split" not in state:
             return
+        split = self._split_of(state["split"])
+        if split is not None and self._to_train:
+            self._require_same_start(state, split)
         self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])
         self._restore_encoder(state["encoder"])
+        self.split = split
+
+    def _split_of(self, saved: dict[str, Any]) -> Split | None:
+        """The checkpoint's split of the loaded cells; the present one where these are new."""
         try:
-            self.split = Split.from_dict(state["split"], self._dataset_now())
+            return Split.from_dict(saved, self._dataset_now())
         except DataError as error:
             if not self._new_cells_allowed:
                 raise CheckpointError(
                     f"the checkpoint was trained on other cells than '{self.path}' holds ({error}); "
                     "give the same file, or use predict for new cells"
                 ) from error
+        return self.split
+
+    @property
+    def _prior_sources(self) -> list[str]:
+        return [prior.source for prior in self.priors]
+
+    def _require_same_start(self, state: dict[str, Any], split: Split) -> None:
+        """Refuse to go on with a run whose data were prepared otherwise: the twin has learned from these already."""
+        other = {
+            "holds other cells out (data.split, goal_fraction, reference_fraction)": split.to_dict()
+            != self._split_now().to_dict(),
+            "keeps other genes (data.n_top_genes)": state["preprocessor"]["genes"] != list(self.genes),
+            f"has other prior knowledge (data.{', '.join(PRIOR_FILES)})": state["priors"]
+            != self._prior_sources,
+        }
+        for what in (what for what, differs in other.items() if differs):
+            raise CheckpointError(
+                f"the checkpoint's run {what} than the configuration; use the options that it was made with, or "
+                "fit without --ckpt_path"
+            )

@@ -1,6 +1,7 @@
 """Cells reach the right part of the split, and nothing is learned from the others."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,29 @@ def test_judging_needs_the_cells_of_the_checkpoint_but_predicting_does_not() -> 
     predicting.setup("predict")
     predicting.load_state_dict(state)
     assert predicting.target == TARGET
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"split": HeldOutCells(seed=7)}, r"holds other cells out \(data\.split"),
+        ({"goal_fraction": 0.3}, r"holds other cells out .*goal_fraction"),
+        ({"n_top_genes": 20}, r"keeps other genes \(data\.n_top_genes\)"),
+        ({"features": "features.csv"}, r"has other prior knowledge \(data\.gene_sets"),
+    ],
+)
+def test_a_run_does_not_go_on_with_data_that_were_prepared_otherwise(option, message, tmp_path, monkeypatch):
+    """A twin was fitted to them when the checkpoint is read: what it holds out may be what the twin has seen."""
+    monkeypatch.chdir(tmp_path)
+    Path("features.csv").write_text("name,a,b\nGENE0000,1,2\nGENE0001,2,1\n")
+    state = fitted().state_dict()
+    other = module(**option)
+    other.setup("fit")
+    with pytest.raises(CheckpointError, match=f"{message}.*without --ckpt_path"):
+        other.load_state_dict(state)
+    other.setup("test")
+    other.load_state_dict(state)  # to judge, the checkpoint's hold
+    assert other.split.to_dict() == state["split"]
 
 
 def test_clear_errors() -> None:

@@ -105,8 +105,7 @@ def test_options_are_those_of_the_data_module() -> None:
     What only responses are asked by is an option of ``perturbrl.respond``.
     """
     ours, theirs, asking = (
-        signature(call).parameters
-        for call in (perturbrl.design, PerturbationDataModule, perturbrl.respond)
+        signature(call).parameters for call in (perturbrl.design, PerturbationDataModule, perturbrl.respond)
     )
     elsewhere = {"path", "synthetic", "target"}  # the AnnData, and the target that has to be given
     of_responses = {"queries", *PRIOR_FILES}

@@ -69,7 +69,9 @@ def test_a_fit_says_whether_the_policy_is_used(tmp_path, screen, capsys):
     folder = fit(tmp_path, screen)
     said = capsys.readouterr().err
     assert "explains" in said
-    assert "2 perturbations could decide about the policy, and 5 are needed: the start is kept." in said
+    assert (
+        "2 independent conditions could decide about the policy, and 5 are needed: the start is kept." in said
+    )
     assert {"config.yaml", "checkpoints", "metrics.csv"} <= {path.name for path in folder.iterdir()}
 
 

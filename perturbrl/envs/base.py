@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
@@ -28,6 +28,14 @@ class Gains:
     def total(self) -> Float[Tensor, " conditions"]:
         """Weighted sum over kinds."""
         return self.parts @ self.weights
+
+    def by_unit(self, units: Int[Tensor, " conditions"]) -> "Gains":
+        """Means over the conditions with the same number."""
+        place = units.unique(return_inverse=True)[1]
+        total = self.parts.new_zeros(int(place.max()) + 1, self.parts.shape[1]).index_add(
+            0, place, self.parts
+        )
+        return Gains(total / place.bincount()[:, None], self.weights)
 
 
 class Task(FittedModule, ABC):

@@ -54,10 +54,13 @@ class InnerSplit:
     Attributes:
         learned: conditions that may be learned from.
         deciding: conditions that decide; no learned one contains one of them.
+        units: of each deciding condition, the number of the unit that took it along. Conditions of one unit share what
+            is wrong with its prediction, so they are one observation.
     """
 
     learned: tuple[Condition, ...]
     deciding: tuple[Condition, ...]
+    units: tuple[int, ...]
 
     @classmethod
     def of(cls, conditions: Sequence[Condition], fraction: float, seed: int) -> "InnerSplit":
@@ -70,11 +73,15 @@ class InnerSplit:
         """
         units = in_hash_order(_units(conditions), seed)
         drawn = units[: share_of(fraction, len(units))] if len(units) >= FEWEST_UNITS else []
-        gone = set(leaving(conditions, drawn))
-        kept = tuple(condition for condition in conditions if condition not in gone)
+        unit_of: dict[Condition, int] = {}
+        for number, unit in enumerate(drawn):
+            for condition in leaving(conditions, [unit]):
+                unit_of.setdefault(condition, number)
+        kept = tuple(condition for condition in conditions if condition not in unit_of)
         if len(set(_units(kept))) < 2:
-            return cls(tuple(conditions), ())
-        return cls(kept, tuple(condition for condition in conditions if condition in gone))
+            return cls(tuple(conditions), (), ())
+        gone = tuple(condition for condition in conditions if condition in unit_of)
+        return cls(kept, gone, tuple(unit_of[condition] for condition in gone))
 
 
 def foretold(

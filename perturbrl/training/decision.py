@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
+from jaxtyping import Int
 from scipy.stats import t as student
 from tensordict import TensorDict
 from torch import Generator, Tensor
@@ -61,14 +62,15 @@ class Decision:
 
     Attributes:
         kept: it is.
-        n_conditions: conditions that decided.
+        n_units: what decided: perturbations, in all contexts and with all that contains them; contexts of a single
+            one.
         gain: mean decrease of the error on them, in units of its mean at the start of training.
-        at_least: lower bound of that mean (one-sided, ``CONFIDENCE``, over conditions).
+        at_least: lower bound of that mean (one-sided, ``CONFIDENCE``, over units).
         sentence: the same in words.
     """
 
     kept: bool
-    n_conditions: int
+    n_units: int
     gain: float
     at_least: float
     sentence: str
@@ -79,15 +81,20 @@ def untrained() -> Decision:
     return Decision(False, 0, 0.0, 0.0, "No policy was trained: the start is the prediction.")
 
 
-def decide(gains: Gains | None) -> Decision:
+def decide(gains: Gains | None, units: Int[Tensor, " conditions"]) -> Decision:
     """Keep a policy whose mean gain is certainly positive and that makes no kind of error larger on average.
 
     Args:
-        gains: of the conditions that decide, ``FEWEST`` at least; ``None`` where there are none.
+        gains: of the conditions that decide; ``None`` where there are none.
+        units: a number of each; those with the same one are one observation, of which ``FEWEST`` are needed.
     """
+    gains = None if gains is None else gains.by_unit(units)
     n = 0 if gains is None else len(gains.parts)
     if gains is None or n < FEWEST:
-        few = f"{n} perturbations could decide about the policy, and {FEWEST} are needed: the start is kept."
+        few = (
+            f"{n} independent condition{'s' * (n != 1)} could decide about the policy, and {FEWEST} are needed: the "
+            "start is kept."
+        )
         return Decision(False, n, 0.0, 0.0, few)
     total = gains.total.double()
     gain, error = float(total.mean()), float(total.std()) / n**0.5
@@ -101,5 +108,5 @@ def decide(gains: Gains | None) -> Decision:
         n,
         gain,
         at_least,
-        f"On {n} perturbations that it was not trained on, the policy's error is {found}{certain}: {used}.",
+        f"On {n} independent conditions that it was not trained on, the policy's error is {found}{certain}: {used}.",
     )

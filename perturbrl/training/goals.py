@@ -4,7 +4,7 @@ import torch
 from torch import Generator
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, Population
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.twins.base import DigitalTwin, EpisodeCells, relax
 
@@ -34,7 +34,7 @@ def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: G
     start = _resting(twin, data.source, generator)
     goal = _resting(twin, target, generator.set_state(state))
     # Nothing was fitted on either, so the start cells are their own reference.
-    return EpisodeCells(start, goal, start, start[:0], start[:0])
+    return _all_used(start, goal, start)
 
 
 def _target(data: PerturbationDataModule) -> str:
@@ -45,7 +45,12 @@ def _target(data: PerturbationDataModule) -> str:
 
 def _measured(data: PerturbationDataModule, target: str) -> EpisodeCells:
     start, goal = data.cells(data.source, "train"), data.cells(target, "goal")
-    return EpisodeCells(start, goal, data.reference_cells(), start[:0], start[:0])
+    return _all_used(start, goal, data.reference_cells())
+
+
+def _all_used(start: CellState, goal: Population, reference: Population) -> EpisodeCells:
+    """Episodes whose policy is used whatever it does."""
+    return EpisodeCells(start, goal, reference, start[:0], start[:0], torch.empty(0, dtype=torch.long))
 
 
 def _untargeted(twin: DigitalTwin, data: PerturbationDataModule, own: EpisodeCells) -> EpisodeCells:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
+from jaxtyping import Int
 from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Generator
+from torch import Generator, Tensor
 from torchrl.envs import EnvBase
 
 from perturbrl.envs.base import Task
@@ -55,7 +56,7 @@ from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
-CELLS_KEPT: Final = ("goal_cells", "reference_cells", "deciding_start", "deciding_goal")
+KEPT: Final = ("goal_cells", "reference_cells", "deciding_start", "deciding_goal", "deciding_units")
 NOT_TRAINED = (
     "there is no trained policy: no checkpoint was given and nothing was fitted; "
     "fit first, or give --ckpt_path"
@@ -85,6 +86,7 @@ class TwoStageModule(LightningModule):
     reference_cells: CellState
     deciding_start: CellState
     deciding_goal: CellState
+    deciding_units: Int[Tensor, " deciding"]
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class TwoStageModule(LightningModule):
         self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
         self.normaliser: ObservationNormaliser | None = None
-        for name in CELLS_KEPT:
+        for name in KEPT:
             self.register_buffer(name, torch.empty(0, 0))
         self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
@@ -156,6 +158,7 @@ class TwoStageModule(LightningModule):
         cells = start_and_goal(self.twin, data, generator)
         self.goal_cells, self.reference_cells = cells.goal, cells.reference
         self.deciding_start, self.deciding_goal = cells.deciding_start, cells.deciding_goal
+        self.deciding_units = cells.deciding_units
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference)
         self.space, self._fitted_to = data.restrict(self.twin), data
@@ -314,9 +317,10 @@ class TwoStageModule(LightningModule):
         if not self._has_learned:
             return untrained()
         if len(self.deciding_start) == 0:
-            return decide(None)
+            return decide(None, self.deciding_units)
         start = self.deciding_start
-        return decide(self.task.gains(start, self.move(start), self.deciding_goal))
+        gains = self.task.gains(start, self.move(start), self.deciding_goal)
+        return decide(gains, self.deciding_units)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """The return in an environment of the user's; designs are evaluated once, by the report callback."""
@@ -356,7 +360,7 @@ class TwoStageModule(LightningModule):
         """
         description = description_in(checkpoint, own_env=self.env is not None)
         self._trained, self.kl_coef = True, description["kl_coef"]
-        for name in CELLS_KEPT:
+        for name in KEPT:
             setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
         if self.env is None:
             self._take_over(description)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from perturbrl.data.fitted import FittedModule
@@ -25,6 +25,7 @@ class EpisodeCells(NamedTuple):
         reference: those of start that the encoder was not fitted on either, to tell the populations apart by.
         deciding_start: where episodes start that decide whether the policy is used; no row where it is anyway.
         deciding_goal: what these are compared with.
+        deciding_units: of each condition that decides, a number; those with the same one are one observation.
     """
 
     start: CellState
@@ -32,6 +33,7 @@ class EpisodeCells(NamedTuple):
     reference: Population
     deciding_start: Population
     deciding_goal: Population
+    deciding_units: Int[Tensor, " deciding"]
 
 
 class DigitalTwin(TakesAlong, FittedModule, ABC):

@@ -123,7 +123,7 @@ class ResidualTwin(DigitalTwin):
         if parts.deciding:
             told = Foretold.by(model().fit(only(training, parts.learned)), parts.deciding)
             deciding = self._start_and_goal(told, cells, training, learned=False)
-        self._episodes = EpisodeCells(start, goal, start[:0], *deciding)
+        self._episodes = EpisodeCells(start, goal, start[:0], *deciding, torch.tensor(parts.units).long())
         return self
 
     def episodes(self) -> EpisodeCells | None:

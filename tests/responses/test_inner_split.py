@@ -49,9 +49,19 @@ def test_nothing_that_is_learned_contains_what_decides(seed):
     assert not any(one.contains(unit) for one, _ in split.learned for unit in units)
 
 
+def test_a_perturbation_counts_once_in_all_contexts_and_with_all_that_contains_it():
+    for types in (("",), tuple("tuvwxy")):
+        split = InnerSplit.of(measured_conditions(cells(("control", *"ABCD", "A+B", "A+C"), types)), 0.2, 0)
+        units = dict(zip(split.deciding, split.units, strict=True))
+        assert len(units) >= len(types)
+        assert set(units.values()) == {0}
+    split = InnerSplit.of(measured_conditions(cells()), 0.34, 0)
+    assert len(set(split.units)) > 1
+
+
 def test_few_perturbations_decide_nothing():
     conditions = measured_conditions(cells(("control", "A", "B", "C")))
-    assert InnerSplit.of(conditions, 0.5, 0) == InnerSplit(tuple(conditions), ())
+    assert InnerSplit.of(conditions, 0.5, 0) == InnerSplit(tuple(conditions), (), ())
 
 
 def test_each_is_foretold_by_a_model_of_the_others():

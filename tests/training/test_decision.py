@@ -4,11 +4,16 @@ import pytest
 import torch
 
 from perturbrl.envs.base import Gains
-from perturbrl.training.decision import decide, untrained
+from perturbrl.training.decision import decide as decide_by_unit
+from perturbrl.training.decision import untrained
 
 
 def gains(*parts):
     return Gains(torch.tensor(parts), torch.tensor([0.5, 0.5]))
+
+
+def decide(found):
+    return decide_by_unit(found, torch.arange(0 if found is None else len(found.parts)))
 
 
 def test_a_sure_gain_is_kept():
@@ -16,7 +21,7 @@ def test_a_sure_gain_is_kept():
     assert found.kept
     assert found.gain == pytest.approx(0.2375)
     assert 0 < found.at_least < found.gain
-    assert "On 5 perturbations" in found.sentence
+    assert "On 5 independent conditions" in found.sentence
     assert "23.8% smaller than the start's: it is used" in found.sentence
 
 
@@ -53,3 +58,16 @@ def test_too_few_decide_nothing(few):
 def test_without_training_there_is_only_the_start():
     assert not untrained().kept
     assert "No policy was trained" in untrained().sentence
+
+
+def test_conditions_of_one_perturbation_count_once():
+    """One in eight cell types is one observation, not eight."""
+    sure = gains(*[[0.2, 0.3], [0.25, 0.2]] * 4)
+    assert decide(sure).kept
+    found = decide_by_unit(sure, torch.zeros(8, dtype=torch.long))
+    assert not found.kept
+    assert "1 independent condition could decide" in found.sentence
+    uneven = gains(*[[0.1, 0.1]] * 4, *[[0.7, 0.5]] * 2, *[[value, value] for value in (0.2, 0.3, 0.4)])
+    found = decide_by_unit(uneven, torch.tensor([4, 4, 4, 4, 9, 9, 0, 1, 2]))
+    assert found.gain == pytest.approx((0.1 + 0.6 + 0.2 + 0.3 + 0.4) / 5)
+    assert found.n_units == 5

@@ -91,6 +91,13 @@ def test_cells_of_a_perturbation_that_decides_teach_nothing():
     assert not torch.equal(found.deciding_goal, changed.deciding_goal)
 
 
+def test_a_perturbation_that_decides_in_several_contexts_is_one_unit():
+    cells, encoder = encoded(n_combinations=0, contexts=("T", "B", "NK"))
+    found = episodes(ResidualTwin(cells_per_condition=16).fit(cells, encoder))
+    assert len(found.deciding_units) == len(found.deciding_start[:, -1].unique())
+    assert len(found.deciding_units) == 3 * len(found.deciding_units.unique())
+
+
 def test_contexts_have_control_cells_of_their_own():
     cells, encoder = encoded(contexts=("T", "B", "NK"))
     twin = ResidualTwin(cells_per_condition=16).fit(cells, encoder)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from zlib import crc32
 
 import anndata
 import numpy as np
@@ -16,6 +17,7 @@ from perturbrl.responses.counted_cells import counted_cells
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.predicted_cells import labelled_cells
+from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
@@ -66,14 +68,19 @@ def answered_cells(
         control = counted_cells(dataset, _controls_of(dataset, context), genes)
         emitter, start = CellEmitter(control, seed), control.log_mean
         groups = {
-            str(label): emitter.emit(start + shifts[i], n_cells, i, spreads[i])
-            for (label, _), i in sorted(own.items())
+            str(condition[0]): emitter.emit(start + shifts[i], n_cells, _stream(condition), spreads[i])
+            for condition, i in sorted(own.items())
         }
         cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
         parts.append(_named(cells, context, {str(label): texts[i] for (label, _), i in own.items()}))
     cells = anndata.concat(parts, merge="same")
     cells.uns[SPREAD_UNS] = _table(spreads, texts)
     return cells
+
+
+def _stream(condition: Condition) -> int:
+    """A condition's own random numbers, whatever else is asked."""
+    return crc32(text_of(condition).encode())
 
 
 def _table(spreads: Sequence[ResponseSpread], texts: Sequence[str]) -> pd.DataFrame:

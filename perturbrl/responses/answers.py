@@ -109,7 +109,7 @@ class Answers:
             return ""
         worth = own[own["weight"].abs() >= _WORTH_NAMING].head(_NAMED)
         return ", ".join(
-            f"{name} {weight:.2f}".replace(" 0.", " .").replace("-0.", "−.")
+            f"{name} {'−' if weight < 0 else ''}{f'{abs(weight):.2f}'.lstrip('0')}"
             for name, weight in zip(worth["measured"], worth["weight"], strict=True)
         )
 

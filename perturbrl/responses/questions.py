@@ -38,7 +38,7 @@ class Known:
         contexts: contexts with control cells.
         names: perturbations of which anything may be known.
         learned: labels whose cells were learned from, which tell what an extrapolation is.
-        aliases: the name that is meant by another one.
+        aliases: the name that is meant by another one, which is no name of the data.
     """
 
     measured: Mapping[str, Label]
@@ -80,7 +80,7 @@ def text_of(condition: Condition) -> str:
 def _asked(query: str, known: Known) -> Iterator[Asked]:
     what, at, where = ("", "", "") if query in known.measured else query.rpartition(CONTEXT_SEPARATOR)
     text = what if at else query
-    label, renamed = _meant(known.measured.get(text) or Label.parse(text), known.aliases)
+    label, renamed = _meant(known.measured.get(text) or Label.parse(text), known)
     if label.is_control:
         raise DataError(f"'{query}' is what shifts are counted from; ask for a perturbation")
     if str(label) not in known.measured:
@@ -95,8 +95,10 @@ def _asked(query: str, known: Known) -> Iterator[Asked]:
         yield Asked(row, (label, context), (*renamed, *without, *outside), bool(outside))
 
 
-def _meant(label: Label, aliases: Mapping[str, str]) -> tuple[Label, tuple[str, ...]]:
-    """The label under the names that are meant, and which were not written."""
+def _meant(label: Label, known: Known) -> tuple[Label, tuple[str, ...]]:
+    """The label under the names that are meant, and which were not written; a name of the data means itself."""
+    own = {name for one in known.measured.values() for name in one.names}
+    aliases = {alias: name for alias, name in known.aliases.items() if alias not in own}
     said = tuple(
         f"{name} is {aliases[name]} by the table of aliases" for name in label.names if name in aliases
     )

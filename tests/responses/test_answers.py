@@ -1,5 +1,7 @@
 """Questions answered from a whole data set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -269,3 +271,18 @@ def test_one_perturbation_is_answered_and_what_it_cannot_tell_is_said(screen):
         "only GENE0001 was measured, so what it does of its own cannot be told from what any perturbation does",
     )
     assert found.effects.loc["GENE0050", "low"] < 0
+
+
+def test_names_stay_as_they_are_beside_their_weights(answers):
+    similar = pd.DataFrame({"query": "A", "measured": ["dose 0.5-0.1", "B"], "weight": [0.52, -0.31]})
+    assert replace(answers, similar=similar).named("A") == "dose 0.5-0.1 .52, B −.31"
+
+
+def test_cells_are_the_same_whatever_else_is_asked(screen):
+    def cells_of(*queries):
+        cells = perturbrl.respond(screen, queries, n_cells=20).cells
+        return cells[cells.obs["query"] == "GENE0000"].X.toarray()
+
+    alone = cells_of("GENE0000")
+    np.testing.assert_array_equal(cells_of("GENE0001", "GENE0000"), alone)
+    assert len(alone) == 20

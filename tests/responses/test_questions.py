@@ -74,3 +74,11 @@ def test_a_dose_of_what_was_never_measured_is_said():
 def test_an_unknown_name_is_an_error_with_the_closest():
     with pytest.raises(DataError, match=r"'STAT' is no perturbation .*did you mean STAT2 or STAT1"):
         asked(["STAT"], known("STAT1", "STAT2"))
+
+
+def test_a_name_of_the_data_is_no_alias():
+    given = known("P53", "A", names=["TP53"])
+    given = Known(given.measured, given.contexts, given.names, given.learned, {"P53": "TP53"})
+    found = asked(["P53", "A+P53"], given)
+    assert [str(one.condition[0]) for one in found] == ["P53", "A+P53"]
+    assert [one.said for one in found] == [(), ()]

@@ -1,4 +1,7 @@
-"""What makes two conditions alike: covariances between rows, each with a name and nothing to be fitted."""
+"""What makes two conditions alike: covariances between rows, each with a name and without a weight.
+
+How strong perturbations are is read off the measured shifts (`_strengths`); nothing else of them is looked at.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +26,8 @@ INTERACTION: Final = "interaction"
 EVERYWHERE: Final = "everywhere"
 ALONG: Final = "along"
 HERE: Final = "here"
+# Of covariances over treatments that are there without a prior.
+BUILT_IN: Final = (COMMON, OWN, INTERACTION)
 # Perturbations that are compared with all measured ones at a time.
 _AT_ONCE: Final = 512
 
@@ -83,7 +88,8 @@ class Covariances:
         profiles: mean control expression of each context.
         doses: lowest and largest measured dose of each perturbation that has doses.
         combinations: whether any combination was measured.
-        strengths: mean squared effect of perturbations, in units of the mean over all; 1 where none was measured.
+        strengths: mean squared effect of perturbations, in units of the mean over all. One that was not measured
+            is as strong as what a prior likens it to; 1 where nothing tells.
     """
 
     priors: tuple[PriorKnowledge, ...]

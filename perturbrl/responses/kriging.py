@@ -3,7 +3,9 @@
 The shift of a population is the sum of its perturbations' effects, an interaction and noise. Effects are a Gaussian
 process whose covariance is a sum of named ones (see ``covariances``). How much each of these explains is averaged over
 (see ``weight_averaging``). All principal components of the measured shifts are used, in units of their noise, each with
-an amplitude of its own. Additive effects, training mean and nearest context are limits of it.
+an amplitude of its own (of thousands of rows, the leading ones: see ``induced_posterior``). What a new shift has
+outside of their span makes predictions less sure. Additive effects, matching mean, training mean and nearest context
+are limits of it.
 
 Source: Rasmussen and Williams 2006, chapter 2 (kriging is their name in geostatistics, Matheron 1963).
 """
@@ -15,8 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.errors import ConfigurationError
 from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts, likened_by
-from perturbrl.responses.covariances import Covariances
+from perturbrl.responses.covariances import BUILT_IN, Covariances
 from perturbrl.responses.induced_posterior import InducedPosterior
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
@@ -53,6 +56,9 @@ class Kriging(ResponseModel):
             shifts clearly speak for them.
         exact_rows: of more populations the equations are solved through inducing conditions (see ``inducing``).
 
+    Raises:
+        ConfigurationError: two priors have one name, or one has that of another covariance.
+
     Attributes:
         weights: share of the variance of effects that each covariance over treatments explains, over all components;
             known after ``fit``.
@@ -65,6 +71,13 @@ class Kriging(ResponseModel):
     moments: Moments
 
     def __init__(self, priors: Sequence[PriorKnowledge] = (), exact_rows: int = EXACT_ROWS) -> None:
+        taken = [*BUILT_IN, *(prior.source for prior in priors)]
+        twice = sorted({name for name in taken if taken.count(name) > 1})
+        if twice:
+            raise ConfigurationError(
+                f"'{twice[0]}' names two similarities between perturbations, which could not be told apart; rename a "
+                "source of prior knowledge"
+            )
         self.priors = self._given = tuple(priors)
         self.exact_rows = exact_rows
 
@@ -167,14 +180,13 @@ class Kriging(ResponseModel):
 
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         mean, sd = np.empty((2, len(conditions), self._components.shape[1]))
-        along = np.empty(len(conditions))
+        along, transfer = np.empty(len(conditions)), self.moments.transfer
         for start in range(0, len(conditions), _CHUNK):
             at = slice(start, start + _CHUNK)
-            mean[at], sd[at], along[at] = self._chunk(conditions[at])
-        if self.moments.transfer is not None:
-            mean += self.moments.transfer.of(conditions)
+            foretold = None if transfer is None else transfer.of(conditions[at])
+            mean[at], sd[at], along[at] = self._chunk(conditions[at], foretold)
         heeded = [prior for prior in self.priors if self.weights[prior.source] >= LITTLE]
-        measured, transfer = self.moments.conditions, self.moments.transfer
+        measured = self.moments.conditions
         likened = likened_by(heeded, measured)
         evidence = EvidenceFor(
             measured, lambda name: likened(name) or (transfer is not None and transfer.tells_of(name))
@@ -188,20 +200,24 @@ class Kriging(ResponseModel):
         """
         return self._posterior.row_weights(conditions, self._signal)
 
-    def _chunk(self, asked: Sequence[Condition]) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
+    def _chunk(
+        self, asked: Sequence[Condition], foretold: Shifts | None
+    ) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
         points = self._posterior.at_points(asked)
         mean, variance, prior = averaged(points, len(asked), len(self._components))
         unit = np.square(self._noise_sd)
         unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
         inside = variance * unit
         sd = np.sqrt(inside @ np.square(self._components) + unexplained[:, None] * self._outside)
-        way = _directions(mean * self._noise_sd)
-        outside = np.square(way @ self._components) @ self._outside
-        along = np.sqrt((np.square(way) * inside).sum(axis=1) + unexplained * outside)
-        return (mean * self._noise_sd) @ self._components, sd, along
+        shift = (mean * self._noise_sd) @ self._components
+        shift = shift if foretold is None else shift + foretold
+        way = _directions(shift)
+        within = (np.square(way @ self._components.T) * inside).sum(axis=1)
+        along = np.sqrt(within + unexplained * (np.square(way) @ self._outside))
+        return shift, sd, along
 
 
-def _directions(vectors: Float[np.ndarray, "asked components"]) -> Float[np.ndarray, "asked components"]:
+def _directions(vectors: Shifts) -> Shifts:
     """Of length 1; of no effect at all, the diagonal."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length > 0, vectors / np.where(length > 0, length, 1.0), vectors.shape[1] ** -0.5)

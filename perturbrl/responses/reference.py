@@ -33,7 +33,7 @@ def read_reference(path: Path | str, columns: ColumnOptions = ColumnOptions()) -
     everything = np.arange(dataset.n_cells)
     preprocessor = Preprocessor(n_top_genes=None).fit(dataset, everything)
     types = list(dataset.cell_types) if dataset.fields.cell_type_key else None
-    expression = preprocessor.transform(dataset, everything)
+    expression = preprocessor.transform_sparse(dataset, everything)
     cells = TrainingCells(expression, list(dataset.labels), preprocessor.genes, types)
     return reference_of(cells, Path(path).name)
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.errors import DataError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.responses import kriging, telling_rows
 from perturbrl.responses.base import EVIDENCE
 from perturbrl.responses.baselines import TrainingMean
@@ -144,8 +145,6 @@ def test_evidence_says_what_a_prediction_rests_on():
 
 
 def _features(rows):
-    from scipy.sparse import csr_matrix
-
     return tuple(rows), csr_matrix(np.array(list(rows.values()), dtype=float))
 
 
@@ -323,3 +322,10 @@ def test_the_interval_along_a_prediction_holds_the_true_size():
     measured, unknown = (np.array(sizes) < 1.645).mean(axis=0)
     assert 0.75 < measured <= 1.0
     assert 0.8 < unknown <= 1.0
+
+
+@pytest.mark.parametrize("taken", ["sets.gmt", "own"])
+def test_two_sources_of_one_name_are_an_error(taken):
+    first, second = (PriorKnowledge(name, ("A", "B"), csr_matrix(np.eye(2))) for name in ("sets.gmt", taken))
+    with pytest.raises(ConfigurationError, match=f"'{taken}' .* rename"):
+        Kriging([first, second])

@@ -8,6 +8,7 @@ from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge, ScreenShifts
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.responses import reference
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.reference import read_reference, reference_of
@@ -134,6 +135,18 @@ def test_what_only_the_other_screen_measured_is_known_by_prior_knowledge(alike):
     assert deaf.predict(asked).evidence == ("none", "none", "none")
 
 
+def test_the_size_of_an_effect_is_no_less_sure_than_its_genes():
+    rng = np.random.default_rng(4)
+    there = np.column_stack((np.zeros(12), rng.normal(size=(12, 9))))
+    here = there + rng.normal(size=(12, 1)) * 3.0 * (np.arange(10) == 0)
+    learned = dict(zip(NAMES[:-1], here[:-1], strict=True))
+    found = Kriging([screen_of(there)]).fit(cells(learned)).predict(conditions("p0", "p11"))
+    way = np.abs(found.mean) / np.linalg.norm(found.mean, axis=1, keepdims=True)
+    assert (found.along <= (way * found.sd).sum(axis=1)).all()
+    # What only this screen does, and nobody foretells, is not what is expected.
+    assert found.along[1] < 0.5 * found.sd[1, 0]
+
+
 def test_a_measured_perturbation_stays_as_measured(alike):
     there, here = alike
     model = Kriging((screen_of(there),)).fit(cells(here, n=2000))
@@ -163,6 +176,19 @@ def test_a_file_becomes_a_reference(tmp_path):
         truth = adata.varm["true_effects"][:, list(adata.uns["true_effect_labels"]).index(name)]
         assert np.corrcoef(shift, truth)[0, 1] > 0.9
     np.testing.assert_allclose(prior.features.toarray().mean(axis=0), 0, atol=1e-9)
+
+
+def test_cells_of_a_reference_are_not_all_dense_at_once(tmp_path, monkeypatch):
+    kinds = []
+
+    def watched(cells, source):
+        kinds.append(type(cells.expression))
+        return reference_of(cells, source)
+
+    monkeypatch.setattr(reference, "reference_of", watched)
+    simulate_screen(4, 60, 50, 20, seed=1).write_h5ad(tmp_path / "other.h5ad")
+    read_reference(tmp_path / "other.h5ad")
+    assert kinds == [csr_matrix]
 
 
 def test_of_several_doses_the_largest_is_taken():

@@ -20,6 +20,7 @@ from perturbrl.responses.base import PredictedShifts, ResponseModel
 from perturbrl.responses.baselines import SplitHalfReplicate
 from perturbrl.responses.competitors import competitors
 from perturbrl.responses.emission import CellEmitter
+from perturbrl.responses.inner_split import rows_by_condition
 from perturbrl.responses.measured_shifts import MeasuredShifts
 from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
@@ -145,14 +146,9 @@ def held_out_conditions(cells: TrainingCells) -> list[Condition]:
     return [condition for condition in cells.conditions[0] if not condition[0].is_control]
 
 
-def _rows_by_condition(cells: TrainingCells) -> dict[Condition, CellIndex]:
-    conditions, codes = cells.conditions
-    return {condition: np.flatnonzero(codes == i) for i, condition in enumerate(conditions)}
-
-
 def _judges(cells: TrainingCells, seed: int) -> tuple[_Judges, tuple[str, ...]]:
     """Held-out cells in halves, and which conditions have too few."""
-    groups = _rows_by_condition(cells)
+    groups = rows_by_condition(cells)
     controls = {
         context: rows
         for (label, context), rows in groups.items()
@@ -160,7 +156,7 @@ def _judges(cells: TrainingCells, seed: int) -> tuple[_Judges, tuple[str, ...]]:
     }
     asked = held_out_conditions(cells)
     enough = [one for one in asked if one[1] in controls and len(groups[one]) >= 2 * FEWEST_TARGET]
-    few = [text_of(one) for one in asked if one not in enough]
+    few = [text_of(one) for one in sorted(set(asked) - set(enough))]
     said = (
         f"{listed(few, 5)}: judging needs {2 * FEWEST_TARGET} held-out cells of a condition and {FEWEST_CONTROL} "
         "control cells of its context"

@@ -34,7 +34,7 @@ class MeasuredSpread:
         depth: ratio of typical size factors, perturbed to control.
         shift: of mean log expression.
         variance: of log expression over perturbed cells.
-        noise: sampling variance of the logarithm of that variance; infinite where nothing can be said.
+        noise: sampling variance of the logarithm of that variance; 0 where cells of neither kind vary.
         rises: genes that rise beyond doubt.
     """
 

@@ -31,9 +31,11 @@ def target_loadings(cells: TrainingCells) -> PriorKnowledge | None:
     genes = set(cells.genes)
     names = {name for label in set(cells.labels) for name in Label.parse(label).names}
     n_cells, n_genes = cells.expression.shape
-    if len(names & genes) < FEWEST_TARGETS or min(n_cells, n_genes) <= N_COMPONENTS:
+    few = n_cells <= MOST_CELLS
+    n_told = n_cells if few else sum(Label.parse(label).is_control for label in cells.labels)
+    if len(names & genes) < FEWEST_TARGETS or min(n_told, n_genes) <= N_COMPONENTS:
         return None
-    blocks = partial(_blocks if n_cells <= MOST_CELLS else _controls, cells)
+    blocks = partial(_blocks if few else _controls, cells)
     values, vectors = _components(blocks, n_genes)
     loadings = vectors * np.sqrt(values.clip(min=0.0))
     return PriorKnowledge(SOURCE, tuple(cells.genes), csr_matrix(loadings))

@@ -1,4 +1,4 @@
-"""The cells that response baselines learn from."""
+"""The cells that response models learn from."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ Condition = tuple[Label, str]
 
 @dataclass(frozen=True)
 class TrainingCells:
-    """The cells that baselines may learn from; held-out perturbations must not be among them.
+    """The cells that response models may learn from; held-out perturbations must not be among them.
 
     Attributes:
         expression: ``[cells, genes]`` log-normalised; sparse where thousands of genes of many cells need it.
         labels: one per cell: ``control``, ``A`` or ``A+B``, in whatever order.
         genes: name of each column.
-        cell_types: one per cell, for `CellTypeMean`.
+        cell_types: one per cell, the contexts that responses differ between.
 
     Raises:
         DataError: lengths differ, values are not finite, or there is no control or no perturbed cell.
@@ -55,7 +55,7 @@ class TrainingCells:
         kinds = {Label.parse(label) for label in set(self.labels)}
         if CONTROL not in kinds or len(kinds) < 2:
             raise DataError(
-                f"baselines need '{CONTROL_LABEL}' cells and at least one perturbation to learn from, not "
+                f"responses need '{CONTROL_LABEL}' cells and at least one perturbation to learn from, not "
                 f"the labels {sorted(kinds)[:10]}; check the labels and the split"
             )
 

@@ -79,3 +79,12 @@ def test_kriging_goes_by_them_where_no_other_prior_is_given():
     # Fitted again on cells of which they say nothing, it forgets them.
     renamed = [f"other{gene}" for gene in cells.genes]
     assert model.fit(TrainingCells(cells.expression, cells.labels, renamed)).priors == ()
+
+
+def test_there_are_none_where_too_few_controls_have_to_tell(monkeypatch):
+    monkeypatch.setattr(target_loadings_file, "MOST_CELLS", 100)
+    _, cells = screen()
+    controls = np.flatnonzero(np.array(cells.labels) == "control")
+    kept = np.setdiff1d(np.arange(len(cells.labels)), controls[1:])
+    few = TrainingCells(cells.expression[kept], [cells.labels[i] for i in kept], cells.genes)
+    assert target_loadings(few) is None

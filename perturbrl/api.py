@@ -210,7 +210,7 @@ def respond(
     dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
     model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features, reference, aliases))
     names = {} if aliases is None else read_aliases(aliases)
-    found = answer(model, dataset, genes, _listed(queries), aliases=names, n_cells=n_cells, seed=seed)
+    found = answer(model, dataset, genes, _listed(queries or ()), aliases=names, n_cells=n_cells, seed=seed)
     return Responses.of(found)
 
 

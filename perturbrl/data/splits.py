@@ -143,7 +143,7 @@ class HeldOutPerturbations(SplitStrategy):
         if not set(free) - outside:
             raise DataError(
                 f"holding out all {len(dataset.perturbations)} measured perturbations leaves none to learn; "
-                "hold out fewer, or choose HeldOutCells"
+                "hold out fewer, or choose HeldOutCells, or HeldOutCellTypes where several types were measured"
             )
         controls = _judging_controls(dataset, self.control_fraction, self.seed)
         return HeldOut(cells_under(dataset, outside) | controls, drawn)

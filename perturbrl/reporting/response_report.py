@@ -80,7 +80,7 @@ class ResponseReport:
         outside = [str(query) for query in extrapolated.index[extrapolated]]
         said = [
             f"Nothing is known of {listed(unknown, _NAMED)}: cells under it were not measured, and prior knowledge "
-            "likens it to nothing that was. It counts for next to nothing, and the interval is wide."
+            "likens it to nothing that was. No more is expected than what all have in common, and the interval is wide."
             if unknown
             else "",
             f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}." if outside else "",

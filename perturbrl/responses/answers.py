@@ -274,7 +274,8 @@ def _sentence(one: Asked, answers: Answers) -> str:
     known = EVIDENCE[evidence]
     if unknown:
         known = (
-            f"nothing is known of {listed(unknown)}, which counts for next to nothing, with a wide interval"
+            f"nothing is known of {listed(unknown)}: no more is expected than what all perturbations have in common, "
+            "with a wide interval"
         )
     said = [known, *one.said, like, unsure]
     return f"{one.text}: {'; '.join(part for part in said if part)}"

@@ -19,8 +19,10 @@ EVIDENCE: Final[dict[Evidence, str]] = {
     "measured": "cells under this very perturbation, in this context, were measured",
     "combined": "all its perturbations were measured in this context, alone or in combinations",
     "transferred": "all its perturbations were measured, but some only in another context",
-    "prior": "some of its perturbations were never measured, but prior knowledge says which are like them",
-    "none": "nothing is known of some of its perturbations, which count for next to nothing, with a wide interval",
+    "prior": "some of its perturbations were never measured, but prior knowledge says which are like them, though not "
+    "whether they do the opposite",
+    "none": "nothing is known of some of its perturbations, of which no more is expected than what all have in common, "
+    "with a wide interval",
 }
 
 Shifts = Float[np.ndarray, "asked genes"]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 import pandas as pd
@@ -54,12 +55,20 @@ def _nothing_in_common(prior: PriorKnowledge, measured: Sequence[str]) -> str:
     differ = (
         f"; the first look like {theirs} and the others like {ours}, so convert one"
         if ours and theirs and ours != theirs
-        else "; give one that names these perturbations"
+        else f"; {_remedy(prior, measured)}"
     )
     return (
         f"'{prior.source}' knows none of the {len(measured)} measured perturbations: it has "
         f"{listed(prior.names, _NAMED)}, the data have {listed(measured, _NAMED)}{differ}"
     )
+
+
+def _remedy(prior: PriorKnowledge, measured: Sequence[str]) -> str:
+    near = {name: get_close_matches(name, prior.names, n=1, cutoff=0.8) for name in measured[:_NAMED]}
+    meant = [f"{found[0]} by {name}" for name, found in near.items() if found]
+    if not meant:
+        return "give one that names these perturbations"
+    return f"did you mean {listed(meant, _NAMED)}? Say so in a table of aliases (columns alias and name)"
 
 
 def kind_of_names(names: Collection[str]) -> str | None:

@@ -150,8 +150,8 @@ def _require_answerable(label: Label, known: Known) -> None:
 def _context(where: str, contexts: Collection[str]) -> str:
     if set(contexts) == {ONE_CONTEXT}:
         raise DataError(
-            f"'{where}' is asked for, and no column of contexts was given; name one (cell_type_key), or ask without "
-            f"'{CONTEXT_SEPARATOR}'"
+            f"'{where}' is asked for, and no column of contexts was given; name one (cell_type_key; as a command "
+            f"--data.columns.cell_type_key), or ask without '{CONTEXT_SEPARATOR}'"
         )
     context = where if where in contexts else where.rpartition("=")[2]
     _require(context, contexts, "context with control cells")

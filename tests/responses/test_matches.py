@@ -35,6 +35,10 @@ def test_how_many_names_match_is_counted():
         (("6772", "3717"), "numbers, such as Entrez ids"),
         (("9606.ENSP00000354394",), "STRING ids"),
         (("TP53", "MYC"), "; give one that names these perturbations"),
+        (
+            ("JAK22", "MYC"),
+            "; did you mean JAK22 by JAK2? Say so in a table of aliases (columns alias and name)",
+        ),
     ],
 )
 def test_nothing_in_common_is_an_error_that_says_what_names_look_like(names, said):

@@ -93,6 +93,11 @@ class PerturbationDataModule(LightningDataModule):
             raise ConfigurationError(
                 f"both data.path '{path}' and data.synthetic are given; give one of them"
             )
+        if target is not None and queries is not None:
+            raise ConfigurationError(
+                f"both data.target '{target}' and data.queries are given, and what is trained towards a target answers "
+                "no queries; give one of them"
+            )
         self.path, self.synthetic = path, synthetic
         self.target, self.source = target, source
         self.columns, self.value_kind = columns, value_kind

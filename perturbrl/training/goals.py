@@ -3,9 +3,9 @@
 import torch
 from torch import Generator
 
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import CellState, Population
-from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.datamodule import PRIOR_FILES, PerturbationDataModule
 from perturbrl.twins.base import DigitalTwin, EpisodeCells, relax
 
 ATTRACTOR_CELLS = 256
@@ -16,9 +16,10 @@ def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: G
 
     Raises:
         ConfigurationError: there is no target, or one that a twin with episodes of its own would not aim at, or the
-            twin learns from cells and there are none.
+            twin learns from cells and there are none, or prior knowledge is given that it would not heed.
         LeakageError: the twin would learn from cells that tell of the target, or of what else is held out.
     """
+    _require_heeded(twin, data)
     if data.has_cells:
         twin.encoder = data.encoder
         cells = data.training_cells()
@@ -35,6 +36,15 @@ def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: G
     goal = _resting(twin, target, generator.set_state(state))
     # Nothing was fitted on either, so the start cells are their own reference.
     return _all_used(start, goal, start)
+
+
+def _require_heeded(twin: DigitalTwin, data: PerturbationDataModule) -> None:
+    given = [f"data.{name}" for name in PRIOR_FILES if getattr(data, name)]
+    if given and not twin.heeds_priors:
+        raise ConfigurationError(
+            f"{listed(given)} {'is' if len(given) == 1 else 'are'} given, and {type(twin).__name__} learns nothing "
+            "from prior knowledge; leave it out, or use ResidualTwin (configs/response.yaml)"
+        )
 
 
 def _target(data: PerturbationDataModule) -> str:

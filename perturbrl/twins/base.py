@@ -47,6 +47,7 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         perturbations: what may be dosed, in the order of the dose's columns.
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
+        heeds_priors: whether ``fit`` learns from prior knowledge (``EncodedCells.priors``).
         n_members: size of the ensemble; every cell lives in one member for an episode.
         relaxation_steps: transitions without dose after which a cell counts as settled.
         gene_names: names of the columns of ``expression``, where the twin itself knows them.
@@ -58,6 +59,7 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
     perturbations: PerturbationSpace
     latent_dim: int
     needs_data: bool = False
+    heeds_priors: bool = False
     n_members: int = 1
     relaxation_steps: int = 0
     gene_names: Sequence[str] = ()

@@ -70,7 +70,7 @@ class ResidualTwin(DigitalTwin):
         ConfigurationError: an option is out of range.
     """
 
-    needs_data = True
+    needs_data = heeds_priors = True
     response: Kriging
     scale: Float[Tensor, " own"]
     bases: Float[Tensor, "contexts genes"]

@@ -62,6 +62,17 @@ def test_no_held_out_perturbation_gets_into_what_is_learned() -> None:
         start_and_goal(ResidualTwin(), leaky, torch.Generator())
 
 
+@pytest.mark.parametrize("config", ["hematopoiesis.yaml", "gene_screen.yaml"])
+def test_prior_knowledge_that_would_not_be_heeded_is_refused(config: str) -> None:
+    built = parse_config(
+        [f"--config={CONFIGS / config}", "--data.gene_sets=x.gmt", "--data.reference=y.h5ad"]
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"data\.gene_sets and data\.reference are given, and .*Twin learns nothing"
+    ):
+        start_and_goal(built.model.twin, built.data, torch.Generator())
+
+
 def test_a_target_is_needed() -> None:
     built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--data.target=null"])
     with pytest.raises(ConfigurationError, match=r"data\.target is null"):

@@ -11,8 +11,13 @@ import torch
 from places import CONFIGS
 
 from perturbrl.cli import run, user_error
+from perturbrl.data.labels import Label
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import DataError
+from perturbrl.responses import askable
+from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.moments import Moments
 
 SMALL = (
     *("--trainer.max_epochs=2", "--model.rollout.n_cells=128", "--data.encoder.latent_dim=4"),
@@ -127,6 +132,71 @@ def test_without_queries_everything_is_asked(fitted):
     assert set(table["evidence"]) >= {"measured", "combined", "prior"}
 
 
+def test_what_was_held_out_is_learned_from_in_predict_and_not_in_test(fitted, capsys):
+    checkpoint = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
+    held_out = checkpoint["PerturbationDataModule"]["split"]["held_out_perturbations"]
+    known = {parts[0][0] for parts, _ in checkpoint["perturbrl"]["twin"]["kriging"]["moments"]["conditions"]}
+    single = next(name for name in held_out if "+" not in name)
+    assert single not in known
+    capsys.readouterr()
+    report = again("predict", fitted, f"--data.queries=[{single}]", "--report.n_cells=0")
+    said = capsys.readouterr().out
+    sentence = (
+        "Learned from all 10 measured perturbations; "
+        f"test judges the same model without the {len(held_out)} held out."
+    )
+    assert sentence in said
+    assert sentence in (report / "report.html").read_text()
+    assert pd.read_csv(report / "responses.csv")["evidence"].tolist() == ["measured"]
+    judged = json.loads((again("test", fitted) / "metrics.json").read_text())
+    assert "Learned from all" not in capsys.readouterr().out
+    assert not any(row["evidence"] == "measured" for row in judged["responses"])
+
+
+def test_predicted_shifts_of_what_was_held_out_are_the_measured_ones(fitted, screen):
+    split = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)["PerturbationDataModule"][
+        "split"
+    ]
+    single = next(name for name in split["held_out_perturbations"] if "+" not in name)
+    report = again("predict", fitted, f"--data.queries=[{single}]", "--report.n_cells=0")
+    found = pd.read_csv(report / "delta.csv", index_col=0).loc[single]
+    adata = anndata.read_h5ad(screen)
+    counts = adata.X.toarray()
+    logs = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    label = adata.obs["perturbation"]
+    shift = logs[label == single].mean(0) - logs[label == "control"].mean(0)
+    shift = pd.Series(shift, adata.var_names)[found.index]
+    assert np.corrcoef(found, shift)[0, 1] > 0.9
+
+
+def test_answers_are_a_short_table_on_the_terminal(fitted, capsys):
+    capsys.readouterr()
+    report = again("predict", fitted, "--report.n_cells=0")
+    said = capsys.readouterr().out.splitlines()
+    asked = set(pd.read_csv(report / "responses.csv")["query"])
+    head = next(i for i, line in enumerate(said) if line.split()[:2] == ["query", "evidence"])
+    assert all(line.split()[0] in asked for line in said[head + 1 : head + 11])
+    assert said[head + 11] == f"... and {len(asked) - 10} more in {report / 'responses.csv'}"
+    one = again("predict", fitted, "--data.queries=[GENE0050]", "--report.n_cells=0")
+    said = capsys.readouterr().out
+    assert re.search(r"^ *GENE0050 +prior", said, flags=re.MULTILINE)
+    assert f"more in {one}" not in said
+
+
+def test_how_unmeasured_names_were_chosen_is_said(fitted, capsys, monkeypatch):
+    monkeypatch.setattr(askable, "MOST_UNMEASURED", 1)
+    capsys.readouterr()
+    report = again("predict", fitted, "--report.n_cells=0")
+    sentence = (
+        "1 more unmeasured perturbation could be asked about: the 1 asked of 2 is what prior knowledge likens most to "
+        "measured ones; name others with --data.queries."
+    )
+    assert sentence in capsys.readouterr().out
+    page = (report / "report.html").read_text()
+    assert page.index(sentence) < page.index("<nav")
+    assert page.count(sentence) == 1
+
+
 def test_kriging_alone_needs_no_iteration(tmp_path, screen, capsys):
     folder = fit(tmp_path, screen, "--trainer.max_epochs=0")
     assert "No policy was trained" in capsys.readouterr().err
@@ -139,11 +209,15 @@ def test_new_cells_are_answered_by_what_was_learned(fitted, tmp_path):
     new = new[new.obs["perturbation"] == "control"].copy()
     new.obs_names = [f"new{i}" for i in range(new.n_obs)]
     new.write_h5ad(tmp_path / "new.h5ad")
-    queries = "--data.queries=[GENE0050]"
-    old = pd.read_csv(again("predict", fitted, queries) / "delta.csv", index_col=0)
-    other = again("predict", fitted, queries, f"--data.path={tmp_path / 'new.h5ad'}")
-    pd.testing.assert_frame_equal(pd.read_csv(other / "delta.csv", index_col=0), old)
+    other = again("predict", fitted, "--data.queries=[GENE0050]", f"--data.path={tmp_path / 'new.h5ad'}")
+    checkpoint = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
+    saved = checkpoint["perturbrl"]["twin"]["kriging"]
+    learned = Kriging([PriorKnowledge.from_dict(one) for one in saved["priors"]])
+    learned.fit_moments(Moments.from_dict(saved["moments"]))
+    expected = learned.predict([(Label.parse("GENE0050"), "")]).mean
+    np.testing.assert_allclose(pd.read_csv(other / "delta.csv", index_col=0), expected, atol=1e-9)
     assert (anndata.read_h5ad(other / "responses.h5ad").obs["perturbation"] == "control").sum() == 50
+    assert "Nothing is learned from these cells" in (other / "report.html").read_text()
 
 
 def test_a_prior_without_a_name_of_the_data_is_refused(tmp_path, screen):

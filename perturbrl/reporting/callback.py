@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Final
 
 import pandas as pd
 import yaml
@@ -19,13 +20,21 @@ from perturbrl.reporting.judge import Finished, judge, predict
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.response_report import ResponseReport
-from perturbrl.reporting.response_run import RespondingRun, asked_run, in_terminal, judged_run
-from perturbrl.reporting.response_tables import explains, source_in_words
+from perturbrl.reporting.response_run import (
+    RespondingRun,
+    asked_run,
+    in_terminal,
+    judged_run,
+    on_everything,
+)
+from perturbrl.reporting.response_tables import answers_in_text, explains, source_in_words
 from perturbrl.schema import CellState
 from perturbrl.training.progress import working
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.corrected_kriging import CorrectedKriging
 from perturbrl.twins.residual import ResidualTwin
+
+_SHOWN: Final = 10
 
 
 class ReportCallback(Callback):
@@ -76,7 +85,7 @@ class ReportCallback(Callback):
         if trainer.is_global_zero and answers_queries(pl_module):
             figures = learning_figure(learning_curves(run))
             with working("answering queries"):
-                report = asked_run(responding(pl_module, self.n_cells), queries, figures)
+                report = asked_run(on_everything(responding(pl_module, self.n_cells)), queries, figures)
             self._finish_responses(report, run)
         elif trainer.is_global_zero:
             self._finish(predict(judged_of(pl_module), cells_to_dose(pl_module), learning_curves(run)), run)
@@ -98,7 +107,10 @@ class ReportCallback(Callback):
         judged = [table for table in report.tables() if table.key == "judged"]
         for table in judged:
             Console(width=160, highlight=False).print(in_terminal(table))
-        print(report.answer, report.question["policy"], f"report: {path}", sep="\n")
+        if not judged:
+            print(answers_in_text(report.answers, _SHOWN, str(path.parent / "responses.csv")))
+        said = [report.question[name] for name in ("learned from", "policy") if name in report.question]
+        print(report.answer, *report.chosen, *said, f"report: {path}", sep="\n")
 
     def _run_folder(self, trainer: Trainer) -> Path:
         # Called by every process: the logger's folder is broadcast.

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import anndata
 import numpy as np
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 
 from perturbrl.data.labels import CONTROL
 from perturbrl.embeddings.measured import MeasuredCells
@@ -24,7 +25,7 @@ from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
-from perturbrl.schema import CELL_TYPE_OBS, CellIndex
+from perturbrl.schema import CELL_TYPE_OBS, CellIndex, Expression
 
 Spreads = Mapping[Condition, ResponseSpread]
 
@@ -97,9 +98,18 @@ def judge_held_out(
 
 def labelled(cells: MeasuredCells, rows: CellIndex) -> TrainingCells:
     """Log expression, labels and contexts of some cells."""
+    return _with_labels(cells.preprocessor.transform(cells.dataset, rows), cells, rows)
+
+
+def every_cell(cells: MeasuredCells) -> TrainingCells:
+    """The same of all cells, held out or not; sparse, for there may be many."""
+    rows = np.arange(cells.dataset.n_cells)
+    return _with_labels(cells.preprocessor.transform_sparse(cells.dataset, rows), cells, rows)
+
+
+def _with_labels(expression: Expression | csr_matrix, cells: MeasuredCells, rows: CellIndex) -> TrainingCells:
     dataset = cells.dataset
     types = dataset.cell_types[rows].tolist() if dataset.fields.cell_type_key else None
-    expression = cells.preprocessor.transform(dataset, rows)
     return TrainingCells(expression, list(dataset.labels[rows]), cells.genes, types)
 
 

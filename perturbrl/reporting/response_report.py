@@ -54,6 +54,7 @@ class ResponseReport:
         question: what was asked, as name and value.
         data: which cells were used for what, as name and value.
         left_out: what a reader may miss, and why it is not there.
+        chosen: how what is asked was chosen out of more, in sentences.
         more: further figures, such as learning curves.
         folder: where it was written; ``None`` before ``write``.
     """
@@ -64,6 +65,7 @@ class ResponseReport:
     question: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
     more: Sequence[Plot] = ()
     folder: Path | None = None
 
@@ -85,6 +87,7 @@ class ResponseReport:
             else "",
             f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}." if outside else "",
             *(f"{note}." for note in self.answers.notes),
+            *self.chosen,
             _UNJUDGED if self.judged is None else "",
         ]
         return tuple(one for one in said if one)

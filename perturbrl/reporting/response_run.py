@@ -1,21 +1,26 @@
 """From a trained module of the forward problem to what its test and its prediction say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.table import Table as RichTable
 
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.pl.style import Plot
-from perturbrl.reporting.held_out_responses import JudgedResponses, judge_held_out
+from perturbrl.reporting.held_out_responses import JudgedResponses, every_cell, judge_held_out
 from perturbrl.reporting.report_tables import Table
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.responses.answers import Answers, answer
 from perturbrl.responses.askable import everything
 from perturbrl.responses.kriging import Kriging
+from perturbrl.twins.corrected_kriging import CorrectedKriging
 
 MOST_WITH_CELLS: Final = 200
+_OTHER_CELLS: Final = (
+    "Nothing is learned from these cells, which are others than those the model was fitted on; its answers rest on "
+    "its training cells."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class RespondingRun:
 
     Attributes:
         cells: of the file.
-        kriging: fitted to the training cells.
+        kriging: fitted to the training cells, or to all (see ``on_everything``).
         used: the same, or with what a policy adds to it, where that is used.
         decision: which of the two, in a sentence.
         training: how the policy was trained, in words.
@@ -32,6 +37,7 @@ class RespondingRun:
         aliases: the name that is meant by another one in a query.
         n_cells: predicted cells of each query, where the file holds counts.
         seed: of cells drawn, halves and random baselines.
+        learned: what the answers were learned from, in a sentence; empty where it is the training cells.
     """
 
     cells: MeasuredCells
@@ -43,6 +49,7 @@ class RespondingRun:
     aliases: Mapping[str, str]
     n_cells: int
     seed: int
+    learned: str = ""
 
     def answered(self, queries: Sequence[str]) -> Answers:
         """Answers to queries; with cells where the file holds counts and queries are not too many."""
@@ -57,7 +64,8 @@ class RespondingRun:
     @property
     def question(self) -> Mapping[str, str]:
         """What was done, as name and value."""
-        return {"policy": self.decision, "training": self.training}
+        learned = {"learned from": self.learned} if self.learned else {}
+        return {**learned, "policy": self.decision, "training": self.training}
 
     @property
     def about_cells(self) -> Mapping[str, str]:
@@ -65,6 +73,30 @@ class RespondingRun:
         dataset = self.cells.dataset
         counts = f"{dataset.n_cells} cells × {len(dataset.genes)} genes; {len(self.cells.genes)} genes used"
         return {"file": self.file, "cells and genes": counts}
+
+
+def on_everything(run: RespondingRun) -> RespondingRun:
+    """The same with kriging fitted again on all cells of the file, those held out to judge included.
+
+    Genes, preprocessing, prior knowledge and a policy's correction stay as they were learned from the training cells.
+    Of cells that the model was not trained on nothing is learned.
+
+    Raises:
+        DataError: see ``Kriging.fit``.
+    """
+    if run.cells.split is None:
+        return replace(run, learned=_OTHER_CELLS)
+    kriging = run.kriging.refitted(every_cell(run.cells))
+    used = run.used.over(kriging) if isinstance(run.used, CorrectedKriging) else kriging
+    return replace(run, kriging=kriging, used=used, learned=_learned_from(kriging, run.kriging))
+
+
+def _learned_from(every: Kriging, judged: Kriging) -> str:
+    measured = every.moments.conditions
+    n_held_out = len(set(measured) - set(judged.moments.conditions))
+    what = "perturbations" if len(every.contexts) == 1 else "perturbations by context"
+    without = f"the {n_held_out} held out" if n_held_out else "the cells held out"
+    return f"Learned from all {len(measured)} measured {what}; test judges the same model without {without}."
 
 
 def judged_run(run: RespondingRun, figures: Sequence[Plot]) -> JudgedResponses:
@@ -91,13 +123,14 @@ def asked_run(run: RespondingRun, queries: Sequence[str] | None, figures: Sequen
     Raises:
         DataError: a query cannot be answered.
     """
-    asked, left_out = everything(run.kriging, run.cells.dataset) if queries is None else (queries, ())
+    asked, chosen = everything(run.kriging, run.cells.dataset) if queries is None else (queries, ())
     without = (f"Predicted cells: {len(asked)} queries are more than {MOST_WITH_CELLS}.",)
     return ResponseReport(
         run.answered(asked),
         question=run.question,
         data=run.about_cells,
-        left_out=(*left_out, *(without if len(asked) > MOST_WITH_CELLS else ())),
+        left_out=without if len(asked) > MOST_WITH_CELLS else (),
+        chosen=chosen,
         more=figures,
     )
 

@@ -81,6 +81,23 @@ def answer_table(answers: Answers) -> Table:
     return Table("answers", "What each perturbation does", columns, rows, note, meaning)
 
 
+def answers_in_text(answers: Answers, most: int, rest: str) -> str:
+    """The table as plain text.
+
+    Args:
+        answers: what was found.
+        most: rows shown.
+        rest: where the others are.
+    """
+    table = answer_table(answers)
+    rows = [
+        [" ".join(filter(None, (cell.value, cell.interval))) for cell in row.texts()] for row in table.rows
+    ]
+    shown = pd.DataFrame(rows[:most], columns=list(table.columns)).to_string(index=False, max_colwidth=44)
+    more = len(answers.delta) - most
+    return f"{shown}\n... and {more} more in {rest}" if more > 0 else shown
+
+
 def _genes(names: Sequence[str]) -> CellText:
     more = f"and {len(names) - GENES_SHOWN} more" if len(names) > GENES_SHOWN else ""
     return CellText(", ".join(names[:GENES_SHOWN]) or "–", more)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from perturbrl.reporting.report_tables import CellText
 from perturbrl.reporting.response_report import ResponseReport
-from perturbrl.reporting.response_tables import answer_frame, answer_table
+from perturbrl.reporting.response_tables import answer_frame, answer_table, answers_in_text
 from perturbrl.responses.answers import Answers
 
 _SHOWN: Final = 20
@@ -47,16 +47,7 @@ class Responses(Answers):
         return self.report.write(Path(folder))
 
     def __repr__(self) -> str:
-        table = answer_table(self)
-        rows = [
-            [" ".join(filter(None, (cell.value, cell.interval))) for cell in row.texts()]
-            for row in table.rows
-        ]
-        shown = pd.DataFrame(rows[:_SHOWN], columns=list(table.columns)).to_string(
-            index=False, max_colwidth=44
-        )
-        more = [f"... and {len(self.delta) - _SHOWN} more in .table()"] if len(self.delta) > _SHOWN else []
-        return "\n".join([self.report.answer, shown, *more, *self._said])
+        return "\n".join([self.report.answer, answers_in_text(self, _SHOWN, ".table()"), *self._said])
 
     def _repr_html_(self) -> str:
         table = answer_table(self)

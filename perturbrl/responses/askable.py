@@ -1,24 +1,25 @@
 """Everything that a fitted model can be asked where nobody asks anything in particular."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
-import numpy as np
-
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label, Part
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.kriging import Kriging
 
 MOST_PAIRS: Final = 500
 MOST_UNMEASURED: Final = 2000  # over all contexts
+_AT_ONCE: Final = 1024  # names compared with all measured ones at a time
+_DIGITS: Final = 9  # beyond which a similarity is rounding, which would decide between equals
 
 
 def everything(model: Kriging, dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:
     """Queries, and what was left out of them, in sentences.
 
     Measured labels, held out or not; names that were never measured and that prior knowledge likens to a learned one,
-    genes of the data first; pairs of perturbations that were measured alone.
+    the most alike first; pairs of perturbations that were measured alone.
 
     Args:
         model: fitted.
@@ -35,19 +36,32 @@ def _unmeasured(
     model: Kriging, dataset: PerturbationDataset, learned: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
     known = {name for label in dataset.perturbations for name in label.names}
-    alike: set[str] = set()
+    alike: dict[str, float] = {}
     for prior in model.priors:
         names = [name for name in prior.names if name not in known and Label.parse(name) == name]
-        near = np.flatnonzero(prior.similarity(names, learned).max(axis=1, initial=0.0) > 0)
-        alike |= {names[i] for i in near}
-    genes = set(dataset.genes)
-    ordered = sorted(alike, key=lambda name: (name not in genes, name))
+        for name, similarity in _likeness(prior, names, learned):
+            alike[name] = max(similarity, alike.get(name, 0.0))
+    ordered = sorted((name for name in alike if alike[name] > 0), key=lambda name: (-alike[name], name))
     most = MOST_UNMEASURED // len(model.contexts)
-    left = len(ordered) - most
-    said = (
-        f"{left} more names of prior knowledge could be asked about; name those of interest with --data.queries",
+    return ordered[:most], (_cut_off(len(ordered), most),) if len(ordered) > most else ()
+
+
+def _likeness(
+    prior: PriorKnowledge, names: Sequence[str], learned: Sequence[str]
+) -> Iterator[tuple[str, float]]:
+    """Each name's similarity to what it is most like."""
+    for some in (names[i : i + _AT_ONCE] for i in range(0, len(names), _AT_ONCE)):
+        largest = prior.similarity(some, learned).max(axis=1, initial=0.0)
+        yield from zip(some, largest.round(_DIGITS).tolist(), strict=True)
+
+
+def _cut_off(n_names: int, n_asked: int) -> str:
+    left = n_names - n_asked
+    return (
+        f"{left} more unmeasured perturbation{'s' if left > 1 else ''} could be asked about: the {n_asked} asked of "
+        f"{n_names} {'is' if n_asked == 1 else 'are'} what prior knowledge likens most to measured ones; name others "
+        "with --data.queries."
     )
-    return ordered[:most], said if left > 0 else ()
 
 
 def _pairs(dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:
@@ -61,7 +75,7 @@ def _pairs(dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:
     if len(pairs) > MOST_PAIRS:
         return [], (
             f"{len(pairs)} pairs of measured perturbations are more than {MOST_PAIRS}, so none is asked about; name "
-            "those of interest with --data.queries",
+            "those of interest with --data.queries.",
         )
     measured = set(dataset.perturbations)
     return [str(pair) for pair in pairs if pair not in measured], ()

@@ -87,13 +87,20 @@ class Kriging(ResponseModel):
         Raises:
             DataError: see ``Moments`` and ``Transfer``.
         """
-        screen = next((prior for prior in self._given if prior.screen is not None), None)
-        moments = Moments.of(cells, Transfer.learn(screen, cells) if screen else None)
+        moments = _moments(cells, self._given)
         loadings = None if self._given else target_loadings(cells)
         self.priors = self._given
         if loadings is not None and self._gain(moments, (), loadings) > WORTH:
             self.priors = (loadings,)
         return self.fit_moments(moments)
+
+    def refitted(self, cells: TrainingCells) -> "Kriging":
+        """A model of other cells with the priors of this one; whether loadings are one is not asked again.
+
+        Raises:
+            DataError: see ``fit``.
+        """
+        return Kriging(self.priors, self.exact_rows).fit_moments(_moments(cells, self.priors))
 
     def fit_moments(self, moments: Moments) -> Self:
         """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
@@ -215,6 +222,11 @@ class Kriging(ResponseModel):
         within = (np.square(way @ self._components.T) * inside).sum(axis=1)
         along = np.sqrt(within + unexplained * (np.square(way) @ self._outside))
         return shift, sd, along
+
+
+def _moments(cells: TrainingCells, priors: Sequence[PriorKnowledge]) -> Moments:
+    screen = next((prior for prior in priors if prior.screen is not None), None)
+    return Moments.of(cells, Transfer.learn(screen, cells) if screen else None)
 
 
 def _directions(vectors: Shifts) -> Shifts:

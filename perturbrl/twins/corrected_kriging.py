@@ -26,24 +26,36 @@ class CorrectedKriging(Kriging):
     Args:
         twin: fitted or restored.
         move: where the policy brings start cells.
+        response: what is corrected; the twin's own where none is given.
     """
 
     name = "corrected_kriging"
 
-    def __init__(self, twin: ResidualTwin, move: Callable[[CellState], CellState]) -> None:
-        vars(self).update(vars(twin.response))
+    def __init__(
+        self, twin: ResidualTwin, move: Callable[[CellState], CellState], response: Kriging | None = None
+    ) -> None:
+        vars(self).update(vars(twin.response if response is None else response))
         self._twin, self._move = twin, move
+
+    def over(self, response: Kriging) -> "CorrectedKriging":
+        """The same correction of another kriging's answers."""
+        return CorrectedKriging(self._twin, self._move, response)
 
     def _predict(self, conditions: Sequence[Condition]) -> PredictedShifts:
         found = super()._predict(conditions)
         told = Foretold(tuple(conditions), found.mean, found.sd, found.evidence)
-        parts = [self._added(told, slice(i, i + _TOGETHER)) for i in range(0, len(conditions), _TOGETHER)]
-        return replace(found, mean=found.mean + np.concatenate(parts))
+        # The twin has no cells to move in a context whose control cells were all held out from it.
+        rows = [i for i, (_, context) in enumerate(conditions) if context in self._twin.contexts]
+        mean = found.mean.copy()
+        for some in (rows[i : i + _TOGETHER] for i in range(0, len(rows), _TOGETHER)):
+            mean[some] += self._added(told, some)
+        return replace(found, mean=mean)
 
     @torch.no_grad()
-    def _added(self, told: Foretold, some: slice) -> Float[np.ndarray, "_ genes"]:
+    def _added(self, told: Foretold, some: Sequence[int]) -> Float[np.ndarray, "_ genes"]:
         twin, n_cells = self._twin, self._twin.cells_per_condition
-        asked = Foretold(told.conditions[some], told.mean[some], told.sd[some], told.evidence[some])
+        conditions, evidence = zip(*((told.conditions[i], told.evidence[i]) for i in some), strict=True)
+        asked = Foretold(conditions, told.mean[some], told.sd[some], evidence)
         start = twin.states(asked, n_cells)
         difference = twin.expression(self._move(start)) - twin.expression(start)
         by_condition = difference.view(len(asked.conditions), n_cells, -1).mean(1)

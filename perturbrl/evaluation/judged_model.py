@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from perturbrl.responses.competitors import competitors
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.inner_split import rows_by_condition
 from perturbrl.responses.measured_shifts import MeasuredShifts
-from perturbrl.responses.questions import text_of
+from perturbrl.responses.questions import stream_of, text_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector
@@ -173,7 +172,7 @@ def _judges(cells: TrainingCells, seed: int) -> tuple[_Judges, tuple[str, ...]]:
 
 
 def _shuffled(rows: CellIndex, condition: Condition, seed: int) -> CellIndex:
-    return np.random.default_rng([seed, crc32(text_of(condition).encode())]).permutation(rows)
+    return np.random.default_rng([seed, stream_of(condition)]).permutation(rows)
 
 
 def _in_context(

@@ -14,18 +14,19 @@ from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.judged_model import JudgedModel, held_out_conditions, judge_model
 from perturbrl.pl.style import Plot
+from perturbrl.reporting.about_cells import cells_and_genes, what_was_measured
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.responses.answers import answer
 from perturbrl.responses.base import ResponseModel
-from perturbrl.responses.counted_cells import counted_cells
+from perturbrl.responses.counted_cells import counted_cells, rows_of
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.predicted_cells import labelled_cells, predicted_cells
+from perturbrl.responses.predicted_cells import in_context, labelled_cells, predicted_cells
 from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.spread_model import SpreadModel
-from perturbrl.responses.training_cells import ONE_CONTEXT, Condition, TrainingCells
-from perturbrl.schema import CELL_TYPE_OBS, CellIndex, Expression
+from perturbrl.responses.training_cells import Condition, TrainingCells
+from perturbrl.schema import CellIndex, Expression
 
 Spreads = Mapping[Condition, ResponseSpread]
 
@@ -128,17 +129,14 @@ def spreads_of(model: Kriging, cells: MeasuredCells, conditions: Sequence[Condit
 
 
 def _rows(cells: MeasuredCells, condition: Condition, among: CellIndex) -> CellIndex:
-    label, context = condition
-    rows = np.intersect1d(cells.dataset.cells_of(label), among)
-    return rows if context == ONE_CONTEXT else rows[cells.dataset.cell_types[rows] == context]
+    return np.intersect1d(rows_of(cells.dataset, condition), among)
 
 
 def _data(cells: MeasuredCells) -> Mapping[str, str]:
     dataset, split = cells.dataset, cells.require_split()
     return {
-        "cells and genes": f"{dataset.n_cells} cells × {len(dataset.genes)} genes; {len(cells.genes)} genes used",
-        "measured": f"{len(dataset.control_cells)} control cells, {len(dataset.singles)} single perturbations, "
-        f"{len(dataset.combinations)} combinations",
+        **cells_and_genes(cells),
+        **what_was_measured(dataset),
         "held out by": f"{split.name}, seed {split.seed}",
         "learned from": f"{len(split.train)} cells",
         "judged by": f"{len(split.test)} cells that nothing was learned from, half of each condition's",
@@ -178,8 +176,4 @@ def _pair_in(
     real = labelled_cells(groups, cells.genes)
     means = {str(one[0]): emitter.control.log_mean + shift for one, shift in shifts.items()}
     predicted = predicted_cells(means, real, emitter, {str(one[0]): spreads[one] for one in shifts})
-    for one in (real, predicted):
-        if context != ONE_CONTEXT:
-            one.obs[CELL_TYPE_OBS] = context
-            one.obs_names = [f"{context}_{name}" for name in one.obs_names]
-    return real, predicted
+    return in_context(real, context), in_context(predicted, context)

@@ -18,6 +18,7 @@ from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.planners import default_planners, search_planners
+from perturbrl.reporting.about_cells import cells_and_genes, what_was_measured
 from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import (
     design_figures,
@@ -219,10 +220,8 @@ def _about_cells(cells: MeasuredCells, file: str) -> dict[str, str]:
     kinds = {"counts": "raw counts", "log1p": "log values", "normalised": "normalised values"}
     return {
         "file": file,
-        "cells and genes": f"{dataset.n_cells} cells × {len(dataset.genes)} genes, {kinds[dataset.value_kind]}; "
-        f"{len(cells.genes)} genes used",
-        "measured": f"{len(dataset.control_cells)} control cells, {len(dataset.singles)} single perturbations, "
-        f"{len(dataset.combinations)} combinations",
+        **cells_and_genes(cells, f", {kinds[dataset.value_kind]}"),
+        **what_was_measured(dataset),
         "cell state": f"{type(encoder).__name__}, {encoder.latent_dim} dimensions",
     }
 

@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.pl.style import Plot
+from perturbrl.reporting.about_cells import cells_and_genes
 from perturbrl.reporting.held_out_responses import JudgedResponses, every_cell, judge_held_out
 from perturbrl.reporting.report_tables import Table
 from perturbrl.reporting.response_report import ResponseReport
@@ -70,9 +71,7 @@ class RespondingRun:
     @property
     def about_cells(self) -> Mapping[str, str]:
         """Which cells were used for what, as name and value."""
-        dataset = self.cells.dataset
-        counts = f"{dataset.n_cells} cells × {len(dataset.genes)} genes; {len(self.cells.genes)} genes used"
-        return {"file": self.file, "cells and genes": counts}
+        return {"file": self.file, **cells_and_genes(self.cells)}
 
 
 def on_everything(run: RespondingRun) -> RespondingRun:

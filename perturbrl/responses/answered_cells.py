@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Final
-from zlib import crc32
 
 import anndata
 import numpy as np
@@ -13,15 +12,15 @@ from jaxtyping import Float
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
 from perturbrl.errors import DataError
-from perturbrl.responses.counted_cells import counted_cells
+from perturbrl.responses.counted_cells import counted_cells, rows_of
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.predicted_cells import labelled_cells
-from perturbrl.responses.questions import text_of
+from perturbrl.responses.predicted_cells import in_context, labelled_cells
+from perturbrl.responses.questions import stream_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
-from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, CellIndex
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
 
 QUERY_OBS: Final = "query"
 SPREAD_UNS: Final = "spread"
@@ -65,10 +64,10 @@ def answered_cells(
     for context in sorted({context for _, context in asked}):
         # The first of two spellings of one condition names its cells.
         own = {asked[i]: i for i in reversed(range(len(asked))) if asked[i][1] == context}
-        control = counted_cells(dataset, _controls_of(dataset, context), genes)
+        control = counted_cells(dataset, rows_of(dataset, (CONTROL, context)), genes)
         emitter, start = CellEmitter(control, seed), control.log_mean
         groups = {
-            str(condition[0]): emitter.emit(start + shifts[i], n_cells, _stream(condition), spreads[i])
+            str(condition[0]): emitter.emit(start + shifts[i], n_cells, stream_of(condition), spreads[i])
             for condition, i in sorted(own.items())
         }
         cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
@@ -76,11 +75,6 @@ def answered_cells(
     cells = anndata.concat(parts, merge="same")
     cells.uns[SPREAD_UNS] = _table(spreads, texts)
     return cells
-
-
-def _stream(condition: Condition) -> int:
-    """A condition's own random numbers, whatever else is asked."""
-    return crc32(text_of(condition).encode())
 
 
 def _table(spreads: Sequence[ResponseSpread], texts: Sequence[str]) -> pd.DataFrame:
@@ -107,12 +101,4 @@ def _named(cells: AnnData, context: str, texts: Mapping[str, str]) -> AnnData:
     """Cells with what they answer and, where there are contexts, theirs."""
     labels = cells.obs[PERTURBATION_OBS].astype(str)
     cells.obs[QUERY_OBS] = [texts.get(label, "") for label in labels]
-    if context != ONE_CONTEXT:
-        cells.obs[CELL_TYPE_OBS] = context
-        cells.obs_names = [f"{context}_{name}" for name in cells.obs_names]
-    return cells
-
-
-def _controls_of(dataset: PerturbationDataset, context: str) -> CellIndex:
-    rows = dataset.cells_of(CONTROL)
-    return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]
+    return in_context(cells, context)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, vstack
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.reading import read_rows
 from perturbrl.errors import DataError
+from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 from perturbrl.schema import TARGET_SUM, CellIndex, GeneVector, LogExpression
 
 SizeFactors = Float[np.ndarray, " cells"]
@@ -59,6 +60,13 @@ def join(parts: Sequence[CountedCells]) -> CountedCells:
     """Cells of all parts, one after the other."""
     counts = csr_array(vstack([part.counts for part in parts], format="csr"))
     return CountedCells(counts, np.concatenate([part.size_factors for part in parts]))
+
+
+def rows_of(dataset: PerturbationDataset, condition: Condition) -> CellIndex:
+    """Cells of a condition, ``control`` in a context among them."""
+    label, context = condition
+    rows = dataset.cells_of(label)
+    return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]
 
 
 def counted_cells(dataset: PerturbationDataset, rows: CellIndex, genes: Sequence[str]) -> CountedCells:

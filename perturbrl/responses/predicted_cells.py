@@ -11,7 +11,8 @@ from perturbrl.errors import DataError
 from perturbrl.responses.counted_cells import CountedCells, join
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.spread import ResponseSpread
-from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, GeneVector
+from perturbrl.responses.training_cells import ONE_CONTEXT
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, SIZE_FACTOR_OBS, GeneVector
 
 
 def labelled_cells(groups: Mapping[str, CountedCells], genes: Sequence[str]) -> AnnData:
@@ -30,6 +31,14 @@ def labelled_cells(groups: Mapping[str, CountedCells], genes: Sequence[str]) -> 
         index=[f"{label}_{i}" for label, cells in groups.items() for i in range(len(cells))],
     )
     return AnnData(csr_matrix(cells.counts, dtype=np.float32), obs=obs, var=pd.DataFrame(index=list(genes)))
+
+
+def in_context(cells: AnnData, context: str) -> AnnData:
+    """Cells named by their context, where there are several; in place."""
+    if context != ONE_CONTEXT:
+        cells.obs[CELL_TYPE_OBS] = context
+        cells.obs_names = [f"{context}_{name}" for name in cells.obs_names]
+    return cells
 
 
 def predicted_cells(

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from zlib import crc32
 
 from perturbrl.data.labels import Label, Part
 from perturbrl.errors import DataError
@@ -75,6 +76,11 @@ def text_of(condition: Condition) -> str:
     """A condition as a query."""
     label, context = condition
     return f"{label}{CONTEXT_SEPARATOR}{context}" if context else str(label)
+
+
+def stream_of(condition: Condition) -> int:
+    """The number of a condition's own random numbers, whatever else is asked."""
+    return crc32(text_of(condition).encode())
 
 
 def _asked(query: str, known: Known) -> Iterator[Asked]:

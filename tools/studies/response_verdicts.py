@@ -40,6 +40,7 @@ def verdicts_of(table: pd.DataFrame) -> Iterator[Row]:
                 continue
             rivals = {name: score for name, score in scores.items() if name not in (KRIGING, REPLICATE)}
             best = max(rivals, key=lambda name: float(rivals[name].mean()))
+            gains = scores[KRIGING] - rivals[best]
             means = {
                 name: float(by_condition[f"{name}:{metric}"].mean()) for name in (best, KRIGING, REPLICATE)
             }
@@ -50,8 +51,8 @@ def verdicts_of(table: pd.DataFrame) -> Iterator[Row]:
                 "baseline": means[best],
                 "kriging": means[KRIGING],
                 "replicate": means[REPLICATE],
-                "verdict": _verdict(scores[KRIGING] - rivals[best]),
-                "leads": KRIGING if float((scores[KRIGING] - rivals[best]).mean()) > 0 else best,
+                "verdict": _verdict(gains),
+                "leads": KRIGING if gains.mean() > 0 else best,
             }
 
 

@@ -15,8 +15,9 @@ from perturbrl.api import screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.training.datamodule import PRIOR_FILES, PerturbationDataModule
+from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import RolloutOptions
+from perturbrl.training.saved_data import PRIOR_FILES
 from perturbrl.training.two_stage import TwoStageModule
 
 

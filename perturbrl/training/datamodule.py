@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from anndata import AnnData
@@ -23,16 +23,15 @@ from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.measured import MeasuredCells, Part
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.errors import CheckpointError, ConfigurationError, DataError
+from perturbrl.errors import ConfigurationError
 from perturbrl.responses.matches import matched_names
 from perturbrl.responses.prior_files import read_priors
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
+from perturbrl.training.saved_data import learned_data, require_same_start, restore_encoder, split_of_cells
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
-
-PRIOR_FILES: Final = ("gene_sets", "edges", "features", "reference", "aliases")
 
 
 class PerturbationDataModule(LightningDataModule):
@@ -277,35 +276,8 @@ class PerturbationDataModule(LightningDataModule):
         target = None if self.target is None else str(self.target)
         state: dict[str, Any] = {"target": target, "source": str(self.source)}
         if self.split is not None:
-            state["preprocessor"] = self.preprocessor.state_dict()
-            state["encoder"] = self._encoder_state()
-            state["split"] = self.split.to_dict()
-            state["priors"] = self._prior_sources
+            state |= learned_data(self.split, self.preprocessor, self.encoder, self.priors)
         return state
-
-    def _encoder_state(self) -> dict[str, Any]:
-        encoder = self.encoder
-        return {
-            "class": type(encoder).__qualname__,
-            "latent_dim": encoder.latent_dim,
-            "state": dict(encoder.state_dict()),
-        }
-
-    def _restore_encoder(self, saved: dict[str, Any]) -> None:
-        self.encoder.latent_dim = saved["latent_dim"]
-        try:
-            self.encoder.load_state_dict(saved["state"])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"the checkpoint's encoder is {saved['class']} of {saved['latent_dim']} dimensions, and "
-                f"{type(self.encoder).__qualname__} as configured cannot take it over; use the configuration the "
-                "checkpoint was made with"
-            ) from error
-
-    def _as_measured(self, text: str) -> str:
-        """The label of the loaded cells that is written ``text``; the text itself where there is none."""
-        measured = () if self.dataset is None else self.dataset.measured
-        return next((label for label in measured if label == text), text)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` returned.
@@ -319,40 +291,16 @@ class PerturbationDataModule(LightningDataModule):
         self.target = None if state["target"] is None else self._as_measured(state["target"])
         if "split" not in state:
             return
-        split = self._split_of(state["split"])
+        split = split_of_cells(
+            state["split"], self._dataset_now(), self.path, may_be_new=self._new_cells_allowed
+        )
         if split is not None and self._to_train:
-            self._require_same_start(state, split)
+            require_same_start(state | {"split": split.to_dict()}, self.state_dict())
         self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])
-        self._restore_encoder(state["encoder"])
-        self.split = split
+        restore_encoder(self.encoder, state["encoder"])
+        self.split = self.split if split is None else split
 
-    def _split_of(self, saved: dict[str, Any]) -> Split | None:
-        """The checkpoint's split of the loaded cells; the present one where these are new."""
-        try:
-            return Split.from_dict(saved, self._dataset_now())
-        except DataError as error:
-            if not self._new_cells_allowed:
-                raise CheckpointError(
-                    f"the checkpoint was trained on other cells than '{self.path}' holds ({error}); "
-                    "give the same file, or use predict for new cells"
-                ) from error
-        return self.split
-
-    @property
-    def _prior_sources(self) -> list[str]:
-        return [prior.source for prior in self.priors]
-
-    def _require_same_start(self, state: dict[str, Any], split: Split) -> None:
-        """Refuse to go on with a run whose data were prepared otherwise: the twin has learned from these already."""
-        other = {
-            "holds other cells out (data.split, goal_fraction, reference_fraction)": split.to_dict()
-            != self._split_now().to_dict(),
-            "keeps other genes (data.n_top_genes)": state["preprocessor"]["genes"] != list(self.genes),
-            f"has other prior knowledge (data.{', '.join(PRIOR_FILES)})": state["priors"]
-            != self._prior_sources,
-        }
-        for what in (what for what, differs in other.items() if differs):
-            raise CheckpointError(
-                f"the checkpoint's run {what} than the configuration; use the options that it was made with, or "
-                "fit without --ckpt_path"
-            )
+    def _as_measured(self, text: str) -> str:
+        """The label of the loaded cells that is written ``text``; the text itself where there is none."""
+        measured = () if self.dataset is None else self.dataset.measured
+        return next((label for label in measured if label == text), text)

@@ -5,7 +5,8 @@ from torch import Generator
 
 from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import CellState, Population
-from perturbrl.training.datamodule import PRIOR_FILES, PerturbationDataModule
+from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.saved_data import PRIOR_FILES
 from perturbrl.twins.base import DigitalTwin, EpisodeCells, relax
 
 ATTRACTOR_CELLS = 256

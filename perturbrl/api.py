@@ -12,9 +12,9 @@ from anndata import AnnData
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
+from perturbrl.data.aliases import read_aliases
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.presets import ColumnOptions, detect_fields
-from perturbrl.data.prior_knowledge import read_aliases
 from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import SplitStrategy
 from perturbrl.embeddings.base import Encoder

@@ -1,7 +1,5 @@
 """What is in a file, what is wrong with it, and what can be done with it."""
 
-import json
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from perturbrl.data.dataset import PerturbationDataset
-from perturbrl.data.file_labels import cells_at_dose_zero
+from perturbrl.data.file_problems import FEW_CELLS, problems_of
+from perturbrl.data.file_uses import uses_of
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
 from perturbrl.data.reading import (
@@ -26,14 +25,11 @@ from perturbrl.data.reading import (
     kind_of_values,
     matrix_of,
     read_cells,
-    read_rows,
     require_kind,
-    row_chunks,
 )
 from perturbrl.errors import DataError, listed
-from perturbrl.schema import COUNTS_LAYER, IS_CONTROL_OBS
+from perturbrl.schema import COUNTS_LAYER
 
-FEW_CELLS: Final = 20
 _SHOWN: Final = 6
 _ROWS: Final = 60
 
@@ -231,8 +227,8 @@ def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> In
         covariates={key: _count(adata.obs[key]) for key in dataset.fields.covariate_keys},
         modalities=_modalities(adata),
         measured_targets=tuple(sorted(targets & set(dataset.genes))),
-        problems=tuple(_problems(dataset, counts, targets, adata.obs)),
-        uses=tuple(_uses(dataset, str(path))),
+        problems=tuple(problems_of(dataset, counts, targets, adata.obs)),
+        uses=tuple(uses_of(dataset, str(path))),
     )
 
 
@@ -262,106 +258,3 @@ def _count(column: pd.Series) -> dict[str, int]:
 
 def _levels(levels: dict[str, int]) -> str:
     return listed([f"{level} ({n:,})" for level, n in levels.items()], _SHOWN)
-
-
-def _problems(
-    dataset: PerturbationDataset, counts: Counter[Label], targets: set[str], obs: pd.DataFrame
-) -> list[str]:
-    problems = []
-    if not dataset.perturbations:
-        problems.append("there are only control cells: nothing measured to design for or to predict")
-    few = [label for label in dataset.perturbations if counts[label] < FEW_CELLS]
-    if few:
-        problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")
-    if counts[CONTROL] < FEW_CELLS:
-        problems.append(f"only {counts[CONTROL]} control cells: what is compared with them is uncertain")
-    undosed = cells_at_dose_zero(obs, dataset.fields, dataset.labels)
-    if undosed:
-        problems.append(f"{undosed} cells are named by a perturbation at dose 0 and count as control")
-    silent = _silent_genes(dataset)
-    if silent:
-        problems.append(f"{silent} of {len(dataset.genes)} genes are 0 in every cell and will be dropped")
-    if targets and not targets & set(dataset.genes):
-        problems.append(
-            "no perturbed name is a gene of the file: effects are known where they were measured, and none can be "
-            "worked out from control cells"
-        )
-    return problems + _confounded(dataset)
-
-
-def _silent_genes(dataset: PerturbationDataset) -> int:
-    total = np.zeros(len(dataset.genes))
-    for _, index in row_chunks(np.arange(dataset.n_cells)):
-        total += np.asarray(read_rows(dataset.matrix, index).sum(axis=0)).ravel()
-    return int((total == 0).sum())
-
-
-def _confounded(dataset: PerturbationDataset) -> list[str]:
-    """Say which levels of a covariate have only perturbed or only control cells."""
-    problems = []
-    for key in dataset.fields.covariate_keys if dataset.perturbations else ():
-        treated = dataset.adata.obs.groupby(dataset.adata.obs[key].astype(str))[IS_CONTROL_OBS].mean()
-        without = [str(level) for level, share in treated.items() if share == 0]
-        alone = [str(level) for level, share in treated.items() if share == 1]
-        if without:
-            problems.append(
-                f"no control cells at {key} {listed(without, _SHOWN)}: what {key} does cannot be told "
-                "from what the perturbation does"
-            )
-        if alone:
-            problems.append(
-                f"only control cells at {key} {listed(alone, _SHOWN)}: no response was measured there"
-            )
-    return problems
-
-
-def _uses(dataset: PerturbationDataset, path: str) -> list[str]:
-    uses = ["encoder: yes, it needs no perturbation", _responses(dataset, path)]
-    n = len(dataset.perturbations)
-    if n < 2:
-        return [*uses, f"design: no, it needs two measured perturbations and there are {n}"]
-    return [
-        *uses,
-        "design: yes, for example perturbrl fit --config configs/gene_screen.yaml "
-        f'--data.path {shlex.quote(path)} --data.target "{_example_target(dataset)}"{_doses_combinations(dataset)}',
-    ]
-
-
-def _responses(dataset: PerturbationDataset, path: str) -> str:
-    n = len(dataset.perturbations)
-    contexts = len(set(dataset.cell_types)) if dataset.fields.cell_type_key else 1
-    if n * contexts < 2:
-        return f"responses: no, others are foretold from at least two measured ones and there are {n}"
-    asked = [
-        "perturbations and genes that prior knowledge likens to measured ones (--data.gene_sets reactome.gmt)"
-    ]
-    asked += ["combinations"] if n > 1 else []
-    asked += (
-        ["doses"]
-        if any(part.dose is not None for label in dataset.perturbations for part in label.parts)
-        else []
-    )
-    asked += [f"any of {contexts} cell types"] if contexts > 1 else []
-    held_out = shlex.quote(json.dumps([_most_perturbed_type(dataset)])) if n == 1 else ""
-    types = f" --data.split HeldOutCellTypes --data.split.cell_types {held_out}" if held_out else ""
-    return (
-        f"responses nobody measured: yes, {listed(asked)}, for example perturbrl fit --config configs/response.yaml "
-        f"--data.path {shlex.quote(path)}{types}"
-    )
-
-
-def _most_perturbed_type(dataset: PerturbationDataset) -> str:
-    return str(pd.Series(dataset.cell_types[dataset.labels != CONTROL]).mode()[0])
-
-
-def _doses_combinations(dataset: PerturbationDataset) -> str:
-    """The option without which a file of combinations alone has nothing to dose."""
-    return "" if dataset.singles else " --model.twin GeneEffectTwin --model.twin.combinations true"
-
-
-def _example_target(dataset: PerturbationDataset) -> str:
-    """Prefer a combination whose components are measured alone, so that the answer can be judged."""
-    singles = set(dataset.singles)
-    explained = tuple(label for label in dataset.combinations if set(label.singles) <= singles)
-    candidates = explained or dataset.combinations or dataset.perturbations
-    return max(candidates, key=lambda label: len(dataset.cells_of(label)))

@@ -10,7 +10,7 @@ from anndata import AnnData
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from perturbrl.data.prior_knowledge import read_aliases
+from perturbrl.data.aliases import read_aliases
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import UnseenCells
 from perturbrl.evaluation.simulation import PolicyDesign

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from perturbrl.data.prior_knowledge import (
-    PriorKnowledge,
-    read_aliases,
-    read_edges,
-    read_features,
-    read_gene_sets,
-)
+from perturbrl.data.aliases import read_aliases
+from perturbrl.data.edge_lists import read_edges
+from perturbrl.data.feature_tables import read_features
+from perturbrl.data.gene_sets import read_gene_sets
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.reference import read_reference
 
 Paths = str | Path | Sequence[str | Path]

@@ -20,12 +20,9 @@ from torch.distributions import OneHotCategorical as TorchOneHotCategorical
 from torchrl.modules import OneHotCategorical, ProbabilisticActor
 
 from perturbrl.errors import ConfigurationError
-from perturbrl.rl.distributions import (
-    ActionDistribution,
-    BernoulliSwitches,
-    DiagonalGaussian,
-    SoftmaxChoice,
-)
+from perturbrl.rl.discrete import BernoulliSwitches, SoftmaxChoice
+from perturbrl.rl.distributions import ActionDistribution
+from perturbrl.rl.gaussian import DiagonalGaussian
 
 
 def as_action_distribution(dist: Distribution) -> ActionDistribution:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.gene_sets import read_gene_sets
 from perturbrl.data.labels import Label
 from perturbrl.data.module_screen import ModuleScreenOptions, simulate_module_screen, write_gene_sets
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import detect_fields
-from perturbrl.data.prior_knowledge import read_gene_sets
 from perturbrl.errors import ConfigurationError
 
 SMALL = ModuleScreenOptions(

@@ -9,9 +9,9 @@ from scipy.stats import multivariate_normal
 
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.responses import induced_posterior, kriging, weight_averaging
+from perturbrl.responses import induced_amplitudes, induced_posterior, kriging, weight_averaging
 from perturbrl.responses.covariances import Covariances
-from perturbrl.responses.induced_posterior import Told, _nodes
+from perturbrl.responses.induced_amplitudes import Told, nodes_between
 from perturbrl.responses.induced_process import FeatureMap, Places, processes
 from perturbrl.responses.inducing import BLOCK, Inducing
 from perturbrl.responses.kriging import Kriging
@@ -66,9 +66,9 @@ def small_net(monkeypatch):
 def without_short_cuts(small_net, monkeypatch):
     """All points of a small net, all amplitudes."""
     monkeypatch.setattr(weight_averaging, "_LEAST_SHARE", 0.0)
-    monkeypatch.setattr(induced_posterior, "_LEAST_SHARE", 0.0)
+    monkeypatch.setattr(induced_amplitudes, "_LEAST_SHARE", 0.0)
     monkeypatch.setattr(induced_posterior, "_LEAST_WEIGHT", 0.0)
-    monkeypatch.setattr(induced_posterior, "_nodes", lambda process, most: AMPLITUDES)
+    monkeypatch.setattr(induced_posterior, "nodes_between", lambda process, most: AMPLITUDES)
 
 
 @pytest.mark.usefixtures("without_short_cuts")
@@ -174,7 +174,7 @@ def test_mean_variance_is_that_of_turned_rows(contexts):
 @pytest.mark.parametrize("cells", [30, 10**12])
 def test_there_is_an_amplitude_to_try_however_many_cells_there_are(cells):
     process, *_ = one_process(SINGLES[:45], cells=cells)
-    nodes = _nodes(process, 4.0)
+    nodes = nodes_between(process, 4.0)
     assert len(nodes) > 0
     assert (np.diff(nodes) > 0).all()
     signal = nodes * process.mean_variance

@@ -26,10 +26,11 @@ import numpy as np
 import pandas as pd
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
+from perturbrl.data.gene_sets import read_gene_sets
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import ColumnOptions
-from perturbrl.data.prior_knowledge import PriorKnowledge, read_gene_sets
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
 from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses

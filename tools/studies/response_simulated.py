@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.gene_sets import read_gene_sets
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.module_screen import (
     ModuleScreen,
@@ -23,7 +24,7 @@ from perturbrl.data.module_screen import (
 )
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import detect_fields
-from perturbrl.data.prior_knowledge import PriorKnowledge, read_gene_sets
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.evaluation.pairs import TOP_GENES, PairedMeans
 from perturbrl.evaluation.response_metrics import MEAN_METRICS
 from perturbrl.responses.baselines import SplitHalfReplicate, TrainingMean

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from places import TOOLS
-from studies import response, response_scaled, response_simulated, response_verdicts
+from studies import response, response_scaled, response_simulated, response_splits, response_verdicts
 
 from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
@@ -19,16 +19,16 @@ from perturbrl.errors import DataError
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
-    simulate_screen(6, 60, 120, 60, n_combinations=4, seed=1).write_h5ad(path / response.NORMAN)
+    simulate_screen(6, 60, 120, 60, n_combinations=4, seed=1).write_h5ad(path / response_splits.NORMAN)
     return path
 
 
 def test_doubles_are_held_out_by_what_is_known_of_their_parts(folder):
-    both = response.held_out_conditions(folder, response.SPLITS["norman_both"])
+    both = response_splits.held_out_conditions(folder, response_splits.SPLITS["norman_both"])
     assert len(both) == 4
     assert all("+" in label for label in both)
-    assert response.held_out_conditions(folder, response.SPLITS["norman_none"]) == []
-    singles = response.held_out_conditions(folder, response.SPLITS["norman_singles"])
+    assert response_splits.held_out_conditions(folder, response_splits.SPLITS["norman_none"]) == []
+    singles = response_splits.held_out_conditions(folder, response_splits.SPLITS["norman_singles"])
     assert set(singles) == {part for label in both for part in label.split("+")}
 
 
@@ -132,7 +132,7 @@ def test_a_simulated_screen_is_judged_by_its_exact_shifts():
 
 
 def test_hours_of_a_drug_are_doses(tmp_path):
-    split = response.SPLITS["cao_3h"]
+    split = response_splits.SPLITS["cao_3h"]
     adata = simulate_screen(2, 60, 120, 60, n_combinations=0, seed=2)
     adata.obs["time_h"] = (
         adata.obs["perturbation"].map({"control": 0, "GENE0000": 1, "GENE0001": 3}).astype(int)
@@ -140,7 +140,7 @@ def test_hours_of_a_drug_are_doses(tmp_path):
     drug = adata.obs["perturbation"].astype(str).where(adata.obs["time_h"] == 0, "dexamethasone")
     adata.obs["perturbation"] = drug.astype("category")
     adata.write_h5ad(tmp_path / split.file)
-    assert response.held_out_conditions(tmp_path, split) == ["dexamethasone:3"]
+    assert response_splits.held_out_conditions(tmp_path, split) == ["dexamethasone:3"]
     row = response.one_condition(tmp_path, {"split": "cao_3h", "held_out": "dexamethasone:3", "seed": 0})
     assert row["additive:l2"] == row["training_mean:l2"] != row["no_op:l2"]
     assert row["kriging:l2"] > 0
@@ -155,7 +155,7 @@ def test_a_panel_of_predicted_cells_goes_to_cell_eval2(folder, monkeypatch):
         return pd.DataFrame({"avg_score": dict.fromkeys(predicted, 0.0)})
 
     monkeypatch.setattr(response_scaled, "scaled_scores", record)
-    found = response_scaled.scores_of_split(folder, response.SPLITS["norman_both"], 0)
+    found = response_scaled.scores_of_split(folder, response_splits.SPLITS["norman_both"], 0)
     assert {"kriging", "additive", given["zero"]} <= set(found.index)
     labels = list(given["real"].obs["perturbation"])
     assert len(set(labels)) == 5

@@ -23,17 +23,17 @@ from perturbrl.responses.counted_cells import CountedCells, counted_cells
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.predicted_cells import labelled_cells, predicted_cells
 from perturbrl.schema import CONTROL_LABEL, CellIndex, GeneVector
-from studies.response import (
-    KRIGING,
+from studies.response import expected_of
+from studies.response_splits import (
     SPLITS,
     Split,
     add_data_argument,
     cells_of,
     dataset_of,
     divided,
-    expected_of,
     held_out_conditions,
 )
+from studies.response_verdicts import KRIGING
 
 ZERO: Final = "training_mean"
 PANELS: Final = tuple(

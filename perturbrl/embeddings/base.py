@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from perturbrl.data.cell_order import WHAT_ORDERS, CellOrder
 from perturbrl.data.fitted import FittedModule
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
@@ -75,6 +76,8 @@ class EncodedCells:
         genes: gene names, in the order of ``expression``'s columns.
         contexts: where each cell was measured, such as its type; ``None`` where that is not known.
         priors: what is known of perturbations beside these cells.
+        order: when each cell is; ``None`` where nothing orders them.
+        unordered: why nothing does, and what to give.
     """
 
     latent: CellState
@@ -83,6 +86,18 @@ class EncodedCells:
     genes: tuple[str, ...]
     contexts: tuple[str, ...] | None = None
     priors: tuple[PriorKnowledge, ...] = ()
+    order: CellOrder | None = None
+    unordered: str = ""
+
+    def require_order(self) -> CellOrder:
+        """When each cell is.
+
+        Raises:
+            DataError: nothing orders these cells (the message says why and what to give).
+        """
+        if self.order is None:
+            raise DataError(self.unordered or f"nothing orders the cells; {WHAT_ORDERS}")
+        return self.order
 
     def rows_of(self, label: str) -> Int[Tensor, " rows"]:
         """Row numbers of the cells with ``label``, in whatever spelling."""

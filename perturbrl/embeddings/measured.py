@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 
+from perturbrl.data.cell_order import (
+    CellOrder,
+    OrderOptions,
+    diffusion_order,
+    judged_order,
+    order_column,
+    why_unordered,
+)
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.split import Split
@@ -25,12 +34,14 @@ class MeasuredCells:
         split: their parts; ``None`` where they are new to a trained model, and only the part ``all`` is known.
         preprocessor: fitted on the training cells.
         encoder: fitted on the training cells.
+        ordering: what orders the cells.
     """
 
     dataset: PerturbationDataset
     split: Split | None
     preprocessor: Preprocessor
     encoder: Encoder
+    ordering: OrderOptions = OrderOptions()  # noqa: RUF009  frozen
 
     @property
     def genes(self) -> tuple[str, ...]:
@@ -89,7 +100,42 @@ class MeasuredCells:
         labels = tuple(self.dataset.labels[rows])
         known = self.dataset.fields.cell_type_key is not None
         types = tuple(self.dataset.cell_types[rows]) if known else None
-        return EncodedCells(self._encoded(expression).cpu(), expression, labels, self.genes, types)
+        latent = self._encoded(expression).cpu()
+        order = self._order(rows, latent)
+        unordered = "" if order is not None else why_unordered(self._obs(rows))
+        return EncodedCells(
+            latent, expression, labels, self.genes, types, order=order, unordered=unordered
+        )
+
+    def judged_order(self, label: str, part: Part) -> CellOrder | None:
+        """When the cells with ``label`` in one part of the split are, to judge by; ``None`` where nothing orders them.
+
+        Raises:
+            DataError: the named column or root cannot be used.
+        """
+        train = self.require_split().train
+        column = order_column(self._obs(train), self.ordering)
+        if column is not None:
+            return column.of(self._obs(self.rows(label, part)))
+        if self.ordering.root is None:
+            return None
+        cells = self.training()
+        return judged_order(self.states(label, part).cpu().numpy(), cells.latent.numpy(), cells.require_order())
+
+    def _order(self, rows: CellIndex, latent: CellState) -> CellOrder | None:
+        """The order of training cells, from them alone."""
+        column = order_column(self._obs(rows), self.ordering)
+        if column is not None:
+            return column.of(self._obs(rows))
+        root = self.ordering.root
+        if root is None:
+            return None
+        among = np.flatnonzero(np.isin(rows, self.dataset.cells_of(root)))
+        known = self.dataset.fields.cell_type_key is not None
+        return diffusion_order(latent, among, root, self.dataset.cell_types[rows] if known else None)
+
+    def _obs(self, rows: CellIndex) -> pd.DataFrame:
+        return self.dataset.adata.obs.iloc[rows]
 
     @property
     def _device(self) -> torch.device:

@@ -11,6 +11,7 @@ from anndata import AnnData
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from perturbrl.data.cell_order import OrderOptions
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
@@ -62,6 +63,11 @@ class PerturbationDataModule(LightningDataModule):
         aliases: table of other names and those that are meant, for what these files know and for queries.
         queries: what predict answers where no target is given: STAT1, KLF1+MAP2K6 (together), dexamethasone:3 (dose),
             IFNB@NK (context); null asks everything that the data and prior knowledge let one ask.
+        time_key: obs column with the time at which a cell was taken, as numbers, for twins that need an order of
+            cells; null recognises a plain name (time, day, hours), else pseudotime.
+        pseudotime_key: obs column with pseudotime, in place of time points; null recognises a plain name.
+        root: population that the others come from (a label or an obs query such as cell_type=HSC), from which
+            diffusion pseudotime is computed on training cells, in place of a column.
     """
 
     def __init__(
@@ -86,6 +92,9 @@ class PerturbationDataModule(LightningDataModule):
         reference: str | None = None,
         aliases: str | None = None,
         queries: list[str] | None = None,
+        time_key: str | None = None,
+        pseudotime_key: str | None = None,
+        root: str | None = None,
     ) -> None:
         super().__init__()
         if path is not None and synthetic is not None:
@@ -109,6 +118,7 @@ class PerturbationDataModule(LightningDataModule):
         self.gene_sets, self.edges, self.features = gene_sets, edges, features
         self.reference, self.aliases = reference, aliases
         self.queries: Sequence[str] | None = queries
+        self.ordering = OrderOptions(time_key, pseudotime_key, root)
         self.adata: AnnData | None = None
         self.dataset: PerturbationDataset | None = None
         self.split: Split | None = None
@@ -205,7 +215,7 @@ class PerturbationDataModule(LightningDataModule):
         Raises:
             ConfigurationError: none are loaded.
         """
-        return MeasuredCells(self._dataset_now(), self.split, self.preprocessor, self.encoder)
+        return MeasuredCells(self._dataset_now(), self.split, self.preprocessor, self.encoder, self.ordering)
 
     def training_cells(self) -> EncodedCells:
         """All training cells in both spaces.

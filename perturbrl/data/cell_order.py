@@ -89,9 +89,7 @@ class OrderColumn:
         values = obs[self.key].to_numpy(dtype=np.float64)
         gaps = int((~np.isfinite(values)).sum())
         if gaps:
-            raise DataError(
-                f"{_gaps(gaps, len(values), self.key)}; {_REMEDIES[self.kind]}"
-            )
+            raise DataError(f"{_gaps(gaps, len(values), self.key)}; {_REMEDIES[self.kind]}")
         return CellOrder(torch.from_numpy(values).float(), self.kind, f"obs['{self.key}']")
 
 
@@ -133,7 +131,9 @@ def why_unordered(obs: pd.DataFrame) -> str:
 def _require(obs: pd.DataFrame, column: OrderColumn) -> OrderColumn:
     if column.key not in obs:
         numeric = [str(name) for name in obs if _holds_numbers(obs[name])]
-        seen = f"its columns of numbers are {listed(numeric, _SHOWN)}" if numeric else "it has none of numbers"
+        seen = (
+            f"its columns of numbers are {listed(numeric, _SHOWN)}" if numeric else "it has none of numbers"
+        )
         raise DataError(f"the file has no obs column '{column.key}' to order cells by; {seen}")
     problem = _problem(obs, column.key)
     if problem is not None:

@@ -103,9 +103,7 @@ class MeasuredCells:
         latent = self._encoded(expression).cpu()
         order = self._order(rows, latent)
         unordered = "" if order is not None else why_unordered(self._obs(rows))
-        return EncodedCells(
-            latent, expression, labels, self.genes, types, order=order, unordered=unordered
-        )
+        return EncodedCells(latent, expression, labels, self.genes, types, order=order, unordered=unordered)
 
     def judged_order(self, label: str, part: Part) -> CellOrder | None:
         """When the cells with ``label`` in one part of the split are, to judge by; ``None`` where nothing orders them.
@@ -120,7 +118,9 @@ class MeasuredCells:
         if self.ordering.root is None:
             return None
         cells = self.training()
-        return judged_order(self.states(label, part).cpu().numpy(), cells.latent.numpy(), cells.require_order())
+        return judged_order(
+            self.states(label, part).cpu().numpy(), cells.latent.numpy(), cells.require_order()
+        )
 
     def _order(self, rows: CellIndex, latent: CellState) -> CellOrder | None:
         """The order of training cells, from them alone."""

@@ -287,6 +287,7 @@ class PerturbationDataModule(LightningDataModule):
         state: dict[str, Any] = {"target": target, "source": str(self.source)}
         if self.split is not None:
             state |= learned_data(self.split, self.preprocessor, self.encoder, self.priors)
+            state["ordering"] = vars(self.ordering)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -75,16 +75,20 @@ def require_same_start(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with a run whose data were prepared otherwise: the twin has learned from these already.
 
     Args:
-        then: ``learned_data`` of the run, with the split's cells in the order in which they are loaded now.
+        then: ``learned_data`` of the run and how it orders cells, with the split's cells in the order in which
+            they are loaded now.
         now: the same as configured.
 
     Raises:
-        CheckpointError: other cells are held out, other genes are kept, or other files of prior knowledge read.
+        CheckpointError: other cells are held out, other genes are kept, cells are ordered otherwise, or other files
+            of prior knowledge read.
     """
     other = {
         "holds other cells out (data.split, goal_fraction, reference_fraction)": then["split"]
         != now["split"],
         "keeps other genes (data.n_top_genes)": then["preprocessor"]["genes"] != now["preprocessor"]["genes"],
+        "orders its cells otherwise (data.time_key, pseudotime_key, root)": then["ordering"]
+        != now["ordering"],
         f"has other prior knowledge (data.{', '.join(PRIOR_FILES)})": then["priors"] != now["priors"],
     }
     for what in (what for what, differs in other.items() if differs):

@@ -64,10 +64,16 @@ def test_the_named_column_wins_over_a_plain_one() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (["d2", "d4"], "obs['age'] holds text such as 'd2' and 'd4', no numbers; give every cell a time as a number"),
+        (
+            ["d2", "d4"],
+            "obs['age'] holds text such as 'd2' and 'd4', no numbers; give every cell a time as a number",
+        ),
         (["2", "4"], "obs['age'] holds text such as '2' and '4', no numbers"),
         ([True, False], "no numbers"),
-        ([4, 4], "all 2 cells to learn from have obs['age'] 4; give every cell a time as a number and at least two"),
+        (
+            [4, 4],
+            "all 2 cells to learn from have obs['age'] 4; give every cell a time as a number and at least two",
+        ),
         ([1.0, np.nan], "1 of 2 cells have no finite value in obs['age']"),
         ([1.0, np.inf], "1 of 2 cells have no finite value in obs['age']"),
     ],
@@ -79,12 +85,16 @@ def test_a_named_column_that_cannot_order_is_refused_with_its_values_and_a_remed
 
 
 def test_a_named_column_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(DataError, match=r"no obs column 'tme' to order cells by; its columns of numbers are time"):
+    with pytest.raises(
+        DataError, match=r"no obs column 'tme' to order cells by; its columns of numbers are time"
+    ):
         order_column(pd.DataFrame({"time": [0, 1], "type": ["a", "b"]}), OrderOptions(time_key="tme"))
 
 
 def test_two_orders_of_the_same_cells_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"data\.time_key 'time' and data\.root 'HSC' order the same"):
+    with pytest.raises(
+        ConfigurationError, match=r"data\.time_key 'time' and data\.root 'HSC' order the same"
+    ):
         OrderOptions(time_key="time", root="HSC")
 
 

@@ -52,7 +52,9 @@ def test_without_an_order_the_cells_say_what_to_give_when_one_is_needed() -> Non
 
 
 def test_one_time_point_is_no_order_and_the_reason_is_said() -> None:
-    with pytest.raises(DataError, match=r"nothing orders the cells: all \d+ cells to learn from have obs\['day'\] 2"):
+    with pytest.raises(
+        DataError, match=r"nothing orders the cells: all \d+ cells to learn from have obs\['day'\] 2"
+    ):
         fitted(screen(day=2)).training_cells().require_order()
 
 

@@ -130,6 +130,7 @@ def test_judging_needs_the_cells_of_the_checkpoint_but_predicting_does_not() -> 
     [
         ({"split": HeldOutCells(seed=7)}, r"holds other cells out \(data\.split"),
         ({"goal_fraction": 0.3}, r"holds other cells out .*goal_fraction"),
+        ({"root": "control"}, r"orders its cells otherwise \(data\.time_key"),
         ({"n_top_genes": 20}, r"keeps other genes \(data\.n_top_genes\)"),
         ({"features": "features.csv"}, r"has other prior knowledge \(data\.gene_sets"),
     ],

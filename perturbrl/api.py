@@ -25,6 +25,7 @@ from perturbrl.reporting.responses import Responses
 from perturbrl.responses.answers import answer, fit_kriging
 from perturbrl.responses.prior_files import Paths, read_priors
 from perturbrl.schema import CONTROL_LABEL
+from perturbrl.training.adverts import silence_adverts
 from perturbrl.training.callbacks import IterationProgress, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
@@ -153,6 +154,7 @@ def _trained_and_judged(
     logger = CSVLogger(folder, name="design")
     judge = ReportCallback(logger.log_dir)
     callbacks: list[Callback] = [IterationProgress(), StageWarnings(), judge]
+    silence_adverts()
     trainer = Trainer(
         max_epochs=max_epochs,
         logger=logger,

@@ -31,6 +31,7 @@ from perturbrl.data.inspection import inspect_dataset
 from perturbrl.data.presets import ColumnOptions
 from perturbrl.errors import ConfigurationError, PerturbRLError
 from perturbrl.reporting.callback import ReportCallback
+from perturbrl.training.adverts import silence_adverts
 from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, LastCheckpoint, StageWarnings
 from perturbrl.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -269,6 +270,7 @@ def run(arguments: Sequence[str]) -> None:
 def main() -> None:
     """Entry point of ``perturbrl``: a user's error is one sentence and exit code 2."""
     keep_freed_memory()
+    silence_adverts()
     try:
         run(sys.argv[1:])
     except Exception as error:

@@ -108,9 +108,10 @@ class ReachCellState(Task):
     def _fit_discriminant(self, reference_cells: Population, goal_cells: Population) -> None:
         if min(len(reference_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
-                "a discriminant needs at least 2 cells on both sides that the encoder was not fitted on, found "
-                f"{len(reference_cells)} at the start and {len(goal_cells)} at the target; judge by distance "
-                "(--model.task.init_args.success radius), or give more cells"
+                "whether a cell looks more like the target than like the start is told by cells of both that nothing "
+                f"was learned from, at least 2 of each, and there are {len(goal_cells)} of the target and "
+                f"{len(reference_cells)} of the start; give more cells, or judge by distance "
+                "(--model.task.init_args.success radius)"
             )
         cells = torch.cat((reference_cells, goal_cells)).double().cpu().numpy()
         is_goal = [0] * len(reference_cells) + [1] * len(goal_cells)
@@ -120,8 +121,8 @@ class ReachCellState(Task):
         )
         if not np.any(lda.coef_):
             raise ConfigurationError(
-                "cells at the start do not vary, nor do those at the target, so no discriminant is between "
-                "them; judge by distance (--model.task.init_args.success radius)"
+                "cells at the start do not vary, nor do those at the target, so which of the two a cell looks like "
+                "cannot be told; judge by distance (--model.task.init_args.success radius)"
             )
         self.set_buffers(
             discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),

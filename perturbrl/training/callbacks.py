@@ -136,10 +136,16 @@ class StageWarnings(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count idle stages."""
-        self.count(_metrics_of(pl_module))
+        assert isinstance(pl_module, TwoStageModule)
+        self.count(_metrics_of(pl_module), pl_module.ppo.epochs)
 
-    def count(self, metrics: Mapping[str, Any]) -> None:
-        """Count idle stages in one iteration's metrics, and warn where one has been idle for long."""
+    def count(self, metrics: Mapping[str, Any], ppo_epochs: int) -> None:
+        """Count idle stages in one iteration's metrics, and warn where one has been idle for long.
+
+        Args:
+            metrics: of the iteration.
+            ppo_epochs: passes over the batch that stage 2 may make.
+        """
         outcome = outcome_in(metrics)
         if outcome is not None:
             self._rejected = [] if outcome is TrustRegionOutcome.ACCEPTED else [*self._rejected, outcome]
@@ -148,10 +154,12 @@ class StageWarnings(Callback):
         if "ppo/steps" in metrics:
             self._without_step = 0 if int(metrics["ppo/steps"]) else self._without_step + 1
             if self._without_step == self.patience:
-                rank_zero_warn(
-                    f"in {self.patience} iterations in a row stage 2 took no step: the KL limit stops it at once; "
-                    "raise target_kl or kl_stop"
+                cause = (
+                    "the KL limit stops it at once; raise model.ppo.target_kl or model.ppo.kl_stop"
+                    if ppo_epochs
+                    else "model.ppo.epochs is 0; give at least 1, or model.schedule trust_region_only"
                 )
+                rank_zero_warn(f"in {self.patience} iterations in a row stage 2 took no step: {cause}")
 
 
 def _rejections(outcomes: Sequence[TrustRegionOutcome]) -> str:

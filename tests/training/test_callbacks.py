@@ -24,10 +24,10 @@ METRICS = {
 }
 
 
-def said_by(warnings: StageWarnings, metrics: dict[str, float]) -> list[str]:
+def said_by(warnings: StageWarnings, metrics: dict[str, float], ppo_epochs: int = 4) -> list[str]:
     with catch_warnings(record=True) as caught:
         simplefilter("always")
-        warnings.count(metrics)
+        warnings.count(metrics, ppo_epochs)
     return [str(warning.message) for warning in caught]
 
 
@@ -41,6 +41,24 @@ def test_a_stage_that_does_nothing_is_said_once_and_again_after_it_did_something
     for metrics in (METRICS, busy, METRICS):
         assert said_by(warnings, metrics) == []
     assert len(said_by(warnings, METRICS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ppo_epochs", "cause"), [(4, "KL limit stops it"), (0, "model.ppo.epochs is 0; give at least 1")]
+)
+def test_why_stage_2_took_no_step_is_said(ppo_epochs: int, cause: str) -> None:
+    found = said_by(StageWarnings(patience=1), METRICS, ppo_epochs)
+    assert [cause in said for said in found if "stage 2" in said] == [True]
+
+
+def test_stage_2_without_epochs_is_not_put_down_to_the_kl_limit() -> None:
+    built = build("--model.ppo.epochs=0")
+    with catch_warnings(record=True) as caught:
+        simplefilter("always")
+        quiet_trainer(1, callbacks=[StageWarnings(patience=1)]).fit(built.model, built.data)
+    said = [str(warning.message) for warning in caught if "stage 2" in str(warning.message)]
+    assert len(said) == 1
+    assert "model.ppo.epochs is 0" in said[0]
 
 
 def test_a_rejection_is_said_with_what_it_means() -> None:

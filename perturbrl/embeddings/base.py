@@ -78,6 +78,7 @@ class EncodedCells:
         priors: what is known of perturbations beside these cells.
         order: when each cell is; ``None`` where nothing orders them.
         unordered: why nothing does, and what to give.
+        allowed: the only perturbations that may be dosed, measured or not; ``None`` where nobody said.
     """
 
     latent: CellState
@@ -88,6 +89,7 @@ class EncodedCells:
     priors: tuple[PriorKnowledge, ...] = ()
     order: CellOrder | None = None
     unordered: str = ""
+    allowed: tuple[str, ...] | None = None
 
     def require_order(self) -> CellOrder:
         """When each cell is.

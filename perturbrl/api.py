@@ -107,7 +107,8 @@ def design(
         adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
         target: where cells should go: a perturbation of ``adata``.
         source: where cells start: the controls, or another perturbation.
-        allowed_perturbations: the only perturbations that may be dosed; ``None`` allows all.
+        allowed_perturbations: the only perturbations that may be dosed: names, or a file of one name a line, of which
+            those that the data know; ``None`` allows all.
         max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
         min_dose: share of the dose range below which a dose counts as unused; ``None`` keeps the twin's own.
         columns: which columns of obs say what, where they are not recognised.
@@ -128,11 +129,13 @@ def design(
     Raises:
         PerturbRLError: the data or an option cannot be used; the message says what to do.
     """
+    allowed = allowed_perturbations
+    allowed = allowed if allowed is None or isinstance(allowed, str) else list(allowed)
     data = PerturbationDataModule.from_adata(
         adata,
         target,
         source=source,
-        allowed_perturbations=None if allowed_perturbations is None else _listed(allowed_perturbations),
+        allowed_perturbations=allowed,
         max_perturbations=max_perturbations,
         min_dose=min_dose,
         columns=columns,

@@ -11,6 +11,7 @@ from anndata import AnnData
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from perturbrl.data.allowed_perturbations import AllowedPerturbations
 from perturbrl.data.cell_order import OrderOptions
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.labels import Label
@@ -53,7 +54,8 @@ class PerturbationDataModule(LightningDataModule):
             on nor the encoder is fitted on: only cells as unseen as the target's can tell whether it differs.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
         encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
-        allowed_perturbations: the only perturbations that may be dosed; null allows all.
+        allowed_perturbations: the only perturbations that may be dosed: a list, or a file of one name a line, of which
+            those that the data know; null allows all.
         max_perturbations: different perturbations per cell and episode, at most; null is no limit.
         min_dose: share of the dose range below which a dose counts as unused; null keeps the twin's own.
         gene_sets: GMT files, plain or gzipped: perturbed genes of one set may do alike.
@@ -83,7 +85,7 @@ class PerturbationDataModule(LightningDataModule):
         reference_fraction: float = 0.2,
         n_top_genes: int | None = 2000,
         encoder: Encoder | None = None,
-        allowed_perturbations: list[str] | None = None,
+        allowed_perturbations: list[str] | str | None = None,
         max_perturbations: int | None = None,
         min_dose: float | None = None,
         gene_sets: str | list[str] | None = None,
@@ -113,7 +115,7 @@ class PerturbationDataModule(LightningDataModule):
         self.goal_fraction, self.reference_fraction = goal_fraction, reference_fraction
         self.preprocessor = Preprocessor(n_top_genes=n_top_genes)
         self.encoder: Encoder = PCAEncoder() if encoder is None else encoder
-        self.allowed_perturbations: Sequence[str] | None = allowed_perturbations
+        self.allowed_perturbations: Sequence[str] | str | None = allowed_perturbations
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
         self.gene_sets, self.edges, self.features = gene_sets, edges, features
         self.reference, self.aliases = reference, aliases
@@ -225,8 +227,18 @@ class PerturbationDataModule(LightningDataModule):
             DataError: a file of prior knowledge is not what it should be, or has no name of the data.
         """
         cells = self.measured.training(self._rows_to_learn_from())
-        matched_names(self.priors, {name for label in cells.perturbations for name in label.names})
-        return replace(cells, priors=self.priors)
+        perturbed = {name for label in cells.perturbations for name in label.names}
+        matched_names(self.priors, perturbed)
+        known = perturbed.union(
+            map(str, cells.perturbations), self.genes, *(prior.names for prior in self.priors)
+        )
+        allowed = None if self._allowed is None else self._allowed.among(known)
+        return replace(cells, priors=self.priors, allowed=allowed)
+
+    @cached_property
+    def _allowed(self) -> AllowedPerturbations | None:
+        given = self.allowed_perturbations
+        return None if given is None else AllowedPerturbations.of(given)
 
     @cached_property
     def priors(self) -> tuple[PriorKnowledge, ...]:
@@ -270,8 +282,11 @@ class PerturbationDataModule(LightningDataModule):
 
     def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
         """What may be dosed in ``twin`` under the limits given here."""
+        allowed = self._allowed
         return twin.perturbations.restrict(
-            self.allowed_perturbations, min_dose=self.min_dose, max_perturbations=self.max_perturbations
+            None if allowed is None else allowed.among(twin.perturbations.names),
+            min_dose=self.min_dose,
+            max_perturbations=self.max_perturbations,
         )
 
     def train_dataloader(self) -> DataLoader:

@@ -46,6 +46,20 @@ def test_no_target_cell_is_trained_on_and_the_goal_never_judges() -> None:
     assert goal | judged == set(data.rows(TARGET, "all"))
 
 
+def test_what_may_be_dosed_may_be_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("GENE0002\nNOWHERE\nGENE0030\nGENE0001\n")
+    data = fitted(allowed_perturbations=str(tmp_path / "names.txt"))
+    cells = data.training_cells()
+    assert cells.allowed == (
+        "GENE0002",
+        "GENE0030",
+        "GENE0001",
+    )  # a gene that was measured, but not perturbed
+    twin = GeneEffectTwin().fit(cells, data.encoder)
+    assert data.restrict(twin).names == ("GENE0002", "GENE0001")
+    assert fitted().training_cells().allowed is None
+
+
 def test_reference_cells_are_as_unseen_as_the_goal() -> None:
     data = fitted()
     reference = set(data.rows("control", "reference"))

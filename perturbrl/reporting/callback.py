@@ -31,6 +31,7 @@ from perturbrl.reporting.response_tables import answers_in_text, explains, sourc
 from perturbrl.schema import CellState
 from perturbrl.training.progress import working
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.corrected_kriging import CorrectedKriging
 from perturbrl.twins.residual import ResidualTwin
 
@@ -51,6 +52,16 @@ class ReportCallback(Callback):
         self.folder, self.search, self.n_cells = folder, search, n_cells
         self.report: Report | None = None
         self.responses: ResponseReport | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to train what could not be reported on.
+
+        Raises:
+            ConfigurationError: there is no target, and the twin predicts no responses either.
+        """
+        assert isinstance(pl_module, TwoStageModule)
+        if answers_queries(pl_module):
+            require_responses(pl_module.twin)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what makes perturbations alike, and whether what the policy learned is used."""
@@ -159,11 +170,7 @@ def responding(module: TwoStageModule, n_cells: int) -> RespondingRun:
     Raises:
         ConfigurationError: its twin does not.
     """
-    data, twin = module.data, module.twin
-    if not isinstance(twin, ResidualTwin):
-        raise ConfigurationError(
-            f"data.target is null, and {type(twin).__name__} predicts no responses; name a target, or use ResidualTwin"
-        )
+    data, twin = module.data, require_responses(module.twin)
     decision = module.decision()
     return RespondingRun(
         cells=data.measured,
@@ -176,6 +183,19 @@ def responding(module: TwoStageModule, n_cells: int) -> RespondingRun:
         n_cells=n_cells,
         seed=module.seed,
     )
+
+
+def require_responses(twin: DigitalTwin) -> ResidualTwin:
+    """A twin that predicts responses.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not isinstance(twin, ResidualTwin):
+        raise ConfigurationError(
+            f"data.target is null, and {type(twin).__name__} predicts no responses; name a target, or use ResidualTwin"
+        )
+    return twin
 
 
 def file_of(module: TwoStageModule) -> str:

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from smoke_run import quiet_trainer
+from users_twin import PulledTwin
 
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.match_response import MatchResponse
-from perturbrl.reporting.callback import responding
+from perturbrl.errors import ConfigurationError
+from perturbrl.reporting.callback import ReportCallback, responding
 from perturbrl.reporting.response_run import judged_run
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
@@ -18,6 +20,7 @@ from perturbrl.training.options import (
     TrustRegionOptions,
 )
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.base import EpisodeCells
 from perturbrl.twins.corrected_kriging import CorrectedKriging
 from perturbrl.twins.residual import ResidualTwin
 
@@ -93,3 +96,21 @@ def test_where_nothing_is_left_over_the_start_is_kept():
     module.trainer = trainer
     assert not module.decision().kept
     assert responding(module, 0).used is module.twin.response
+
+
+def test_a_twin_of_the_users_without_target_is_refused_before_it_is_trained():
+    class OfItsOwn(PulledTwin):
+        def episodes(self):
+            cells = self.rest + torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+            none = cells[:0]
+            return EpisodeCells(cells, cells + self.effects[0], cells, none, none, torch.empty(0).long())
+
+    data = PerturbationDataModule(synthetic=SyntheticOptions(n_genes=60), encoder=PCAEncoder(4))
+    module = TwoStageModule(OfItsOwn(), rollout=RolloutOptions(n_cells=32))
+    steps = []
+    module.on_train_epoch_start = lambda: steps.append(1)
+    with pytest.raises(ConfigurationError, match="and OfItsOwn predicts no responses"):
+        quiet_trainer(1, callbacks=[ReportCallback()]).fit(module, data)
+    assert not steps
+    quiet_trainer(1).fit(module, data)  # who asks for no report may train it
+    assert steps

@@ -13,7 +13,7 @@ def read_aliases(path: Path | str) -> dict[str, str]:
         DataError: the file is no such table, an alias has two names, or a name is itself an alias.
     """
     path = Path(path)
-    table = table_of(path, lambda fields: [one.strip() for one in fields] == ["alias", "name"])
+    table = table_of(path, lambda fields: fields == ["alias", "name"])
     if table.shape[1] != 2 or table.isna().any(axis=None):
         raise DataError(
             f"'{path.name}' has {table.shape[1]} columns and {int(table.isna().sum().sum())} empty fields; give an "

@@ -39,7 +39,9 @@ def read_edges(path: Path | str, dimensions: int = SPECTRAL_DIMENSIONS) -> Prior
         DataError: the file is no such table, or a name is missing, or a weight is missing or no number.
     """
     path = Path(path)
-    table = _interactions(path) if ".sif" in path.suffixes else table_of(path, _names_ends)
+    table = (
+        _interactions(path) if ".sif" in path.suffixes else table_of(path, _names_ends).reset_index(drop=True)
+    )
     ends = _ends(path, table)
     weight = _weights(path, table.drop(columns=ends.columns))
     codes, names = pd.factorize(ends.to_numpy().ravel(), sort=True)

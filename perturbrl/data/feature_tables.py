@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.data.text_tables import has_no_number, table_of
+from perturbrl.data.text_tables import has_no_number, names_rows, table_of
 from perturbrl.errors import DataError, listed
 
 
@@ -19,6 +19,7 @@ def read_features(path: Path | str) -> PriorKnowledge:
     """
     path = Path(path)
     table = table_of(path, has_no_number)
+    table = table.reset_index() if names_rows(table) else table
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     finite = np.isfinite(numbers.to_numpy(dtype=np.float64))
     if numbers.shape[1] == 0 or not finite.all():

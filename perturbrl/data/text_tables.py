@@ -28,9 +28,12 @@ def lines_of(path: Path) -> Iterator[str]:
 def table_of(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame:
     """A table with tabs, commas or spaces between columns.
 
+    A first line with one field less than the others names all columns but the first, which names the rows, as R's
+    ``write.table`` has it. Row names are the table's index then, but for numbers that count the rows from 1.
+
     Args:
         path: the file.
-        is_header: whether the fields of a first line are the names of columns.
+        is_header: whether the fields of a first line, without quotes, are the names of columns.
 
     Raises:
         DataError: it cannot be read as one.
@@ -38,13 +41,27 @@ def table_of(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame
     lines = list(lines_of(path))
     first = lines[0] if lines else ""
     separator = next((mark for mark in "\t," if mark in first), r"\s+")
-    header = 0 if is_header(re.split(separator, first.strip())) else None
+    fields = [field.strip().strip("\"'") for field in re.split(separator, first.strip())]
     try:
-        return pd.read_csv(StringIO("\n".join(lines)), sep=separator, header=header)
+        table = pd.read_csv(
+            StringIO("\n".join(lines)), sep=separator, header=0 if is_header(fields) else None
+        )
     except (ValueError, pd.errors.ParserError) as error:
         raise DataError(
             f"'{path}' cannot be read as a table ({error}); give one with tabs or commas"
         ) from error
+    if table.index.nlevels > 1:
+        raise DataError(
+            f"the first line of '{path.name}' names {table.shape[1]} columns, and other lines have "
+            f"{table.shape[1] + table.index.nlevels}; name every column"
+        )
+    counted = list(table.index) == list(range(1, len(table) + 1))
+    return table.reset_index(drop=True) if counted else table
+
+
+def names_rows(table: pd.DataFrame) -> bool:
+    """Whether a table of ``table_of`` has row names."""
+    return not isinstance(table.index, pd.RangeIndex)
 
 
 def has_no_number(fields: list[str]) -> bool:

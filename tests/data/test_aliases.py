@@ -28,6 +28,12 @@ def test_aliases_rename_what_a_prior_knows(tmp_path):
     assert prior.renamed({}).names == prior.names
 
 
+def test_a_table_written_by_r_is_read_as_it_is_meant(tmp_path):
+    path = tmp_path / "aliases.txt"
+    path.write_text('"alias" "name"\n"1" "P53" "TP53"\n"2" "OCT4" "POU5F1"\n')
+    assert read_aliases(path) == {"P53": "TP53", "OCT4": "POU5F1"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

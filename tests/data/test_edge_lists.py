@@ -72,3 +72,12 @@ def read_triangle(folder):
 def test_a_sif_file_without_targets_is_told_so(tmp_path, text):
     with pytest.raises(DataError, match=r"is no SIF file \('A"):
         read_edges(write(tmp_path, text, "network.sif"))
+
+
+@pytest.mark.parametrize("ends", [("tf", "target"), ("regulator", "gene")])
+def test_row_names_of_r_are_no_ends(tmp_path, ends):
+    head = " ".join(f'"{one}"' for one in (*ends, "w"))
+    rows = ['"1" "A" "B" 2', '"2" "B" "C" 3']
+    assert read_edges(write(tmp_path, "\n".join((head, *rows)), "edges.txt")).names == ("A", "B", "C")
+    named = [row.replace('"1"', '"e1"').replace('"2"', '"e2"') for row in rows]
+    assert read_edges(write(tmp_path, "\n".join((head, *named)), "edges.txt")).names == ("A", "B", "C")

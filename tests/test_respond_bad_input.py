@@ -88,6 +88,7 @@ def fitted(tmp_path_factory, screen):
     [
         ("GENE00O1", "'GENE00O1' is no perturbation of the data", "did you mean GENE00"),
         ("GENE0001@NK", "'NK' is no context with control cells", "choose one such as B, T"),
+        ("GENE0001@foo=T", "'foo=T' names the column 'foo'", "ask for '@kind=T', or for '@T'"),
         ("GENE0001:5", "the data do not tell doses of GENE0001 apart", "ask for 'GENE0001'"),
         ("control", "'control' is what shifts are counted from", "ask for a perturbation"),
     ],

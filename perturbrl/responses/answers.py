@@ -25,7 +25,7 @@ from perturbrl.responses.prior_notes import prior_notes
 from perturbrl.responses.questions import Asked, Known, questions, text_of
 from perturbrl.responses.target_loadings import SOURCE
 from perturbrl.responses.training_cells import Condition, TrainingCells
-from perturbrl.schema import CONTROL_LABEL
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL
 
 Z_90: Final = 1.645
 # Queries whose weights on all measured rows are held at a time.
@@ -225,7 +225,8 @@ def _known(model: Kriging, dataset: PerturbationDataset, aliases: Mapping[str, s
     names = {name for label in dataset.measured for name in label.names} | set(dataset.genes)
     names |= {name for prior in model.priors for name in prior.names}
     measured = {str(label): label for label in dataset.measured}
-    return Known(measured, model.contexts, names, _learned(model), aliases)
+    column = dataset.fields.cell_type_key or CELL_TYPE_OBS
+    return Known(measured, model.contexts, names, _learned(model), aliases, column)
 
 
 def _learned(model: Kriging) -> set[Label]:

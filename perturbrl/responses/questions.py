@@ -9,6 +9,7 @@ from zlib import crc32
 from perturbrl.data.labels import Label, Part
 from perturbrl.errors import DataError
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
+from perturbrl.schema import CELL_TYPE_OBS
 
 CONTEXT_SEPARATOR: Final = "@"
 
@@ -40,6 +41,7 @@ class Known:
         names: perturbations of which anything may be known.
         learned: labels whose cells were learned from, which tell what an extrapolation is.
         aliases: the name that is meant by another one, which is no name of the data.
+        column: the data's name for the column of contexts, which may stand before one as ``cell_type`` may.
     """
 
     measured: Mapping[str, Label]
@@ -47,6 +49,7 @@ class Known:
     names: Collection[str]
     learned: Collection[Label]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    column: str = CELL_TYPE_OBS
 
     def doses_of(self, name: str) -> list[float | None]:
         """Doses learned from, ascending; ``None`` first for one that has none."""
@@ -59,7 +62,7 @@ def questions(queries: Sequence[str], known: Known) -> list[Asked]:
 
     Args:
         queries: ``+`` joins perturbations, ``:`` gives a dose (the largest measured one where it is left out), ``@`` a
-            context, with or without its column's name.
+            context, with or without its column's name or ``cell_type``.
         known: what may be asked about.
 
     Raises:
@@ -95,7 +98,7 @@ def _asked(query: str, known: Known) -> Iterator[Asked]:
     else:
         without = ()
     outside = tuple(_outside(label, known))
-    contexts = [_context(where, known.contexts)] if at else sorted(known.contexts)
+    contexts = [_context(where, known)] if at else sorted(known.contexts)
     for context in contexts:
         row = query if at or len(contexts) == 1 else f"{query}{CONTEXT_SEPARATOR}{context}"
         yield Asked(row, (label, context), (*renamed, *without, *outside), bool(outside))
@@ -153,14 +156,21 @@ def _require_answerable(label: Label, known: Known) -> None:
             )
 
 
-def _context(where: str, contexts: Collection[str]) -> str:
-    if set(contexts) == {ONE_CONTEXT}:
+def _context(where: str, known: Known) -> str:
+    if set(known.contexts) == {ONE_CONTEXT}:
         raise DataError(
             f"'{where}' is asked for, and no column of contexts was given; name one (cell_type_key; as a command "
             f"--data.columns.cell_type_key), or ask without '{CONTEXT_SEPARATOR}'"
         )
-    context = where if where in contexts else where.rpartition("=")[2]
-    _require(context, contexts, "context with control cells")
+    column, named, context = where.partition("=")
+    if not named or where in known.contexts:
+        column, context = known.column, where
+    if column not in (known.column, CELL_TYPE_OBS):
+        raise DataError(
+            f"'{where}' names the column '{column}', and contexts are told by '{known.column}'; ask for "
+            f"'{CONTEXT_SEPARATOR}{known.column}={context}', or for '{CONTEXT_SEPARATOR}{context}'"
+        )
+    _require(context, known.contexts, "context with control cells")
     return context
 
 

@@ -1,5 +1,7 @@
 """What a person writes, and what is asked by it."""
 
+from dataclasses import replace
+
 import pytest
 
 from perturbrl.data.labels import Label
@@ -31,8 +33,19 @@ def test_a_query_that_comes_twice_has_one_row():
 def test_a_query_without_a_context_asks_for_every_one():
     given = known("A@x", "A", "B", contexts={"T", "NK"})
     assert [one.text for one in asked(["A"], given)] == ["A@NK", "A@T"]
-    assert [one.text for one in asked(["A@kind=T", "A@x@T"], given)] == ["A@kind=T", "A@x@T"]
+    assert [one.text for one in asked(["A@cell_type=T", "A@x@T"], given)] == ["A@cell_type=T", "A@x@T"]
     assert [str(one.condition[0]) for one in asked(["A@x@T"], given)] == ["A@x"]
+
+
+def test_only_the_column_of_contexts_may_stand_before_one():
+    given = replace(known("A", contexts={"T", "NK", "day=3"}), column="louvain")
+    texts = ["A@louvain=T", "A@cell_type=T", "A@T", "A@day=3", "A@louvain=day=3"]
+    assert [one.condition[1] for one in asked(texts, given)] == ["T", "T", "T", "day=3", "day=3"]
+    said = "'foo=NK' names the column 'foo', and contexts are told by 'louvain'; ask for '@louvain=NK', or for '@NK'"
+    with pytest.raises(DataError, match=said):
+        asked(["A@foo=NK"], given)
+    with pytest.raises(DataError, match="'B' is no context with control cells"):
+        asked(["A@louvain=B"], given)
 
 
 def test_no_dose_means_the_largest_and_is_said():

@@ -96,6 +96,13 @@ def test_of_one_condition_it_is_said_who_leads():
     assert [split for split, metric, leads in said["one_condition"] if leads != "kriging"] == ["made"] * 2
 
 
+def test_the_genes_of_one_pathway_are_told_apart_by_name():
+    table = rows_of([0.5, 0.7, 0.1]).assign(split="papalexi_reactome", held_out=["STAT1", "STAT1", "CUL3"])
+    table["seed"] = [0, 1, 0]
+    said = response_verdicts.summary(table, pd.DataFrame(list(response_verdicts.verdicts_of(table))))
+    assert said["pearson_delta_pathway"] == {"STAT1": 0.6}
+
+
 def test_the_share_of_shifts_that_an_interval_holds():
     rng = np.random.default_rng(0)
     truth, error, noise = 0.5 * rng.normal(size=(3, 20000)) * [[1.0], [1.0], [0.4]]

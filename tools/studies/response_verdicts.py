@@ -27,6 +27,9 @@ PREDICTORS: Final = (
     SHIFTED_COPY,
 )
 WINS, TIES, LOSSES, ALONE = "wins", "ties", "losses", "one_condition"
+# One pathway, of which each gene is to be told from the others by prior knowledge.
+PATHWAY: Final = ("STAT1", "JAK2", "IFNGR1")
+WITH_PATHWAYS: Final = "papalexi_reactome"
 
 
 def verdicts_of(table: pd.DataFrame) -> Iterator[Row]:
@@ -76,7 +79,15 @@ def summary(table: pd.DataFrame, verdicts: pd.DataFrame) -> Row:
         COVERAGE: round(float(held.mean()), 3),
         "coverage_90_by_split": held.to_dict(),
         "conditions": int(table.groupby(["split", "held_out"]).ngroups),
+        **_of_pathway(table),
     }
+
+
+def _of_pathway(table: pd.DataFrame) -> Row:
+    """Pearson-delta of kriging on the genes of `PATHWAY`, a mean over seeds, where they were held out."""
+    asked = table[(table["split"] == WITH_PATHWAYS) & table["held_out"].isin(PATHWAY)]
+    found = asked.groupby("held_out")[f"{KRIGING}:pearson_delta"].mean().round(3)
+    return {} if found.empty else {"pearson_delta_pathway": found.to_dict()}
 
 
 def print_verdicts(verdicts: pd.DataFrame) -> None:

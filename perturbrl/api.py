@@ -83,6 +83,7 @@ def design(
     target: str,
     *,
     source: str = CONTROL_LABEL,
+    learn_target: bool = False,
     allowed_perturbations: str | Sequence[str] | None = None,
     max_perturbations: int | None = None,
     min_dose: float | None = None,
@@ -93,6 +94,9 @@ def design(
     reference_fraction: float = 0.2,
     n_top_genes: int | None = 2000,
     encoder: Encoder | None = None,
+    time_key: str | None = None,
+    pseudotime_key: str | None = None,
+    root: str | None = None,
     model: TwoStageModule | None = None,
     max_epochs: int = 80,
     folder: str | Path = "runs",
@@ -105,8 +109,11 @@ def design(
 
     Args:
         adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
-        target: where cells should go: a perturbation of ``adata``.
-        source: where cells start: the controls, or another perturbation.
+        target: where cells should go: a perturbation of ``adata``, or a query of its obs
+            (``cell_type=B,perturbation=IFNB``).
+        source: where cells start, named in the same way.
+        learn_target: whether genes, encoder and twin learn from those cells of the target that define the goal, as a
+            landscape must.
         allowed_perturbations: the only perturbations that may be dosed: names, or a file of one name a line, of which
             those that the data know; ``None`` allows all.
         max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
@@ -118,6 +125,10 @@ def design(
         reference_fraction: share of the source's cells that the encoder is not fitted on, to tell the target from.
         n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
         encoder: turns expression into cell states; ``None`` is 20 principal components.
+        time_key: obs column with the time at which a cell was taken, for twins that need an order of cells; ``None``
+            recognises a plain name (``time``, ``day``, ``hours``), else pseudotime.
+        pseudotime_key: obs column with pseudotime, in place of time points; ``None`` recognises a plain name.
+        root: population that the others come from, from which diffusion pseudotime is computed, in place of a column.
         model: twin, task and optimiser; ``None`` is the configuration's.
         max_epochs: iterations of the two-stage optimiser.
         folder: a run folder ``design/version_K`` is made below it.
@@ -135,6 +146,7 @@ def design(
         adata,
         target,
         source=source,
+        learn_target=learn_target,
         allowed_perturbations=allowed,
         max_perturbations=max_perturbations,
         min_dose=min_dose,
@@ -145,6 +157,9 @@ def design(
         reference_fraction=reference_fraction,
         n_top_genes=n_top_genes,
         encoder=encoder,
+        time_key=time_key,
+        pseudotime_key=pseudotime_key,
+        root=root,
     )
     module = screen_model() if model is None else model
     module.seed = module.seed if seed is None else seed

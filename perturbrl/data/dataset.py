@@ -1,7 +1,5 @@
 """Cells under known perturbations: one checked form for every file and convention."""
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +10,8 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from perturbrl.data.file_labels import read_labels
-from perturbrl.data.labels import CONTROL, Label, label_in_file
+from perturbrl.data.labels import Label
+from perturbrl.data.populations import Populations
 from perturbrl.data.presets import ColumnOptions, FieldMap, detect_fields
 from perturbrl.data.reading import (
     Matrix,
@@ -126,12 +125,12 @@ class PerturbationDataset:
     @property
     def control_cells(self) -> CellIndex:
         """Rows of the untreated cells."""
-        return self._rows[CONTROL_LABEL]
+        return self.population_rows(CONTROL_LABEL)
 
     @cached_property
-    def _rows(self) -> dict[str, np.ndarray]:
-        groups = self.adata.obs.groupby(PERTURBATION_OBS, observed=True).indices
-        return {str(label): rows for label, rows in groups.items()}
+    def populations(self) -> Populations:
+        """The populations of these cells, by label or by query of ``obs``."""
+        return Populations(self.adata.obs, self.measured, self.fields.control_value)
 
     @cached_property
     def size_factors(self) -> np.ndarray:
@@ -149,49 +148,25 @@ class PerturbationDataset:
             raise DataError("the data do not say the type of each cell; give columns.cell_type_key")
         return np.asarray(self.adata.obs[CELL_TYPE_OBS], dtype=object)
 
-    def cells_of(self, label: str) -> CellIndex:
-        """Return the rows of the cells under ``label`` (or of the control cells), in file order.
+    def population_rows(self, name: str) -> CellIndex:
+        """Return the rows of a population's cells, in file order (see ``Populations``).
+
+        Args:
+            name: a label, in whatever spelling, or a query of ``obs`` (``cell_type=B,perturbation=IFNB``).
 
         Raises:
-            DataError: no cell has that label.
+            DataError: there is no such label, column, value or cell; the closest are named.
+            ConfigurationError: the text is neither a label nor a query.
         """
-        return self._rows[self.require_population(label)]
-
-    def require_population(self, text: str) -> Label:
-        """Return the label of a measured perturbation or of control, in whatever spelling.
-
-        Raises:
-            DataError: it was not measured; the closest labels are named.
-        """
-        label = Label.parse(text, control=self.fields.control_value)
-        return CONTROL if label.is_control else self.require_label(text)
+        return self.populations.rows(name)
 
     def require_label(self, target: str) -> Label:
-        """Return the label of a measured perturbation, in whatever spelling.
-
-        A text is taken for a name first (``C18:1``), then for a name with a dose (``dexamethasone:0.10``).
+        """Return the label of a measured perturbation, in whatever spelling (see ``Populations.label``).
 
         Raises:
             DataError: it was not measured, or at several doses; the closest labels are named.
         """
-        read = [label_in_file(target, self.fields.control_value)]
-        read.append(Label.parse(target, control=self.fields.control_value))
-        found = [measured for measured in self.perturbations for label in read if measured == label]
-        if found:
-            return found[0]
-        if read[0].is_control:
-            raise DataError(f"'{target}' is the control; name a perturbation such as {self._examples()}")
-        raise DataError(self._not_measured(target, read))
-
-    def _not_measured(self, target: str, read: Sequence[Label]) -> str:
-        names = {label.names for label in read}
-        at_other_doses = [measured for measured in self.perturbations if measured.names in names]
-        at_other_doses.sort(key=lambda label: label.parts)
-        if len(at_other_doses) > 1:
-            return f"'{target}' is none of the doses measured; choose one of {listed(at_other_doses, 12)}"
-        close = self._closest(read[-1])
-        hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
-        return f"no cell has the perturbation '{target}' ({len(self.perturbations)} are measured); {hint}"
+        return self.populations.label(target)
 
     def require_perturbations(self, at_least: int = 2) -> None:
         """Refuse data with too few different perturbations for what is asked.
@@ -203,20 +178,12 @@ class PerturbationDataset:
         if n >= at_least:
             return
         found = f"only {listed(self.perturbations, 5)}" if n else "only control cells"
+        key = self.fields.perturbation_key
+        where = "the file" if key is None else f"obs['{key}']"
         raise DataError(
-            f"this needs at least {at_least} measured perturbation(s) beside control and "
-            f"obs['{self.fields.perturbation_key}'] has {found}; give other data, or a task that needs fewer"
+            f"this needs at least {at_least} measured perturbation(s) beside control and {where} has {found}; give "
+            "other data, or a task that needs fewer"
         )
-
-    def _closest(self, label: Label) -> list[Label]:
-        folded = {measured.casefold(): measured for measured in self.perturbations}
-        near = difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)
-        names = set(label.names)
-        related = [measured for measured in self.perturbations if names & set(measured.names)]
-        return list(dict.fromkeys([*(folded[name] for name in near), *related]))[:5]
-
-    def _examples(self) -> str:
-        return listed(self.perturbations, 5) or "none: there are only control cells"
 
 
 def load_dataset(
@@ -225,6 +192,7 @@ def load_dataset(
     *,
     value_kind: ValueKind | None = None,
     backed: bool = False,
+    labels_needed: bool = True,
 ) -> PerturbationDataset:
     """Read a file, find its fields (see ``detect_fields``) and return the checked cells.
 
@@ -233,12 +201,15 @@ def load_dataset(
         columns: which columns of ``obs`` say what.
         value_kind: what the values are; ``None`` tells by them.
         backed: leave the matrix of a ``.h5ad`` on disk.
+        labels_needed: see ``detect_fields``.
 
     Raises:
         DataError: the file, its labels or its values cannot be used.
     """
     adata = read_cells(path, backed)
-    return PerturbationDataset.from_adata(adata, detect_fields(adata, columns), value_kind)
+    return PerturbationDataset.from_adata(
+        adata, detect_fields(adata, columns, labels_needed=labels_needed), value_kind
+    )
 
 
 def _texts(obs: pd.DataFrame, key: str) -> np.ndarray:

@@ -29,7 +29,8 @@ def draw(
 ) -> CellFlags:
     """Flag a share of the cells of every label, drawn by the hash of seed, purpose and barcode.
 
-    Of two cells or more of a label ``at_least`` are drawn and one is not, unless ``fraction`` is 0.
+    Where nothing was perturbed, known cell types take the place of labels. Of two cells or more of a label
+    ``at_least`` are drawn and one is not, unless ``fraction`` is 0.
 
     Args:
         dataset: the cells.
@@ -43,7 +44,8 @@ def draw(
     rows = np.flatnonzero(among)
     if fraction == 0 or len(rows) == 0:
         return drawn
-    codes = pd.factorize(dataset.labels[rows])[0]
+    by_type = not dataset.perturbations and dataset.fields.cell_type_key is not None
+    codes = pd.factorize((dataset.cell_types if by_type else dataset.labels)[rows])[0]
     hashes = _hashes([dataset.barcodes[row] for row in rows], f"{seed}/{purpose}")
     sizes = np.bincount(codes)
     wanted = np.minimum(np.maximum(np.floor(fraction * sizes + 0.5), at_least), sizes - 1)

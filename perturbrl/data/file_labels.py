@@ -19,12 +19,15 @@ def read_labels(obs: pd.DataFrame, fields: FieldMap) -> list[Label]:
     """The label of every cell.
 
     A perturbation that the file has at several doses carries its dose (``dexamethasone:0.1``); one with a
-    single dose stays plain. At a dose of 0 nothing was added.
+    single dose stays plain. At a dose of 0 nothing was added. Where no column tells of perturbations, all cells
+    are control.
 
     Raises:
         DataError: a label is missing, not text or ambiguous, doses do not fit the labels, or there is no
             control cell.
     """
+    if fields.perturbation_key is None:
+        return [CONTROL] * len(obs)
     column = obs[fields.perturbation_key]
     _check_column(column, fields)
     doses = [None] * len(obs) if fields.dose_key is None else _texts(obs[fields.dose_key])
@@ -42,6 +45,8 @@ def read_labels(obs: pd.DataFrame, fields: FieldMap) -> list[Label]:
 
 def cells_at_dose_zero(obs: pd.DataFrame, fields: FieldMap, labels: Iterable[Label]) -> int:
     """How many cells count as control because the perturbation they name has the dose 0."""
+    if fields.perturbation_key is None:
+        return 0
     named = {
         text: not label_in_file(text, fields.control_value).is_control
         for text in obs[fields.perturbation_key].unique()

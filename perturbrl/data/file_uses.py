@@ -60,4 +60,4 @@ def _example_target(dataset: PerturbationDataset) -> str:
     singles = set(dataset.singles)
     explained = tuple(label for label in dataset.combinations if set(label.singles) <= singles)
     candidates = explained or dataset.combinations or dataset.perturbations
-    return max(candidates, key=lambda label: len(dataset.cells_of(label)))
+    return max(candidates, key=lambda label: len(dataset.population_rows(label)))

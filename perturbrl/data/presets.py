@@ -24,6 +24,8 @@ COVARIATE_KEYS: Final = (
 )
 KNOWN_CONTROLS: Final = ("control", "ctrl", "non-targeting", "NT", "DMSO", "vehicle", "unstimulated")
 
+UNPERTURBED: Final = "unperturbed"
+
 _DOSAGE: Final = re.compile(rf"{DOSE_NUMBER}(\+{DOSE_NUMBER})*")
 
 
@@ -32,17 +34,17 @@ class FieldMap:
     """Which ``obs`` columns hold the perturbation, its control label, and what else is known of a cell.
 
     Args:
-        perturbation_key: column with the perturbation of each cell.
+        perturbation_key: column with the perturbation of each cell; ``None`` where no cell was perturbed.
         control_value: the label of untreated cells in that column.
         cell_type_key: column with the cell type.
         batch_key: column with the technical batch.
         size_factor_key: column with the library size over the whole transcriptome.
         covariate_keys: columns with at least two levels that describe a cell besides its perturbation.
         dose_key: column with the dose of each perturbation, ``1.0+0.5`` for a combination.
-        preset: name of the convention, or ``explicit``.
+        preset: name of the convention, ``explicit``, or ``unperturbed``.
     """
 
-    perturbation_key: str
+    perturbation_key: str | None
     control_value: str
     cell_type_key: str | None = None
     batch_key: str | None = None
@@ -111,6 +113,8 @@ PRESETS: Final = (
 def detect_fields(
     adata: AnnData,
     columns: ColumnOptions = ColumnOptions(),
+    *,
+    labels_needed: bool = True,
 ) -> FieldMap:
     """Find out which columns of ``adata.obs`` say what.
 
@@ -120,6 +124,8 @@ def detect_fields(
     Args:
         adata: cells with their ``obs``.
         columns: what the user says of them; the rest is recognised.
+        labels_needed: whether cells must say how they were perturbed; where not, those of a file without any
+            such column are all untreated.
 
     Raises:
         DataError: no preset fits, two fit and disagree, a named column or label is not there, or the named dose
@@ -127,6 +133,7 @@ def detect_fields(
         ConfigurationError: there is no preset of that name, or both a preset and a column are given.
     """
     obs = adata.obs
+    column: str | None
     for key in columns.named:
         _require_column(obs, key)
     dose_key = _dosage_column(obs, columns.dose_key)
@@ -138,6 +145,8 @@ def detect_fields(
             )
         column, control = _explicit(obs, columns.perturbation_key, columns.control_value)
         name = "explicit"
+    elif columns.preset is None and not labels_needed and not _tells_perturbations(obs):
+        name, column, control = UNPERTURBED, None, CONTROL_LABEL
     else:
         name, column, control = _recognise(obs, columns.preset, dose_key)
     return FieldMap(
@@ -150,6 +159,12 @@ def detect_fields(
         dose_key=dose_key,
         preset=name,
     )
+
+
+def _tells_perturbations(obs: pd.DataFrame) -> bool:
+    """Whether there is a preset's column that could be of a screen: one ``condition`` for all cells is none."""
+    present = {preset.column for preset in PRESETS} & set(obs.columns)
+    return any(column != "condition" or obs[column].nunique() > 1 for column in present)
 
 
 def _require_column(obs: pd.DataFrame, key: str | None) -> None:
@@ -251,7 +266,9 @@ def _dosage_column(obs: pd.DataFrame, named: str | None) -> str | None:
     return None
 
 
-def _covariates(obs: pd.DataFrame, perturbation_key: str, named: Iterable[str | None]) -> tuple[str, ...]:
+def _covariates(
+    obs: pd.DataFrame, perturbation_key: str | None, named: Iterable[str | None]
+) -> tuple[str, ...]:
     keys = dict.fromkeys([key for key in named if key is not None] + list(COVARIATE_KEYS))
     return tuple(
         key for key in keys if key in obs.columns and key != perturbation_key and obs[key].nunique() > 1

@@ -28,7 +28,8 @@ class Split:
         train: cells that anything may be learned from; genes and encoder, from all but the reference cells.
         validation: cells to choose between things learned.
         test: cells that only judge.
-        goal: cells of the design target that define the goal; never learned from, never judging.
+        goal: cells of the design target that define the goal and never judge. They are no training cells, or all
+            of them are, where a landscape must learn that there is a basin.
         reference: the training cells of the source that neither genes are chosen on nor an encoder is fitted on,
             to tell the target from: in the space of genes and encoder they are as unseen as the goal's.
         barcodes: name of every cell of the data set, by row.
@@ -46,7 +47,9 @@ class Split:
     held_out_perturbations: tuple[Label, ...] = ()
 
     def __post_init__(self) -> None:
-        rows = np.concatenate([getattr(self, part) for part in PARTS])
+        learned = np.isin(self.goal, self.train)
+        goal = self.goal[:0] if len(self.goal) and learned.all() else self.goal
+        rows = np.concatenate((self.train, self.validation, self.test, goal))
         if len(np.unique(rows)) != len(rows):
             raise LeakageError(f"split '{self.name}' puts cells into two parts; make a new split")
         if not np.isin(self.reference, self.train).all():

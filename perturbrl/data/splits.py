@@ -2,13 +2,14 @@
 
 One rule says what leaves training, for targets and splits alike: a label does when it contains a held-out one
 (its parts are a superset of that one's, doses included), because it would tell that one's effect. Cells that
-leave for a target's sake and are not the target's own are used for nothing.
+leave for a target's sake and are not the target's own are used for nothing. A landscape has a basin only where
+it learned from cells: there the half of the target's cells that defines the goal is learned from, and only there.
 
 Cells are drawn by their names (see ``perturbrl.data.drawing``): rows in another order give the same parts.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -20,7 +21,7 @@ from perturbrl.data.drawing import CellFlags, cells_under, check_fractions, draw
 from perturbrl.data.labels import Label
 from perturbrl.data.split import Split, containing
 from perturbrl.errors import DataError
-from perturbrl.schema import CONTROL_LABEL
+from perturbrl.schema import CONTROL_LABEL, CellIndex
 
 
 class HeldOut(NamedTuple):
@@ -43,37 +44,46 @@ class SplitStrategy(ABC):
         goal_fraction: float = 0.5,
         source: str | None = None,
         reference_fraction: float = 0.2,
+        *,
+        learn_target: bool = False,
     ) -> Split:
         """Divide the cells.
 
         Args:
             dataset: the cells.
-            hold_out: labels, such as the design target, that leave training with all that contain them.
+            hold_out: populations, such as the design target, that leave training with all that tells of them.
             goal_fraction: share of the cells of each of these that define the goal; the others judge.
-            source: label of the cells to tell these from; ``None`` chooses no reference cells.
+            source: population of the cells to tell these from; ``None`` chooses no reference cells.
             reference_fraction: share of the source's cells, after those that judge, to be reference cells.
+            learn_target: whether the cells that define the goal are training cells, too; then cells that tell of
+                the target, but are not its own, stay where they are, and some of the source must judge.
 
         Raises:
-            DataError: a label was not measured, or the split cannot be made from these data.
+            DataError: there is no such population, or the split cannot be made from these data.
             ConfigurationError: a fraction is out of range.
         """
         check_fractions(goal_fraction, reference_fraction)
-        targets = [dataset.require_label(label) for label in hold_out]
+        targets = [dataset.populations.named(name) for name in hold_out]
         is_target = _target_cells(dataset, targets)
-        gone = cells_under(dataset, containing(dataset.perturbations, targets))
+        gone = is_target if learn_target else _flags(dataset, map(dataset.populations.telling, targets))
+        labels = () if learn_target else [target for target in targets if isinstance(target, Label)]
         held = self.held_out(dataset, gone)
-        whole = containing(dataset.perturbations, {*targets, *held.labels})
+        whole = containing(dataset.perturbations, {*labels, *held.labels})
         test = is_target | (held.test & (~gone | cells_under(dataset, held.labels)))
         goal = draw(dataset, is_target, goal_fraction, self.seed, "goal")
-        rest = ~(test | cells_under(dataset, whole))
+        rest = ~(test | gone | cells_under(dataset, whole))
         # At least two, because one cell has no spread to tell populations apart by.
-        of_source = rest & cells_under(dataset, () if source is None else (source,))
+        of_source = rest & _flags(dataset, [] if source is None else [dataset.population_rows(source)])
         reference = draw(dataset, of_source, reference_fraction, self.seed, "reference", at_least=2)
         validation = draw(dataset, rest & ~reference, self.validation_fraction, self.seed, "validation")
+        if learn_target and source is not None:
+            _require_both_halves(
+                dataset, source, {"that is learned from": rest & ~validation, "that judges": test}
+            )
         return Split(
             name=type(self).__name__,
             seed=self.seed,
-            train=np.flatnonzero(rest & ~validation),
+            train=np.flatnonzero(rest & ~validation | (goal if learn_target else False)),
             validation=np.flatnonzero(validation),
             test=np.flatnonzero(test & ~goal),
             goal=np.flatnonzero(goal),
@@ -253,12 +263,29 @@ class HeldOutCellTypes(SplitStrategy):
         return HeldOut(test | controls)
 
 
-def _target_cells(dataset: PerturbationDataset, targets: Sequence[Label]) -> CellFlags:
-    for label in targets:
-        n = len(dataset.cells_of(label))
+def _target_cells(dataset: PerturbationDataset, targets: Sequence[str]) -> CellFlags:
+    for name in targets:
+        n = len(dataset.population_rows(name))
         if n < 2:
-            raise DataError(f"'{label}' has {n} cell; a target needs one to define the goal and one to judge")
-    return cells_under(dataset, targets)
+            raise DataError(f"'{name}' has {n} cell; a target needs one to define the goal and one to judge")
+    return _flags(dataset, map(dataset.population_rows, targets))
+
+
+def _require_both_halves(dataset: PerturbationDataset, name: str, halves: Mapping[str, CellFlags]) -> None:
+    rows = dataset.population_rows(name)
+    for half, flags in halves.items():
+        if not flags[rows].any():
+            raise DataError(
+                f"none of the {len(rows)} cells of '{name}' is in the half {half}; change data.split.test_fraction, "
+                "or choose a population of more cells"
+            )
+
+
+def _flags(dataset: PerturbationDataset, rows: Iterable[CellIndex]) -> CellFlags:
+    flags = np.zeros(dataset.n_cells, dtype=bool)
+    for some in rows:
+        flags[some] = True
+    return flags
 
 
 def _judging_controls(dataset: PerturbationDataset, fraction: float, seed: int) -> CellFlags:

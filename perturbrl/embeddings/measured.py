@@ -63,7 +63,7 @@ class MeasuredCells:
 
     def rows(self, label: str, part: Part) -> np.ndarray:
         """Row numbers of the cells with ``label`` in one part of the split."""
-        of_label = self.dataset.cells_of(label)
+        of_label = self.dataset.population_rows(label)
         return of_label if part == "all" else np.intersect1d(of_label, getattr(self.require_split(), part))
 
     def expression(self, label: str, part: Part) -> Expression:
@@ -130,7 +130,7 @@ class MeasuredCells:
         root = self.ordering.root
         if root is None:
             return None
-        among = np.flatnonzero(np.isin(rows, self.dataset.cells_of(root)))
+        among = np.flatnonzero(np.isin(rows, self.dataset.population_rows(root)))
         known = self.dataset.fields.cell_type_key is not None
         return diffusion_order(latent, among, root, self.dataset.cell_types[rows] if known else None)
 

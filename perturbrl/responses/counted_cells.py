@@ -65,7 +65,7 @@ def join(parts: Sequence[CountedCells]) -> CountedCells:
 def rows_of(dataset: PerturbationDataset, condition: Condition) -> CellIndex:
     """Cells of a condition, ``control`` in a context among them."""
     label, context = condition
-    rows = dataset.cells_of(label)
+    rows = dataset.population_rows(label)
     return rows if context == ONE_CONTEXT else rows[dataset.cell_types[rows] == context]
 
 

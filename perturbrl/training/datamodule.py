@@ -42,16 +42,21 @@ class PerturbationDataModule(LightningDataModule):
     Args:
         path: .h5ad, 10x .h5, 10x .mtx folder or .h5mu with control and perturbed cells; null where the twin is
             a network and brings its own states.
-        target: where cells should go: a perturbation of the file, whose cells are held out of all fitting, or
-            an attractor of the network.
-        source: where cells start: the controls, another perturbation of the file, or an attractor.
+        target: where cells should go: a perturbation of the file, a query of obs (cell_type=Erythrocyte, or
+            cell_type=B,perturbation=IFNB), an attractor of the network, or a partial state of it
+            (Gata1=1,Fli1=0: the attractors that have it). Measured cells of it are held out of all fitting.
+        source: where cells start, named in the same way; the controls.
+        learn_target: whether genes, encoder and twin learn from those cells of the target that define the goal: a
+            landscape must, or it has no basin there. The cells that judge are never learned from. Cells need no
+            perturbation then, and a file that tells of none has untreated cells only.
         columns: which columns of obs say what, where they are not recognised.
         value_kind: what the values are (counts, log1p, normalised); null tells by them.
         synthetic: a simulated screen in place of a file.
         split: which cells are held out for testing; null holds out a fifth of every population (HeldOutCells).
         goal_fraction: share of the target's cells that defines the goal; only the rest judges the result.
         reference_fraction: share of the source's cells, after those that judge, that neither genes are chosen
-            on nor the encoder is fitted on: only cells as unseen as the target's can tell whether it differs.
+            on nor the encoder is fitted on: only cells as unseen as the target's can tell whether it differs. With
+            learn_target both are learned from.
         n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
         encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed: a list, or a file of one name a line, of which
@@ -77,6 +82,7 @@ class PerturbationDataModule(LightningDataModule):
         path: str | None = None,
         target: str | None = None,
         source: str = CONTROL_LABEL,
+        learn_target: bool = False,
         columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
         value_kind: ValueKind | None = None,
         synthetic: SyntheticOptions | None = None,
@@ -109,7 +115,7 @@ class PerturbationDataModule(LightningDataModule):
                 "no queries; give one of them"
             )
         self.path, self.synthetic = path, synthetic
-        self.target, self.source = target, source
+        self.target, self.source, self.learn_target = target, source, learn_target
         self.columns, self.value_kind = columns, value_kind
         self.strategy: SplitStrategy = HeldOutCells() if split is None else split
         self.goal_fraction, self.reference_fraction = goal_fraction, reference_fraction
@@ -157,35 +163,46 @@ class PerturbationDataModule(LightningDataModule):
             self._fit(self.dataset)
 
     def _read(self) -> PerturbationDataset:
+        labels_needed = not self.learn_target
         if self.path is not None:
-            return load_dataset(Path(self.path), self.columns, value_kind=self.value_kind)
+            return load_dataset(
+                Path(self.path), self.columns, value_kind=self.value_kind, labels_needed=labels_needed
+            )
         adata = self.adata if self.synthetic is None else simulate_screen(**vars(self.synthetic))
         assert adata is not None
-        return PerturbationDataset.from_adata(adata, detect_fields(adata, self.columns), self.value_kind)
+        fields = detect_fields(adata, self.columns, labels_needed=labels_needed)
+        return PerturbationDataset.from_adata(adata, fields, self.value_kind)
 
     def _split(self, dataset: PerturbationDataset) -> None:
-        self.source = dataset.require_population(self.source)
-        held: tuple[Label, ...] = ()
-        if self.target is not None:
-            dataset.require_perturbations(at_least=2)
-            self.target = target = dataset.require_label(self.target)
-            if target == self.source:
-                raise ConfigurationError(f"source and target are both '{self.source}'; choose another target")
-            held = (target,)
+        self.source, held = dataset.populations.named(self.source), self._held_out(dataset)
         split = self.strategy.split(
             dataset,
             hold_out=held,
             goal_fraction=self.goal_fraction,
             source=self.source if held else None,
             reference_fraction=self.reference_fraction,
+            learn_target=self.learn_target,
         )
         # A strategy of the user's may not say that the target is held out; nothing is learned of it all the same.
-        labels = tuple(dict.fromkeys((*split.held_out_perturbations, *held)))
+        untold = [] if self.learn_target else [name for name in held if isinstance(name, Label)]
+        labels = tuple(dict.fromkeys((*split.held_out_perturbations, *untold)))
         self.split = replace(split, held_out_perturbations=labels)
+
+    def _held_out(self, dataset: PerturbationDataset) -> tuple[str, ...]:
+        if self.target is None:
+            return ()
+        target = dataset.populations.target(self.target)
+        if isinstance(target, Label) and not self.learn_target:
+            dataset.require_perturbations(at_least=2)
+        dataset.populations.require_apart(self.source, target)
+        self.target = target
+        return (target,)
 
     def _fit(self, dataset: PerturbationDataset) -> None:
         with working("choosing genes and fitting the encoder"):
-            rows = np.setdiff1d(self._rows_to_learn_from(), self._split_now().reference)
+            rows = self._rows_to_learn_from()
+            # Where they learned the goal's cells, those to tell these from must be as well known to them.
+            rows = rows if self.learn_target else np.setdiff1d(rows, self._split_now().reference)
             self.preprocessor.fit(dataset, rows)
             self.encoder.fit(self.preprocessor.transform(dataset, rows))
 

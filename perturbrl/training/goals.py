@@ -1,8 +1,11 @@
 """Where episodes start and what they aim at: measured cells, or cells that rest in a network's attractors."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator
 
+from perturbrl.data.populations import Condition, conditions_in, nearest_names
 from perturbrl.errors import ConfigurationError, listed
 from perturbrl.schema import CellState, Population
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -32,9 +35,9 @@ def start_and_goal(twin: DigitalTwin, data: PerturbationDataModule, generator: G
             f"{type(twin).__name__} learns from cells but data.path is null; give data.path a file"
         )
     # The same noise for both, so that they differ in nothing but the attractor.
-    target, state = _target(data), generator.get_state()
-    start = _resting(twin, data.source, generator)
-    goal = _resting(twin, target, generator.set_state(state))
+    states, state = _start_and_goal_states(twin, data.source, _target(data)), generator.get_state()
+    start = _resting(twin, states[0], generator)
+    goal = _resting(twin, states[1], generator.set_state(state))
     # Nothing was fitted on either, so the start cells are their own reference.
     return _all_used(start, goal, start)
 
@@ -74,12 +77,45 @@ def _untargeted(twin: DigitalTwin, data: PerturbationDataModule, own: EpisodeCel
 
 
 @torch.no_grad()
-def _resting(twin: DigitalTwin, name: str, generator: Generator) -> CellState:
-    attractors = twin.attractors()
-    if name not in attractors:
-        raise ConfigurationError(
-            f"the network has no attractor '{name}'; choose data.source and data.target among "
-            f"{', '.join(attractors)}"
-        )
+def _resting(twin: DigitalTwin, states: Population, generator: Generator) -> CellState:
+    """Cells at rest in attractors, in each about equally often."""
     member = twin.draw_members(ATTRACTOR_CELLS, generator)
-    return relax(twin, attractors[name].expand(ATTRACTOR_CELLS, -1), member, generator)
+    place = torch.arange(ATTRACTOR_CELLS, device=states.device) % len(states)
+    return relax(twin, states[place], member, generator)
+
+
+def _start_and_goal_states(twin: DigitalTwin, source: str, target: str) -> tuple[Population, Population]:
+    start, goal = _attractors(twin, source), _attractors(twin, target)
+    both = sorted(start.keys() & goal.keys())
+    if both and source != target:
+        raise ConfigurationError(
+            f"source '{source}' and target '{target}' both mean {listed(both, 5)}; choose states that exclude "
+            "each other"
+        )
+    return torch.cat(list(start.values())), torch.cat(list(goal.values()))
+
+
+def _attractors(twin: DigitalTwin, text: str) -> dict[str, CellState]:
+    """The attractor of that name, or those that have a partial state."""
+    attractors = twin.attractors()
+    if text in attractors:
+        return {text: attractors[text]}
+    wanted = conditions_in(text)
+    found = {name: state for name, state in attractors.items() if wanted and _has(twin, state, wanted)}
+    if not found:
+        what = f"attractor with {text}" if wanted else f"attractor '{text}'"
+        raise ConfigurationError(
+            f"the network has no {what}; choose data.source and data.target among {', '.join(attractors)}"
+        )
+    return found
+
+
+def _has(twin: DigitalTwin, state: CellState, wanted: Sequence[Condition]) -> bool:
+    """Whether an attractor's genes are on and off as wanted."""
+    genes = list(twin.gene_names)
+    for gene, value in wanted:
+        if gene not in genes:
+            raise ConfigurationError(f"the network has no gene '{gene}'; {nearest_names(gene, genes)}")
+        if value not in ("0", "1"):
+            raise ConfigurationError(f"'{gene}={value}' is no state of a gene; write 0 (off) or 1 (on)")
+    return all(bool((state[:, genes.index(gene)] > 0.5).all()) == (value == "1") for gene, value in wanted)

@@ -35,11 +35,11 @@ def test_labels_are_canonical_and_cells_found_by_any_spelling() -> None:
     assert (
         list(dataset.control_cells)
         == [1, 4]
-        == list(dataset.cells_of("ctrl"))
-        == list(dataset.cells_of("control"))
+        == list(dataset.population_rows("ctrl"))
+        == list(dataset.population_rows("control"))
     )
-    assert list(dataset.cells_of("B+A")) == [0, 3]
-    assert list(dataset.cells_of("ctrl+A")) == [2]
+    assert list(dataset.population_rows("B+A")) == [0, 3]
+    assert list(dataset.population_rows("ctrl+A")) == [2]
     assert list(dataset.adata.obs["is_control"]) == [False, True, False, False, True, False]
 
 
@@ -127,7 +127,7 @@ def test_an_unknown_target_is_answered_with_the_closest_labels() -> None:
     with pytest.raises(DataError, match=r"did you mean.*KLF1\+MAP2K6"):
         dataset.require_label("MAP2K6+SET")
     with pytest.raises(DataError, match="choose one such as KLF1, KLF1\\+MAP2K6, MAP2K6 and STAT1"):
-        dataset.cells_of("zzz")
+        dataset.population_rows("zzz")
     with pytest.raises(DataError, match="'control' is the control; name a perturbation such as KLF1"):
         dataset.require_label("control")
 

@@ -42,7 +42,7 @@ def test_the_cells_with_the_smallest_hashes_are_drawn() -> None:
         return int.from_bytes(blake2b(f"7/test/{barcode}".encode(), digest_size=8).digest(), "little")
 
     for label, n in (("control", 3), ("GENE0002", 1)):
-        expected = sorted((DATASET.barcodes[row] for row in DATASET.cells_of(label)), key=rank)[:n]
+        expected = sorted((DATASET.barcodes[row] for row in DATASET.population_rows(label)), key=rank)[:n]
         assert {DATASET.barcodes[row] for row in np.flatnonzero(drawn & (DATASET.labels == label))} == set(
             expected
         )

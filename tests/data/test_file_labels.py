@@ -27,10 +27,10 @@ def screen(drugs, doses) -> PerturbationDataset:
 def test_cells_at_two_doses_are_two_populations() -> None:
     dataset = screen(["vehicle", "dex", "dex", "dex", "IFNB"], [np.nan, 0.1, 10.0, 0.1, 5.0])
     assert dataset.perturbations == ("IFNB", "dex:0.1", "dex:10")
-    assert dataset.cells_of("dex:0.1").tolist() == [1, 3]
-    assert dataset.cells_of(" dex : 0.10").tolist() == [1, 3]
-    assert dataset.cells_of("dex:10").tolist() == [2]
-    assert dataset.cells_of("IFNB").tolist() == [4]
+    assert dataset.population_rows("dex:0.1").tolist() == [1, 3]
+    assert dataset.population_rows(" dex : 0.10").tolist() == [1, 3]
+    assert dataset.population_rows("dex:10").tolist() == [2]
+    assert dataset.population_rows("IFNB").tolist() == [4]
 
 
 def test_a_combination_names_the_dose_of_each_part_that_has_several() -> None:
@@ -73,7 +73,7 @@ def test_a_dose_left_open_or_not_measured_lists_the_measured_ones() -> None:
             dataset.require_label(asked)
     with pytest.raises(DataError, match=r"no cell has .*'dex:1\+C'.*did you mean .*dex:1"):
         dataset.require_label("dex:1+C")
-    assert dataset.require_population("dex:1+vehicle") == "dex:1"
+    assert dataset.populations.named("dex:1+vehicle") == "dex:1"
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_genes_that_respond_are_kept(file: str, label: str, n_top_genes: int, at
     dataset = load_dataset(path)
     every = Preprocessor(None).fit(dataset, np.arange(dataset.n_cells))
     perturbed, control = (
-        every.transform(dataset, dataset.cells_of(which)).numpy() for which in (label, "control")
+        every.transform(dataset, dataset.population_rows(which)).numpy() for which in (label, "control")
     )
     t = np.abs(np.nan_to_num(ttest_ind(perturbed, control, equal_var=False).statistic))
     responding = {every.genes[column] for column in np.argsort(-t)[:50]}
@@ -203,6 +203,8 @@ def test_interferon_genes_come_out_of_stimulated_blood() -> None:
         pytest.skip(f"{path.name} is not in {DATA}")
     dataset = load_dataset(path)
     fitted = Preprocessor(500).fit(dataset, HeldOutCells().split(dataset).train)
-    means = [fitted.transform(dataset, dataset.cells_of(label)).mean(dim=0) for label in ("IFNB", "control")]
+    means = [
+        fitted.transform(dataset, dataset.population_rows(label)).mean(dim=0) for label in ("IFNB", "control")
+    ]
     strongest = [fitted.genes[i] for i in (means[0] - means[1]).topk(8).indices]
     assert {"ISG15", "IFI6", "IFIT1", "IFIT3"} <= set(strongest)

@@ -190,3 +190,17 @@ def test_a_dose_column_of_any_name_can_be_given_and_must_hold_doses() -> None:
     assert detect_fields(adata, ColumnOptions(dose_key="conc")).dose_key == "conc"
     with pytest.raises(DataError, match=r"obs\['level'\] holds low and high, which are no doses"):
         detect_fields(adata, ColumnOptions(dose_key="level"))
+
+
+def test_a_file_that_tells_of_no_perturbation_is_an_atlas_where_none_is_needed() -> None:
+    for adata in (cells(cell_type=["a", "b", "b"]), cells(condition=["healthy PBMC"] * 3), cells()):
+        fields = detect_fields(adata, labels_needed=False)
+        assert (fields.preset, fields.perturbation_key) == ("unperturbed", None)
+    labelled = cells(perturbation=["control", "A", "B"])
+    assert detect_fields(labelled, labels_needed=False).perturbation_key == "perturbation"
+
+
+@pytest.mark.parametrize("columns", [{"perturbation": ["A", "A", "A"]}, {"condition": ["A+x", "B+x", "A+x"]}])
+def test_a_screen_without_control_is_no_atlas(columns: dict[str, list[str]]) -> None:
+    with pytest.raises(DataError, match="no perturbation labels recognised"):
+        detect_fields(cells(**columns), labels_needed=False)

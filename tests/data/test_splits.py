@@ -4,6 +4,7 @@ from pathlib import Path
 import jsonargparse
 import numpy as np
 import pytest
+from atlas import TYPES, atlas
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def test_every_split_keeps_its_promises(strategy: SplitStrategy, hold_out: tuple
     assert all((np.diff(getattr(split, part)) > 0).all() for part in PARTS)
     assert labels_in(DATASET, split.goal) == set(hold_out)
     for label in hold_out:
-        cells = set(DATASET.cells_of(label))
+        cells = set(DATASET.population_rows(label))
         assert len(cells & set(split.goal)) == 4
         assert cells <= set(split.goal) | set(split.test)
     assert not labels_in(DATASET, split.train) & (set(hold_out) | set(split.held_out_perturbations))
@@ -75,7 +76,7 @@ def test_a_share_of_the_training_cells_of_the_source_are_reference_cells(strateg
     target = DATASET.combinations[0]
     plain = strategy.split(DATASET, (target,))
     split = strategy.split(DATASET, (target,), source="control", reference_fraction=0.25)
-    control = set(DATASET.cells_of("control"))
+    control = set(DATASET.population_rows("control"))
     assert len(plain.reference) == 0
     assert set(split.reference) <= control & set(split.train)
     # The cells that judge stay, and a quarter of the others are reference cells.
@@ -89,7 +90,7 @@ def test_a_few_source_cells_are_shared_out_as_far_as_they_go(cells: int, referen
     adata = simulate_screen(3, 12, cells, 10, 0)
     dataset = PerturbationDataset.from_adata(adata, detect_fields(adata))
     split = HeldOutCells().split(dataset, ("GENE0000",), source="control")
-    control = dataset.cells_of("control")
+    control = dataset.population_rows("control")
     assert len(split.reference) == reference
     assert len(np.intersect1d(control, split.train)) == train
 
@@ -239,7 +240,7 @@ def test_a_target_takes_its_combinations_out_of_training_and_they_are_used_for_n
         set(DATASET.labels) - combinations
     )
     assert set(split.held_out_perturbations) == {"GENE0001", *combinations}
-    assert {split.part_of(int(row)) for label in combinations for row in DATASET.cells_of(label)} == {
+    assert {split.part_of(int(row)) for label in combinations for row in DATASET.population_rows(label)} == {
         "unused"
     }
 
@@ -336,3 +337,56 @@ def test_strategies_are_named_by_class_path(strategy: SplitStrategy) -> None:
     options = {"class_path": f"perturbrl.data.splits.{type(strategy).__name__}", "init_args": vars(strategy)}
     parsed = parser.instantiate(parser.parse_object({"data": {"split": options}}))
     assert parsed.data.split == strategy
+
+
+def unperturbed(**options) -> PerturbationDataset:
+    adata = atlas(**options)
+    return PerturbationDataset.from_adata(adata, detect_fields(adata, labels_needed=False))
+
+
+def test_halves_of_an_atlas_have_every_cell_type() -> None:
+    dataset = unperturbed(cells_per_type=10)
+    split = HeldOutCells(0.5).split(dataset)
+    for kind in TYPES:
+        of_type = dataset.population_rows(f"cell_type={kind}")
+        assert len(np.intersect1d(of_type, split.train)) == len(np.intersect1d(of_type, split.test)) == 5
+
+
+def test_a_learned_target_gives_its_goal_cells_and_never_those_that_judge() -> None:
+    dataset = unperturbed(cells_per_type=10)
+    target = "cell_type=red"
+    split = HeldOutCells(0.5, validation_fraction=0.2).split(
+        dataset, [target], source="cell_type=stem", learn_target=True
+    )
+    own = dataset.population_rows(target)
+    assert set(split.goal) == set(own) & set(split.train)
+    assert len(split.goal) == 5
+    assert set(own) == set(split.goal) | (set(own) & set(split.test))
+    again = Split.from_dict(split.to_dict(), dataset)
+    np.testing.assert_array_equal(again.goal, split.goal)
+    plain = HeldOutCells(0.5).split(dataset, [target], source="cell_type=stem")
+    assert not set(own) & set(plain.train)
+    with pytest.raises(LeakageError, match="two parts"):
+        replace(split, train=np.setdiff1d(split.train, split.goal[:1]))
+
+
+def test_a_learned_label_is_not_held_out() -> None:
+    split = HeldOutCells().split(DATASET, ["GENE0001"], source="control", learn_target=True)
+    assert split.held_out_perturbations == ()
+    combination = next(label for label in DATASET.combinations if "GENE0001" in label.names)
+    assert set(DATASET.population_rows(combination)) & set(split.train)
+
+
+def test_a_target_in_one_cell_type_takes_what_contains_its_label_there_out_of_training() -> None:
+    split = HeldOutCells().split(DATASET, ["cell_type=T,perturbation=GENE0001"], source="control")
+    told = {label for label in DATASET.perturbations if label.contains(Label.parse("GENE0001"))}
+    learned = {(DATASET.labels[row], DATASET.cell_types[row]) for row in split.train}
+    assert not {(label, kind) for label, kind in learned if label in told and kind == "T"}
+    assert {(label, kind) for label, kind in learned if label in told and kind == "B"}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_a_source_without_cells_in_one_half_is_refused(fraction: float) -> None:
+    dataset = unperturbed(cells_per_type=4 if fraction == 0 else 1)
+    with pytest.raises(DataError, match=r"'cell_type=stem' is in the half that judges; change data\.split"):
+        HeldOutCells(fraction).split(dataset, [], source="cell_type=stem", learn_target=True)

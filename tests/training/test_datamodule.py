@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from atlas import atlas
 
 from perturbrl.data.splits import HeldOutCells
 from perturbrl.data.synthetic import simulate_screen
@@ -237,3 +238,57 @@ def test_a_leak_is_caught_where_the_twin_is_learned() -> None:
     labels.setup("fit")
     with pytest.raises(LeakageError, match=r"cells under GENE0000\+GENE0001 would be learned from"):
         start_and_goal(GeneEffectTwin(), labels, torch.Generator())
+
+
+def atlas_module(**options) -> PerturbationDataModule:
+    options = {
+        "target": "cell_type=red",
+        "source": "cell_type=stem",
+        "learn_target": True,
+        "split": HeldOutCells(0.5),
+        "encoder": PCAEncoder(4),
+        **options,
+    }
+    return PerturbationDataModule.from_adata(atlas(), **options)
+
+
+def test_an_atlas_is_learned_from_with_the_half_of_the_target_that_defines_the_goal() -> None:
+    data = atlas_module()
+    data.setup("fit")
+    learned = data.training_cells()
+    assert set(learned.labels) == {"control"}
+    assert learned.contexts.count("red") == len(data.rows("cell_type=red", "goal")) == 15
+    assert len(data.rows("cell_type=red", "test")) == 15
+    changed = atlas_module()
+    rows = data.split.test
+    changed.adata.X[rows] = changed.adata.X[rows][:, ::-1]
+    changed.setup("fit")
+    assert torch.equal(changed.encoder.components, data.encoder.components)
+    other = atlas_module()
+    other.adata.X[data.split.goal] = other.adata.X[data.split.goal][:, ::-1]
+    other.setup("fit")
+    assert not torch.equal(other.encoder.components, data.encoder.components)
+
+
+def test_an_atlas_comes_back_from_a_checkpoint_and_serves_to_predict() -> None:
+    data = atlas_module()
+    data.setup("fit")
+    again = atlas_module()
+    again.setup("test")
+    again.load_state_dict(data.state_dict())
+    assert torch.equal(again.cells(again.target, "test"), data.cells("cell_type=red", "test"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"learn_target": False}, DataError, "no perturbation labels recognised"),
+        ({"source": "control"}, ConfigurationError, "source 'control' has all 30 cells of target"),
+        ({"source": "cell_type=rod"}, DataError, r"no cell has cell_type 'rod'; did you mean red\?"),
+        ({"target": "red"}, DataError, r"no cell has the perturbation 'red'.*did you mean cell_type=red\?"),
+        ({"split": HeldOutCells(0.0)}, DataError, "is in the half that judges"),
+    ],
+)
+def test_populations_that_cannot_be_meant(options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        atlas_module(**options).setup("fit")

@@ -54,7 +54,7 @@ def test_no_held_out_perturbation_gets_into_what_is_learned() -> None:
         split=HeldOutPerturbations(perturbations=["GENE0001"]),
     )
     leaky.setup("fit")
-    told = leaky.dataset.cells_of("GENE0001")
+    told = leaky.dataset.population_rows("GENE0001")
     leaky.split = replace(
         leaky.split, train=np.union1d(leaky.split.train, told), test=np.setdiff1d(leaky.split.test, told)
     )
@@ -83,3 +83,38 @@ def test_start_and_goal_differ_in_nothing_but_their_attractor() -> None:
     built = parse_config([f"--config={CONFIGS / 'hematopoiesis.yaml'}", "--data.target=monocyte"])
     start, goal, *_ = start_and_goal(built.model.twin, built.data, torch.Generator().manual_seed(0))
     assert torch.equal(start, goal)
+
+
+def network(source: str, target: str):
+    built = parse_config(
+        [f"--config={CONFIGS / 'hematopoiesis.yaml'}", f"--data.source={source}", f"--data.target={target}"]
+    )
+    cells = start_and_goal(built.model.twin, built.data, torch.Generator().manual_seed(0))
+    return built.model.twin, cells
+
+
+def test_a_partial_state_means_every_attractor_that_has_it() -> None:
+    twin, cells = network("Pu1=1", "Gata1=1,Pu1=0")
+    meant = {
+        name for name, state in twin.attractors().items() if state[0, twin.gene_names.index("Pu1")] > 0.5
+    }
+    nearest = twin.nearest_attractor(cells.start)
+    assert len(meant) > 1
+    assert {name: nearest.count(name) for name in meant} == pytest.approx(
+        dict.fromkeys(meant, ATTRACTOR_CELLS / len(meant)), rel=0.1
+    )
+    assert set(twin.nearest_attractor(cells.goal)) <= set(twin.attractors()) - meant
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("GATA=1", "erythrocyte", "no gene 'GATA'; did you mean Gata2"),
+        ("Gata1=2", "erythrocyte", "'Gata1=2' is no state of a gene; write 0"),
+        ("Gata1=1,Pu1=1", "erythrocyte", "no attractor with Gata1=1,Pu1=1; choose"),
+        ("Gata1=1", "erythrocyte", "source 'Gata1=1' and target 'erythrocyte' both mean erythrocyte"),
+    ],
+)
+def test_a_partial_state_that_cannot_be_meant(source: str, target: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        network(source, target)

@@ -27,6 +27,7 @@ _TO_MEAN: Final = _STEP * np.exp(-_TIMES)
 # The second derivative of E(1 + x)^(-s) at s = 0, whose first one is the mean.
 _TO_SQUARE: Final = -2.0 * _TO_MEAN * (_PLACES + np.euler_gamma)
 _LOG_SMALLEST: Final = -16.0
+_TINY: Final = np.finfo(float).tiny
 _PRECISE: Final = 1e-9
 _TOLERANCES: Final = {"xatol": 1e-5, "xrtol": 0.0, "fatol": 1e-6, "frtol": 0.0}
 
@@ -174,15 +175,31 @@ class MovedControls:
         return 1.0 - np.einsum("gbt,b->gt", transforms, self.shares)
 
     def _thinned(self, keep: GeneVector, depth: float) -> Transforms:
-        lost = 1.0 - np.exp(-self._scaled_times(depth))
-        power = np.power(1.0 - keep[self.gene, None] * lost[self.bin], self.value[:, None])
-        change = self.share[:, None] * (power - 1.0)
-        n_bins, cell = len(self.sizes), self.gene * len(self.sizes) + self.bin
-        found = np.zeros((self.n_genes * n_bins, len(_TIMES)))
-        starts = np.flatnonzero(np.diff(cell, prepend=-1))
-        if len(starts):
-            found[cell[starts]] = np.add.reduceat(change, starts, axis=0)
-        return 1.0 + found.reshape(self.n_genes, n_bins, len(_TIMES))
+        n_bins, place = len(self.sizes), self._places[0]
+        gene, where = np.divmod(place, n_bins)
+        # Powers of a gene and bin share their logarithm, and an exponential takes a fraction of a power's time.
+        left = (1.0 - keep[gene])[:, None] + keep[gene, None] * np.exp(-self._scaled_times(depth))[where]
+        power = np.log(np.maximum(left, _TINY, out=left), out=left)[self._places[1]]
+        power *= self.value[:, None]
+        np.exp(power, out=power)
+        power -= 1.0
+        found = np.ones((self.n_genes * n_bins, len(_TIMES)))
+        found[place] += self._weights @ power
+        return found.reshape(self.n_genes, n_bins, len(_TIMES))
+
+    @cached_property
+    def _places(self) -> tuple[Int[np.ndarray, " places"], Int[np.ndarray, " entries"]]:
+        """Pairs of a gene and a bin that have entries, and the number of each entry's pair."""
+        pair = self.gene * len(self.sizes) + self.bin
+        new = np.diff(pair, prepend=-1) > 0
+        return pair[new], np.cumsum(new) - 1
+
+    @cached_property
+    def _weights(self) -> csr_array:
+        """One row each pair of a gene and a bin, with the shares of its entries."""
+        starts = np.flatnonzero(np.diff(self._places[1], prepend=-1))
+        n = len(self.gene)
+        return csr_array((self.share, np.arange(n), np.append(starts, n)), shape=(len(starts), n))
 
     def _added(self, add: GeneVector, dispersion: GeneVector, depth: float) -> Transforms:
         lost = 1.0 - np.exp(-self._scaled_times(depth))

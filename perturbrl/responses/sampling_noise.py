@@ -51,10 +51,16 @@ class SamplingNoise:
         return np.sqrt(self.n_cells)[:, None] * self._without_shared(columns)
 
     def _without_shared(self, columns: Columns) -> Columns:
+        directions, back = self._directions
+        return columns + directions @ (back @ columns)
+
+    @cached_property
+    def _directions(self) -> tuple[csr_matrix, csr_matrix]:
+        """The direction that each context's rows share, and how much of it is taken off: one column, one row each."""
         cells = self._members.T @ self.n_cells.astype(float)
         directions = diags(np.sqrt(self.n_cells)) @ self._members @ diags(cells**-0.5)
         shrunk = (1.0 + cells / self._controls) ** -0.5 - 1.0
-        return columns + directions @ (shrunk[:, None] * (directions.T @ columns))
+        return csr_matrix(directions), csr_matrix(diags(shrunk) @ directions.T)
 
     @cached_property
     def _members(self) -> csr_matrix:

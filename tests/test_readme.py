@@ -1,6 +1,7 @@
 """What the README shows is what there is: commands parse, files exist, code runs."""
 
 import argparse
+import json
 import re
 import shlex
 from pathlib import Path
@@ -27,6 +28,12 @@ def _commands() -> list[str]:
 def test_every_script_and_configuration_it_names_exists() -> None:
     for name in set(re.findall(r"(?:tools|configs|docs|perturbrl)/[\w/.-]+\.\w+", README)):
         assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/results").glob("*.json")), ids=lambda path: path.name)
+def test_every_kept_result_is_what_a_command_printed(path: Path) -> None:
+    assert isinstance(json.loads(path.read_text()), dict)
+    assert f"`{path.name}`" in (ROOT / "docs/results/README.md").read_text()
 
 
 @pytest.mark.parametrize("command", [c for c in _commands() if " fit " in c])

@@ -88,11 +88,9 @@ def _emitted(
     emitter: CellEmitter,
     spreads: Mapping[str, ResponseSpread],
 ) -> CellsOnDemand:
-    streams = {label: stream for stream, label in enumerate(measured.perturbations)}
-
     def emit(label: str) -> LogExpression:
         mean, n_cells = control + shifts[label], len(measured.cells[label])
-        return emitter.emit(mean, n_cells, streams[label], spreads.get(label)).log_expression
+        return emitter.emit(mean, n_cells, emitter.stream_of(label), spreads.get(label)).log_expression
 
     return CellsOnDemand(measured.perturbations, emit)
 

@@ -117,7 +117,7 @@ def _with_labels(expression: Expression | csr_matrix, cells: MeasuredCells, rows
 def emitter_of(cells: MeasuredCells, context: str, seed: int) -> CellEmitter:
     """Makes cells of a context's training controls."""
     rows = _rows(cells, (CONTROL, context), cells.require_split().train)
-    return CellEmitter(counted_cells(cells.dataset, rows, cells.genes), seed)
+    return CellEmitter(counted_cells(cells.dataset, rows, cells.genes), seed, context)
 
 
 def spreads_of(model: Kriging, cells: MeasuredCells, conditions: Sequence[Condition]) -> Spreads:

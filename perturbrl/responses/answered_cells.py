@@ -16,7 +16,6 @@ from perturbrl.responses.counted_cells import counted_cells, rows_of
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.predicted_cells import in_context, labelled_cells
-from perturbrl.responses.questions import stream_of
 from perturbrl.responses.spread import ResponseSpread
 from perturbrl.responses.spread_model import SpreadModel
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
@@ -65,10 +64,10 @@ def answered_cells(
         # The first of two spellings of one condition names its cells.
         own = {asked[i]: i for i in reversed(range(len(asked))) if asked[i][1] == context}
         control = counted_cells(dataset, rows_of(dataset, (CONTROL, context)), genes)
-        emitter, start = CellEmitter(control, seed), control.log_mean
+        emitter, start = CellEmitter(control, seed, context), control.log_mean
         groups = {
-            str(condition[0]): emitter.emit(start + shifts[i], n_cells, stream_of(condition), spreads[i])
-            for condition, i in sorted(own.items())
+            str(label): emitter.emit(start + shifts[i], n_cells, emitter.stream_of(label), spreads[i])
+            for (label, _), i in sorted(own.items())
         }
         cells = labelled_cells({CONTROL_LABEL: control, **groups}, genes)
         parts.append(_named(cells, context, {str(label): texts[i] for (label, _), i in own.items()}))

@@ -16,7 +16,9 @@ from jaxtyping import Bool, Int
 from perturbrl.errors import DataError
 from perturbrl.responses.counted_cells import CountedCells, join
 from perturbrl.responses.moved_controls import MovedControls
+from perturbrl.responses.questions import stream_of
 from perturbrl.responses.spread import ResponseSpread, split_moves
+from perturbrl.responses.training_cells import ONE_CONTEXT
 from perturbrl.schema import GeneVector
 
 BLOCK: Final = 1024
@@ -33,6 +35,7 @@ class CellEmitter:
     Attributes:
         control: control cells. Training cells, where the emitted ones are judged by others.
         seed: of the draws.
+        context: where the cells were measured.
 
     Raises:
         DataError: there is no control cell.
@@ -40,10 +43,15 @@ class CellEmitter:
 
     control: CountedCells
     seed: int = 0
+    context: str = ONE_CONTEXT
 
     def __post_init__(self) -> None:
         if len(self.control) == 0:
             raise DataError("cells are emitted from control cells, and there is none; give some")
+
+    def stream_of(self, label: str) -> int:
+        """The number of the random numbers of a perturbation in this context, whatever else is emitted."""
+        return stream_of((label, self.context))
 
     def emit(
         self, log_mean: GeneVector, n_cells: int, stream: int = 0, spread: ResponseSpread | None = None

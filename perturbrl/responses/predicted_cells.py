@@ -55,7 +55,7 @@ def predicted_cells(
     Args:
         means: predicted mean log expression of each perturbation of ``real``.
         real: measured cells, see `labelled_cells`.
-        emitter: makes the cells; every perturbation has a stream of its own, in the order of ``means``.
+        emitter: makes the cells; every perturbation has random numbers of its own, whatever stands beside it.
         spreads: what perturbations do to the spread, where that is known.
 
     Raises:
@@ -71,9 +71,9 @@ def predicted_cells(
         )
     known = {} if spreads is None else spreads
     groups = {CONTROL_LABEL: _counted(real[labels == CONTROL_LABEL])}
-    for stream, (label, mean) in enumerate(means.items()):
-        if label in wanted:
-            groups[label] = emitter.emit(mean, int((labels == label).sum()), stream, known.get(label))
+    for label in (label for label in means if label in wanted):
+        n_cells, stream = int((labels == label).sum()), emitter.stream_of(label)
+        groups[label] = emitter.emit(means[label], n_cells, stream, known.get(label))
     return labelled_cells(groups, list(real.var_names))
 
 

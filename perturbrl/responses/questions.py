@@ -75,13 +75,13 @@ def questions(queries: Sequence[str], known: Known) -> list[Asked]:
     return list({one.text: one for one in asked}.values())
 
 
-def text_of(condition: Condition) -> str:
+def text_of(condition: tuple[str, str]) -> str:
     """A condition as a query."""
     label, context = condition
     return f"{label}{CONTEXT_SEPARATOR}{context}" if context else str(label)
 
 
-def stream_of(condition: Condition) -> int:
+def stream_of(condition: tuple[str, str]) -> int:
     """The number of a condition's own random numbers, whatever else is asked."""
     return crc32(text_of(condition).encode())
 

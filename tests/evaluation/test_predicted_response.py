@@ -120,14 +120,15 @@ def test_many_perturbations_are_judged_as_each_would_be_alone(training):
     together = judge_responses(toy_responses.measured(*held_out, panel=["G3"]), predictors, training, emitter)
     assert len(together) == 2 * len(predictors)
     assert set(together["perturbation"]) == set(held_out)
-    alone = judge_responses(
-        toy_responses.measured("G1", panel=[LABEL, "G3"]),
-        {name: {"G1": shifts["G1"]} for name, shifts in predictors.items()},
-        training,
-        emitter,
-    )
-    first = together[together["perturbation"] == "G1"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(first, alone)
+    for label, other in (held_out, held_out[::-1]):
+        alone = judge_responses(
+            toy_responses.measured(label, panel=[other, "G3"]),
+            {name: {label: shifts[label]} for name, shifts in predictors.items()},
+            training,
+            emitter,
+        )
+        own = together[together["perturbation"] == label].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone)
 
 
 def test_without_emission_there_are_no_metrics_of_cells(real, shifts, training):

@@ -69,6 +69,24 @@ def test_a_perturbation_has_the_same_cells_whatever_was_measured_beside_it(real_
     np.testing.assert_array_equal(some.X[40:].toarray(), every.X[of_g2.to_numpy()].toarray())
 
 
+def test_cells_depend_neither_on_the_order_of_means_nor_on_others_and_contexts_share_no_noise(
+    real_and_predicted,
+):
+    real, _ = real_and_predicted
+    control = counted(PANEL, "control", 20, 0)
+    fewer = real[real.obs["perturbation"].isin(["control", "G2"])]
+    means = {label: np.full(80, 1.0) for label in reversed(PANEL.perturbations)}
+
+    def of_g2(given, emitter):
+        return predicted_cells(given, fewer, emitter).X[40:].toarray()
+
+    here = CellEmitter(control, context="NK")
+    own = of_g2(means, here)
+    np.testing.assert_array_equal(of_g2(dict(sorted(means.items())), here), own)
+    np.testing.assert_array_equal(of_g2({"G2": means["G2"]}, here), own)
+    assert (of_g2(means, CellEmitter(control, context="T")) != own).any()
+
+
 def log_normalised(adata):
     x = adata.X.toarray() if issparse(adata.X) else adata.X
     logs = CountedCells(csr_array(x), x.sum(axis=1, dtype=np.float64)).log_expression

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import norm
 
 from perturbrl.data.labels import CONTROL
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError, listed
+from perturbrl.evaluation.coverage import held_share
 from perturbrl.evaluation.pairs import FEWEST_CONTROL, FEWEST_TARGET, MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.evaluation.statistics import mean_interval
@@ -43,7 +43,7 @@ class JudgedModel:
         genes: columns ``condition``, ``gene``, ``predicted`` and ``measured`` change of mean log expression,
             conditions with the largest measured change first.
         calibration: columns ``level`` (promised by a central interval), ``covered`` (share of measured shifts inside,
-            the judge's sampling noise included), ``low`` and ``high`` (95 % over conditions).
+            as ``coverage.held_share`` counts them), ``low`` and ``high`` (95 % over conditions).
         conditions: what was judged.
         left_out: conditions with too few held-out cells, in sentences.
     """
@@ -244,14 +244,14 @@ def _genes(judges: _Judges, found: PredictedShifts, genes: Sequence[str]) -> pd.
 
 def _calibration(judges: _Judges, found: PredictedShifts) -> pd.DataFrame:
     """Coverage of central intervals; no row where the model does not tell how sure it is."""
-    z = [
-        np.abs(judges.shift(one) - mean) / np.sqrt(np.square(sd) + judges.noise(one))
-        for one, mean, sd in zip(judges.judging, found.mean, found.sd, strict=True)
-    ]
-    z = [own[np.isfinite(own)] for own in z]
     inside = {
-        level: [float((own < norm.ppf((1 + level) / 2)).mean()) for own in z if len(own)] for level in LEVELS
+        level: [
+            held_share(mean, sd, judges.shift(one), judges.noise(one), level)
+            for one, mean, sd in zip(judges.judging, found.mean, found.sd, strict=True)
+        ]
+        for level in LEVELS
     }
-    rows = [(level, *astuple(mean_interval(np.array(own)))) for level, own in inside.items() if own]
+    told = {level: np.array(own)[np.isfinite(own)] for level, own in inside.items()}
+    rows = [(level, *astuple(mean_interval(own))) for level, own in told.items() if len(own)]
     table = pd.DataFrame(rows, columns=["level", "covered", "low", "high"])
     return table.assign(low=table["low"].clip(lower=0.0), high=table["high"].clip(upper=1.0))

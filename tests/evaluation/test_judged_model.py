@@ -102,6 +102,27 @@ def test_intervals_that_are_too_narrow_are_seen_to_be(monkeypatch):
     assert cut < 0.5 * honest
 
 
+def test_genes_that_no_judge_expresses_do_not_make_intervals_look_better(monkeypatch):
+    certain = Kriging._predict
+
+    def narrow(self, conditions):
+        found = certain(self, conditions)
+        found.sd[:, :N_GENES] *= 0.05
+        return found
+
+    def with_rare_genes(given, noise):
+        rare = noise * np.random.default_rng(7).random((len(given.labels), 200))
+        return TrainingCells(np.hstack((given.expression, rare)), given.labels, genes)
+
+    monkeypatch.setattr(Kriging, "_predict", narrow)
+    genes = (*GENES, *(f"rare{i}" for i in range(200)))
+    training, held_out = cells(SINGLES), cells(PAIRS, seed=1)
+    own = judge_model(Kriging().fit(training), training, held_out).calibration
+    more = with_rare_genes(training, 1e-3)
+    found = judge_model(Kriging().fit(more), more, with_rare_genes(held_out, 0.0)).calibration
+    np.testing.assert_allclose(found["covered"], own["covered"], atol=0.05)
+
+
 def test_a_model_without_intervals_has_no_calibration():
     training, held_out = cells(SINGLES), cells(PAIRS, seed=1)
     assert len(judge_model(Additive().fit(training), training, held_out).calibration) == 0

@@ -103,18 +103,6 @@ def test_the_genes_of_one_pathway_are_told_apart_by_name():
     assert said["pearson_delta_pathway"] == {"STAT1": 0.6}
 
 
-def test_the_share_of_shifts_that_an_interval_holds():
-    rng = np.random.default_rng(0)
-    truth, error, noise = 0.5 * rng.normal(size=(3, 20000)) * [[1.0], [1.0], [0.4]]
-    share = response_simulated.held_share(
-        truth + error, np.full(20000, 0.5), truth + noise, np.full(20000, 0.04)
-    )
-    assert share == pytest.approx(0.9, abs=0.01)
-    # A gene that nobody expresses is no success.
-    nothing = np.zeros(5)
-    assert response_simulated.held_share(nothing, nothing, np.array([0, 0, 0, 0, 1.0]), nothing) == 0.0
-
-
 SMALL = ModuleScreenOptions(
     n_perturbations=60, n_genes=40, n_modules=6, n_control=300, cells_per_population=20, effect_size=0.3
 )

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from perturbrl.data.labels import CONTROL
+from perturbrl.evaluation.coverage import held_share
 from perturbrl.evaluation.pairs import MeasuredResponses
 from perturbrl.evaluation.predicted_response import judge_responses
 from perturbrl.responses.base import PredictedShifts
@@ -35,7 +36,7 @@ from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import GeneVector
 from studies.response_cells import energy_distances
 from studies.response_policy import SCREENS, gains_by_schedule
-from studies.response_simulated import Scores, held_share, scores_of
+from studies.response_simulated import PROMISED, Scores, scores_of
 from studies.response_splits import (
     SPLITS,
     Cells,
@@ -134,7 +135,8 @@ def _coverage(expected: PredictedShifts, cells: Cells, one: HeldOut) -> float:
     """Share of genes that are expressed whose measured shift the 90 % interval holds, noise of the judges included."""
     judging, controls = cells.expression[one.judging], cells.expression[one.controls]
     noise = judging.var(axis=0, ddof=1) / len(judging) + controls.var(axis=0, ddof=1) / len(controls)
-    return held_share(expected.mean[0], expected.sd[0], judging.mean(axis=0) - controls.mean(axis=0), noise)
+    measured = judging.mean(axis=0) - controls.mean(axis=0)
+    return held_share(expected.mean[0], expected.sd[0], measured, noise, PROMISED)
 
 
 def _energy_distances(

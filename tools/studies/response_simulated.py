@@ -25,6 +25,7 @@ from perturbrl.data.module_screen import (
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.presets import detect_fields
 from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.evaluation.coverage import held_share
 from perturbrl.evaluation.pairs import TOP_GENES, PairedMeans
 from perturbrl.evaluation.response_metrics import MEAN_METRICS
 from perturbrl.responses.baselines import SplitHalfReplicate, TrainingMean
@@ -36,7 +37,7 @@ from perturbrl.schema import GeneVector
 N_HELD_OUT: Final = 100
 WRONG_MEMBERS: Final = 0.3
 OPTIONS: Final = ModuleScreenOptions()
-_Z90: Final = 1.6449
+PROMISED: Final = 0.9
 
 Scores = Mapping[str, Mapping[str, float]]
 """Metrics by predictor."""
@@ -79,22 +80,10 @@ def scores_of_screen(options: ModuleScreenOptions) -> Mapping[str, Scores]:
     }
     for row, name in enumerate(held_out):
         mean = predicted[Kriging.name][row]
-        found[name][Kriging.name]["coverage_90"] = held_share(mean, sd[row], truth[name], np.zeros_like(mean))
+        found[name][Kriging.name]["coverage_90"] = held_share(
+            mean, sd[row], truth[name], np.zeros_like(mean), PROMISED
+        )
     return found
-
-
-def held_share(mean: GeneVector, sd: GeneVector, measured: GeneVector, noise: GeneVector) -> float:
-    """Share of genes whose measured shift a 90 % interval holds.
-
-    Args:
-        mean: expected shift.
-        sd: of the shift itself.
-        measured: what judges.
-        noise: its sampling variance.
-    """
-    told = (noise > 0) | (measured != 0)
-    deviation = np.sqrt(np.square(sd) + noise)[told]
-    return float((np.abs(mean - measured)[told] <= _Z90 * deviation).mean())
 
 
 def _against_truth(shift: GeneVector, truth: GeneVector, centre: GeneVector) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
+python tools/study.py landscape --data FOLDER
 python tools/study.py null-screens
 python tools/study.py response --data FOLDER
 python tools/study.py response-policy --data FOLDER
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 STUDIES = {
     "escape": "studies.escape",
+    "landscape": "studies.landscape",
     "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
     "response": "studies.response",

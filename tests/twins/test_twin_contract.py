@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from branching_cells import branching_cells, encoder_of
 from linear_twin import linear_twin, normal
 from residual_screen import fitted_twin
 from tensordict import TensorDict
@@ -17,6 +18,7 @@ from perturbrl.envs.tasks import ReachCellState
 from perturbrl.twins import check_twin
 from perturbrl.twins.boolean import BooleanNetworkTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.landscape import LandscapeTwin
 from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
 
 N_CELLS, HORIZON = 6, 3
@@ -34,6 +36,13 @@ def fitted(effects, **options):
     return twin
 
 
+def landscape(**options):
+    cells = branching_cells()
+    twin = LandscapeTwin(steps_per_action=3, **options).fit(cells, encoder_of(cells))
+    twin.start_from(cells.latent[:100])
+    return twin
+
+
 TWINS = {
     "experimental": lambda: fitted("experimental"),
     "in_silico": lambda: fitted("in_silico", noise_scale=0.1),
@@ -43,6 +52,8 @@ TWINS = {
     "regulatory network": lambda: RegulatoryNetworkTwin("krumsiek11", steps_per_action=5),
     "regulatory ensemble": lambda: RegulatoryNetworkTwin("krumsiek11", steps_per_action=5, n_members=3),
     "Boolean network": lambda: BooleanNetworkTwin("krumsiek11"),
+    "landscape": lambda: landscape(n_members=1),
+    "landscape ensemble": lambda: landscape(n_members=2),
     "residual": lambda: fitted_twin(),
     "residual, dimensions": lambda: fitted_twin(directions="dimensions"),
 }
@@ -214,13 +225,14 @@ def test_everything_moves_with_the_twin(twin, task):
     task.to("meta")
     for module in (twin, task):
         assert {value.device.type for value in (*module.buffers(), *module.parameters())} <= {"meta"}
-    if isinstance(twin, BooleanNetworkTwin | RegulatoryNetworkTwin):
+    if isinstance(twin, BooleanNetworkTwin | RegulatoryNetworkTwin) or twin.n_members > 1:
         return  # control flow over values
     state = torch.empty(4, twin.latent_dim, device="meta")
     dose = torch.empty(4, twin.perturbations.n_perturbations, device="meta")
     used = torch.zeros(dose.shape, dtype=torch.bool, device="meta")
     member = torch.zeros(4, dtype=torch.long, device="meta")
-    following = twin.next_state(state, twin.perturbations.expand(dose), torch.empty_like(state), member)
+    noise = torch.empty_like(twin.draw_noise(4), device="meta")
+    following = twin.next_state(state, twin.perturbations.expand(dose), noise, member)
     goal = task.goal_state(state)
     assert twin.expression(following).device.type == "meta"
     assert task.observation(following, goal).shape == (4, task.observation_dim)

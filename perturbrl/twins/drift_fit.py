@@ -1,0 +1,76 @@
+"""Fit of a landscape's drift: members of an ensemble, each of other cells and from another seed."""
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from perturbrl.schema import CellIndex, Points
+from perturbrl.twins.couplings import Couplings
+from perturbrl.twins.lineages import Lineages, LineageSteps
+from perturbrl.twins.mixture_drift import DriftComponents
+from perturbrl.twins.state_mixture import StateMixture, fit_mixture
+
+_FASTEST: Final = 8.0  # steps from component to component at least
+_RARITY: Final = 0.5
+
+
+def fit_member(
+    latent: Points,
+    lineages: Lineages,
+    steps: LineageSteps,
+    couplings: Couplings,
+    *,
+    pace: float,
+    cells_per_component: int,
+    bootstrap: bool,
+    seed: int,
+) -> DriftComponents:
+    """One member.
+
+    Args:
+        latent: training cells.
+        lineages: their types.
+        steps: where each goes next.
+        couplings: how long that takes.
+        pace: how far the order goes on in one step.
+        cells_per_component: see ``fit_mixture``.
+        bootstrap: whether cells of each type are drawn with replacement.
+        seed: of the draw and of the mixture.
+    """
+    weights = _drawn(lineages.kinds, seed) if bootstrap else np.ones(len(latent))
+    mixture = fit_mixture(latent, lineages.kinds, weights, cells_per_component, seed)
+    counted = mixture.memberships * weights[:, None]
+    size = np.maximum(counted.sum(0), 1e-12)
+    resting = (counted.T @ steps.resting) / size
+    velocity = _velocity(mixture, counted, steps, couplings, pace) * (1 - resting[:, None])
+    # Between equal weight of every cell and of every type: rare types hold their ground at the border.
+    of_kind = np.bincount(lineages.kinds, weights)[mixture.kinds]
+    log_priors = np.log(np.maximum(mixture.shares, 1e-12)) + (1 - _RARITY) * np.log(of_kind)
+    return DriftComponents(mixture, velocity, resting, log_priors)
+
+
+def _drawn(kinds: CellIndex, seed: int) -> Float[np.ndarray, " cells"]:
+    """How often each cell is drawn when every type's cells are drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(len(kinds))
+    for kind in np.unique(kinds):
+        rows = np.flatnonzero(kinds == kind)
+        np.add.at(counts, rng.choice(rows, len(rows)), 1.0)
+    return counts
+
+
+def _velocity(
+    mixture: StateMixture, counted: np.ndarray, steps: LineageSteps, couplings: Couplings, pace: float
+) -> Float[np.ndarray, "components latent"]:
+    """Way per step from each component to those where its cells go next."""
+    moving = np.asarray(steps.later.sum(axis=1) > 0)
+    onward = counted.T @ (steps.later @ mixture.memberships)
+    leaving = onward.sum(1)
+    onward = np.divide(onward, leaving[:, None], out=np.zeros_like(onward), where=leaving[:, None] > 1e-9)
+    np.fill_diagonal(onward, 0.0)
+    leaves = onward.sum(1)
+    duration = couplings.duration.numpy() * moving
+    takes = (counted.T @ duration) / np.maximum(counted.T @ moving, 1e-9) / pace
+    way = onward @ mixture.means - leaves[:, None] * mixture.means
+    return way / np.maximum(np.maximum(takes, _FASTEST * leaves), 1e-9)[:, None]

@@ -24,7 +24,7 @@ from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.predicted_cells import in_context, labelled_cells, predicted_cells
 from perturbrl.responses.questions import text_of
 from perturbrl.responses.spread import ResponseSpread
-from perturbrl.responses.spread_model import SpreadModel
+from perturbrl.responses.spread_model import spreads_under
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CellIndex, Expression
 
@@ -79,7 +79,9 @@ def judge_held_out(
     counted = cells.dataset.value_kind == "counts"
     emitters = {one: emitter_of(cells, one, seed) for one in model.contexts} if counted else {}
     held_out = labelled(cells, split.test)
-    spreads = spreads_of(model, cells, held_out_conditions(held_out)) if counted else {}
+    asked = held_out_conditions(held_out) if counted else []
+    told = spreads_under(asked, cells.dataset, split.train, cells.genes, model.priors) if asked else []
+    spreads = dict(zip(asked, told, strict=True))
     judged = judge_model(
         model,
         labelled(cells, split.train),
@@ -118,14 +120,6 @@ def emitter_of(cells: MeasuredCells, context: str, seed: int) -> CellEmitter:
     """Makes cells of a context's training controls."""
     rows = _rows(cells, (CONTROL, context), cells.require_split().train)
     return CellEmitter(counted_cells(cells.dataset, rows, cells.genes), seed, context)
-
-
-def spreads_of(model: Kriging, cells: MeasuredCells, conditions: Sequence[Condition]) -> Spreads:
-    """What training cells say of the spread under conditions."""
-    train = cells.require_split().train
-    known, counted = labelled(cells, train), counted_cells(cells.dataset, train, cells.genes)
-    spread = SpreadModel(model.priors).fit(counted, known.labels, known.cell_types)
-    return dict(zip(conditions, spread.predict(conditions), strict=True))
 
 
 def _rows(cells: MeasuredCells, condition: Condition, among: CellIndex) -> CellIndex:

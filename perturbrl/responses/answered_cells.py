@@ -17,7 +17,7 @@ from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.predicted_cells import in_context, labelled_cells
 from perturbrl.responses.spread import ResponseSpread
-from perturbrl.responses.spread_model import SpreadModel
+from perturbrl.responses.spread_model import spreads_under
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
 
@@ -91,9 +91,7 @@ def _spreads(
     if known.isdisjoint(pairs):
         return [ResponseSpread.none(len(genes))] * len(asked)
     rows = np.array([i for i, one in enumerate(pairs) if one[0] == CONTROL or one in known])
-    counted = counted_cells(dataset, rows, genes)
-    labels = list(dataset.labels[rows])
-    return SpreadModel(model.priors).fit(counted, labels, [contexts[row] for row in rows]).predict(asked)
+    return spreads_under(asked, dataset, rows, genes, model.priors)
 
 
 def _named(cells: AnnData, context: str, texts: Mapping[str, str]) -> AnnData:

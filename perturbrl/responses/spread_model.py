@@ -13,15 +13,16 @@ from typing import Final, Self
 import numpy as np
 from jaxtyping import Float, Int
 
+from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.responses.counted_cells import CountedCells
+from perturbrl.responses.counted_cells import CountedCells, counted_cells
 from perturbrl.responses.escape import escaped_shares
 from perturbrl.responses.grid_shrinkage import GridShrinkage
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.measured_spread import MeasuredSpread, measured_spreads
 from perturbrl.responses.spread import ResponseSpread, Share, mixed_moments
 from perturbrl.responses.training_cells import Condition, TrainingCells
-from perturbrl.schema import GeneVector
+from perturbrl.schema import CellIndex, GeneVector
 
 _DISPERSIONS: Final = np.array([0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 
@@ -77,6 +78,30 @@ class SpreadModel:
             ResponseSpread(depth, self.dispersion, share)
             for depth, share in zip(depths.tolist(), escaped, strict=True)
         ]
+
+
+def spreads_under(
+    conditions: Sequence[Condition],
+    dataset: PerturbationDataset,
+    rows: CellIndex,
+    genes: Sequence[str],
+    priors: Sequence[PriorKnowledge] = (),
+) -> list[ResponseSpread]:
+    """What some cells of a data set say of the spread under conditions.
+
+    Args:
+        conditions: measured or not.
+        dataset: the cells.
+        rows: those that are learned from, control cells among them.
+        genes: that the spread is told of.
+        priors: sources of similarity between perturbations.
+
+    Raises:
+        DataError: the data are no counts, or see ``SpreadModel``.
+    """
+    counted, labels = counted_cells(dataset, rows, genes), list(dataset.labels[rows])
+    contexts = list(dataset.cell_types[rows]) if dataset.fields.cell_type_key else None
+    return SpreadModel(priors).fit(counted, labels, contexts).predict(conditions)
 
 
 def _dispersions(populations: Sequence[MeasuredSpread], escaped: Sequence[Share], n_genes: int) -> GeneVector:

@@ -5,13 +5,17 @@ import pytest
 from scipy.sparse import csr_matrix
 from spread_screen import SpreadScreen
 
+from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
+from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.prior_knowledge import PriorKnowledge, ScreenShifts
+from perturbrl.data.synthetic import simulate_screen
 from perturbrl.evaluation.distances import energy_distance
+from perturbrl.responses.counted_cells import counted_cells
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.moved_controls import MovedControls
 from perturbrl.responses.spread import ResponseSpread, mixed_moments
-from perturbrl.responses.spread_model import SpreadModel
+from perturbrl.responses.spread_model import SpreadModel, spreads_under
 from perturbrl.responses.training_cells import ONE_CONTEXT
 
 
@@ -92,3 +96,17 @@ def test_depth_is_told_by_features_of_another_screen_and_not_by_its_shifts():
     shifts = ScreenShifts(tuple(f"G{i}" for i in range(60)), np.ones((len(names), 60)))
     prior = PriorKnowledge("other", names, csr_matrix(np.eye(len(names))), shifts)
     assert predicted(SpreadModel([prior]).fit(*screen.training()), "P0").depth == pytest.approx(0.6, rel=0.05)
+
+
+def test_of_a_data_set_some_cells_tell_the_spread_in_their_contexts():
+    adata = simulate_screen(4, 40, 80, 40, n_combinations=0, seed=1)
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "T", "B")
+    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, ColumnOptions(cell_type_key="kind")))
+    rows, genes = np.flatnonzero(dataset.labels != "GENE0003"), dataset.genes[:20]
+    asked = [(Label.parse("GENE0003"), "T"), (Label.parse("GENE0001"), "B")]
+    model = SpreadModel().fit(
+        counted_cells(dataset, rows, genes), list(dataset.labels[rows]), list(dataset.cell_types[rows])
+    )
+    for found, expected in zip(spreads_under(asked, dataset, rows, genes), model.predict(asked), strict=True):
+        assert (found.depth, found.escaped) == (expected.depth, expected.escaped)
+        np.testing.assert_array_equal(found.dispersion, expected.dispersion)

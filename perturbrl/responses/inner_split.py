@@ -5,7 +5,9 @@ condition that it was fitted on leaves nothing over that would be left over for 
 is foretold by a model of others (cross-fitting: Stone 1974; Chernozhukov 2018, 10.1111/ectj.12097), and the rule that
 holds between training and test holds here, too: a label leaves with all labels that contain it.
 
-Units are labels, in all contexts at once; where one label was measured, they are contexts.
+Units are labels, in all contexts at once; where one label was measured, they are contexts. Doses of one perturbation
+leave one by one, as they do between training and test, and count as one observation where several perturbations were
+measured.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -54,8 +56,9 @@ class InnerSplit:
     Attributes:
         learned: conditions that may be learned from.
         deciding: conditions that decide; no learned one contains one of them.
-        units: of each deciding condition, the number of the unit that took it along. Conditions of one unit share what
-            is wrong with its prediction, so they are one observation.
+        units: of each deciding condition, the number of the perturbation (where there is one, of the dose or else the
+            context) that took it along. Conditions with one number share what is wrong with their predictions, so they
+            are one observation.
     """
 
     learned: tuple[Condition, ...]
@@ -73,10 +76,11 @@ class InnerSplit:
         """
         units = in_hash_order(_units(conditions), seed)
         drawn = units[: share_of(fraction, len(units))] if len(units) >= FEWEST_UNITS else []
+        number_of = dict(zip(drawn, _observations(conditions, drawn), strict=True))
         unit_of: dict[Condition, int] = {}
-        for number, unit in enumerate(drawn):
+        for unit in drawn:
             for condition in leaving(conditions, [unit]):
-                unit_of.setdefault(condition, number)
+                unit_of.setdefault(condition, number_of[unit])
         kept = tuple(condition for condition in conditions if condition not in unit_of)
         if len(set(_units(kept))) < 2:
             return cls(tuple(conditions), (), ())
@@ -176,6 +180,14 @@ def rows_by_condition(cells: TrainingCells) -> dict[Condition, Int[np.ndarray, "
 
 def _are_labels(conditions: Sequence[Condition]) -> bool:
     return len({label for label, _ in conditions}) > 1
+
+
+def _observations(conditions: Sequence[Condition], units: Sequence[str]) -> list[int]:
+    """A number of each unit; where several perturbations were measured, one for all doses of the same."""
+    several = len({label.names for label, _ in conditions}) > 1
+    keys = [Label.parse(unit).names if several else (unit,) for unit in units]
+    number_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return [number_of[key] for key in keys]
 
 
 def _unit(conditions: Sequence[Condition], condition: Condition) -> str:

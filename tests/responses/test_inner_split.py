@@ -59,6 +59,20 @@ def test_a_perturbation_counts_once_in_all_contexts_and_with_all_that_contains_i
     assert len(set(split.units)) > 1
 
 
+def test_doses_of_a_perturbation_count_once_and_are_told_apart_where_it_is_the_only_one():
+    several = measured_conditions(
+        cells(("control", *(f"{name}:{dose}" for name in "ABCD" for dose in (1, 10))))
+    )
+    split = InnerSplit.of(several, 0.6, 0)
+    number_of = {label.names: unit for (label, _), unit in zip(split.deciding, split.units, strict=True)}
+    assert len(split.deciding) == 5
+    assert len(number_of) == len(set(split.units)) < 5
+    for (label, _), unit in zip(split.deciding, split.units, strict=True):
+        assert unit == number_of[label.names]
+    alone = measured_conditions(cells(("control", *(f"A:{dose}" for dose in range(1, 9)))))
+    assert len(set(InnerSplit.of(alone, 0.6, 0).units)) == 5
+
+
 def test_few_perturbations_decide_nothing():
     conditions = measured_conditions(cells(("control", "A", "B", "C")))
     assert InnerSplit.of(conditions, 0.5, 0) == InnerSplit(tuple(conditions), (), ())

@@ -3,15 +3,18 @@
 from dataclasses import replace
 from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
 from residual_screen import encoded, episodes, fitted_twin
 
 from perturbrl.data.labels import Label
+from perturbrl.envs.base import Gains
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.responses.inner_split import InnerSplit, measured_conditions
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.training.decision import decide
 from perturbrl.twins import check_twin
 from perturbrl.twins.residual import SUMMARY_COLUMNS, ResidualTwin
 
@@ -96,6 +99,29 @@ def test_a_perturbation_that_decides_in_several_contexts_is_one_unit():
     found = episodes(ResidualTwin(cells_per_condition=16).fit(cells, encoder))
     assert len(found.deciding_units) == len(found.deciding_start[:, -1].unique())
     assert len(found.deciding_units) == 3 * len(found.deciding_units.unique())
+
+
+def test_contexts_of_a_single_perturbation_are_one_unit_each_and_a_held_out_one_is_none_of_them():
+    kinds = tuple(f"kind{i}" for i in range(11))
+    cells, encoder = encoded(n_perturbations=1, n_combinations=0, contexts=kinds)
+    kept = np.array(
+        [
+            label == "control" or kind != "kind4"
+            for label, kind in zip(cells.labels, cells.contexts, strict=True)
+        ]
+    )
+    rows = np.flatnonzero(kept).tolist()
+    labels, contexts = (tuple(column[row] for row in rows) for column in (cells.labels, cells.contexts))
+    training = replace(
+        cells, latent=cells.latent[rows], expression=cells.expression[rows], labels=labels, contexts=contexts
+    )
+    twin = ResidualTwin(cells_per_condition=16, deciding_fraction=0.5).fit(training, encoder)
+    found = episodes(twin)
+    assert "kind4" in twin.contexts
+    assert sorted(found.deciding_units.tolist()) == list(range(5))
+    assert len(found.deciding_units) == len(found.deciding_start[:, -1].unique()) == 5
+    sure = Gains(torch.full((5, 2), 0.2) + 0.01 * torch.arange(5)[:, None], torch.tensor([0.5, 0.5]))
+    assert decide(sure, found.deciding_units).n_units == 5
 
 
 def test_contexts_have_control_cells_of_their_own():

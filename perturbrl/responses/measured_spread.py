@@ -114,7 +114,7 @@ def measured_spreads(
 
 def _furthest(
     cells: CountedCells,
-    rows: Mapping[Condition, Int[np.ndarray, "_"]],
+    rows: Mapping[Condition, Int[np.ndarray, " _"]],
     control: Mapping[str, CountedCells],
 ) -> list[Condition]:
     if len(rows) <= MOST_POPULATIONS:
@@ -124,5 +124,5 @@ def _furthest(
     return sorted(rows, key=lambda c: -moved[c])[:MOST_POPULATIONS]
 
 
-def _some(rows: Int[np.ndarray, "_"], at_most: int, seed: int) -> Int[np.ndarray, "_"]:
+def _some(rows: Int[np.ndarray, " _"], at_most: int, seed: int) -> Int[np.ndarray, " _"]:
     return np.sort(np.random.default_rng(seed).permutation(rows)[:at_most])

@@ -9,6 +9,7 @@ likelihood ratio do not change under a bijection that does not depend on the par
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 Cotangents = tuple[Tensor, ...]

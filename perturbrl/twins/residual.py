@@ -261,7 +261,7 @@ def _summary(
     return torch.cat((sizes, joint, torch.eye(len(EVIDENCE))[kinds].to(shift)), dim=1)
 
 
-def _some(cells: Float[Tensor, "cells *more"], n_wanted: int) -> Float[Tensor, "wanted *more"]:
+def _some(cells: Float[Tensor, " cells *more"], n_wanted: int) -> Float[Tensor, " wanted *more"]:
     """Cells spread evenly over all, several times where there are fewer, around the mean of all.
 
     Without that the same error in the mean of the chosen control cells would be in every condition, to be learned.

@@ -8,8 +8,9 @@ from perturbrl.errors import PerturbRLError
 if TYPE_CHECKING:
     from perturbrl import pl
     from perturbrl.api import design, respond
+    from perturbrl.data.presets import ColumnOptions
 
-__all__ = ["PerturbRLError", "design", "pl", "respond"]
+__all__ = ["ColumnOptions", "PerturbRLError", "design", "pl", "respond"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +18,7 @@ def __getattr__(name: str) -> Any:
     if name == "pl":
         return import_module("perturbrl.pl")
     if name in ("design", "respond"):
-        from perturbrl import api
-
-        return getattr(api, name)
+        return getattr(import_module("perturbrl.api"), name)
+    if name == "ColumnOptions":
+        return import_module("perturbrl.data.presets").ColumnOptions
     raise AttributeError(f"module 'perturbrl' has no attribute '{name}'")

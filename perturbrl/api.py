@@ -26,7 +26,7 @@ from perturbrl.responses.answers import answer, fit_kriging
 from perturbrl.responses.prior_files import Paths, read_priors
 from perturbrl.schema import CONTROL_LABEL
 from perturbrl.training.adverts import silence_adverts
-from perturbrl.training.callbacks import IterationProgress, StageWarnings
+from perturbrl.training.callbacks import IterationProgress, NoEmptyRun, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
     CriticOptions,
@@ -37,9 +37,9 @@ from perturbrl.training.options import (
 )
 from perturbrl.training.two_stage import TwoStageModule
 
-COLUMNS_REMEDY: Final = (
-    "give perturbrl.data.presets.ColumnOptions(perturbation_key=..., control_value=..., cell_type_key=...)"
-)
+COLUMNS_REMEDY: Final = "give {'perturbation_key': ..., 'control_value': ..., 'cell_type_key': ...}"
+
+Columns = ColumnOptions | Mapping[str, str | None]
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -57,19 +57,21 @@ def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
                 hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(options)}"
                 raise ConfigurationError(f"{call.__name__} has no option '{name}'; {hint}")
         bound = signature(call).bind(*args, **kwargs)
-        _require_type(
-            call.__name__, bound.arguments, "adata", AnnData, "read the file with anndata.read_h5ad"
-        )
-        _require_type(call.__name__, bound.arguments, "columns", ColumnOptions, COLUMNS_REMEDY)
+        given = bound.arguments
+        _require_type(call.__name__, given, "adata", (AnnData,), "read the file with anndata.read_h5ad")
+        _require_type(call.__name__, given, "columns", (ColumnOptions, Mapping), COLUMNS_REMEDY)
         return call(*args, **kwargs)
 
     return checked
 
 
-def _require_type(call: str, arguments: Mapping[str, object], name: str, wanted: type, remedy: str) -> None:
+def _require_type(
+    call: str, arguments: Mapping[str, object], name: str, wanted: tuple[type, ...], remedy: str
+) -> None:
     given = arguments.get(name)
     if name in arguments and not isinstance(given, wanted):
-        raise ConfigurationError(f"{call}: {name} is {type(given).__name__}, not {wanted.__name__}; {remedy}")
+        kinds = " or ".join(kind.__name__ for kind in wanted)
+        raise ConfigurationError(f"{call}: {name} is {type(given).__name__}, not {kinds}; {remedy}")
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
@@ -87,7 +89,7 @@ def design(
     allowed_perturbations: str | Sequence[str] | None = None,
     max_perturbations: int | None = None,
     min_dose: float | None = None,
-    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+    columns: Columns = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
     split: SplitStrategy | None = None,
     goal_fraction: float = 0.5,
@@ -118,7 +120,8 @@ def design(
             those that the data know; ``None`` allows all.
         max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
         min_dose: share of the dose range below which a dose counts as unused; ``None`` keeps the twin's own.
-        columns: which columns of obs say what, where they are not recognised.
+        columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
+            `ColumnOptions`, which names the keys.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
         split: which cells are held out; ``None`` holds out a fifth of every population.
         goal_fraction: share of the target's cells that defines the goal; only the rest judges.
@@ -150,7 +153,7 @@ def design(
         allowed_perturbations=allowed,
         max_perturbations=max_perturbations,
         min_dose=min_dose,
-        columns=columns,
+        columns=ColumnOptions.of(columns),
         value_kind=value_kind,
         split=split,
         goal_fraction=goal_fraction,
@@ -171,7 +174,7 @@ def _trained_and_judged(
 ) -> Report:
     logger = CSVLogger(folder, name="design")
     judge = ReportCallback(logger.log_dir)
-    callbacks: list[Callback] = [IterationProgress(), StageWarnings(), judge]
+    callbacks: list[Callback] = [IterationProgress(), StageWarnings(), NoEmptyRun(), judge]
     silence_adverts()
     trainer = Trainer(
         max_epochs=max_epochs,
@@ -198,7 +201,7 @@ def respond(
     reference: str | Path | None = None,
     aliases: str | Path | None = None,
     cell_type_key: str | None = None,
-    columns: ColumnOptions = ColumnOptions(),  # noqa: B008  frozen
+    columns: Columns = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
     n_cells: int = 0,
     seed: int = 0,
@@ -214,7 +217,8 @@ def respond(
         reference: another screen (.h5ad): the same target may do there what it does here.
         aliases: table of two columns, another name and the one the data use; for queries and prior knowledge.
         cell_type_key: obs column with the cell types, in each of which an effect may differ.
-        columns: which columns of obs say what, where they are not recognised.
+        columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
+            `ColumnOptions`, which names the keys.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
         n_cells: predicted cells of each query, as counts beside the real control cells; 0 makes none.
         seed: of the cells drawn.
@@ -226,7 +230,7 @@ def respond(
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
-    fields = detect_fields(adata, _with_cell_types(columns, cell_type_key))
+    fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
     dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
     model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features, reference, aliases))
     names = {} if aliases is None else read_aliases(aliases)

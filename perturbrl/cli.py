@@ -32,7 +32,13 @@ from perturbrl.data.presets import ColumnOptions
 from perturbrl.errors import ConfigurationError, PerturbRLError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.training.adverts import silence_adverts
-from perturbrl.training.callbacks import IterationProgress, KeptCheckpoints, LastCheckpoint, StageWarnings
+from perturbrl.training.callbacks import (
+    IterationProgress,
+    KeptCheckpoints,
+    LastCheckpoint,
+    NoEmptyRun,
+    StageWarnings,
+)
 from perturbrl.training.checkpoints import AtomicCheckpointIO, find_checkpoint, read_checkpoint
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.freed_memory import keep_freed_memory
@@ -61,20 +67,24 @@ class SaveConfigOfFit(SaveConfigCallback):
     """Saves ``config.yaml`` into the run folder of a fit; a test or prediction leaves the run as it is."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save at stage ``fit`` only.
+        """Refuse a folder with another run's configuration, before any work is done.
 
         Raises:
-            ConfigurationError: another run's configuration is there, and would be lost.
+            ConfigurationError: it would be lost.
         """
-        if stage != "fit":
-            return
-        try:
-            super().setup(trainer, pl_module, stage)
-        except RuntimeError as error:
+        if stage == "fit" and (Path(trainer.log_dir or ".") / self.config_filename).exists():
             raise ConfigurationError(
                 f"'{trainer.log_dir}' already holds a run; give a logger, which makes a new folder for every run, or "
                 "another --trainer.default_root_dir"
-            ) from error
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, now that cells are read and the twin is fitted: what fails before leaves nothing behind."""
+        super().setup(trainer, pl_module, "fit")
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where there was no iteration."""
+        super().setup(trainer, pl_module, "fit")
 
 
 class PerturbRLCLI(LightningCLI):
@@ -245,7 +255,11 @@ def _cli(arguments: Sequence[str] | None, *, run: bool = True) -> PerturbRLCLI:
         auto_configure_optimizers=False,
         parser_class=OneSentenceLightningParser,
         parser_kwargs={"parser_mode": "omegaconf", "description": DESCRIPTION},
-        trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 1},
+        trainer_defaults={
+            "enable_model_summary": False,
+            "log_every_n_steps": 1,
+            "callbacks": NoEmptyRun(),
+        },
     )
 
 

@@ -35,6 +35,9 @@ USED: Final = "used"
 STEP_COUNT: Final = "step_count"
 MEMBER: Final = "member"
 
+# What a population's expression is given in; shifts are differences of it.
+EXPRESSION_UNIT: Final = "mean log1p(counts per 10,000)"
+
 # AnnData fields that perturbrl reads or writes.
 LATENT_OBSM: Final = "X_latent"
 COUNTS_LAYER: Final = "counts"

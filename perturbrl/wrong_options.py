@@ -48,7 +48,10 @@ def sentence(message: str, options: Collection[str]) -> str:
 
 
 def _unrecognised(arguments: str, options: Collection[str]) -> str:
-    name = arguments.split()[0].split("=")[0]
+    first = arguments.split()[0]
+    if not first.startswith("-"):
+        return f"'{first}' belongs to no option; write several values as a list, such as '[..., {first}]'"
+    name = first.split("=")[0]
     near = get_close_matches(name, options, n=1)
     return f"there is no option {name}" + (f"; did you mean {near[0]}?" if near else "; remove it")
 

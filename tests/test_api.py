@@ -146,11 +146,26 @@ def test_a_text_is_one_name() -> None:
         perturbrl.design(adata, "GENE0000", allowed_perturbations="GENE")
 
 
+def test_columns_are_a_plain_dict_or_options() -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    adata.obs["kind"] = np.where(np.arange(adata.n_obs) % 2, "T", "B")
+    named, options = (
+        perturbrl.respond(adata, "GENE0000", columns=columns).delta
+        for columns in ({"cell_type_key": "kind"}, perturbrl.ColumnOptions(cell_type_key="kind"))
+    )
+    assert list(named.index) == ["GENE0000@B", "GENE0000@T"]
+    np.testing.assert_array_equal(named, options)
+    wrong = r"columns has no key 'celltype_key'; did you mean 'cell_type_key'\?"
+    for call in (perturbrl.respond, perturbrl.design):
+        with pytest.raises(perturbrl.PerturbRLError, match=wrong):
+            call(adata, "GENE0000", columns={"celltype_key": "kind"})
+
+
 def test_wrong_types_and_no_question_are_errors_of_the_user() -> None:
     adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
     with pytest.raises(perturbrl.PerturbRLError, match="adata is str, not AnnData; read the file with"):
         perturbrl.design("screen.h5ad", "GENE0000")  # type: ignore[arg-type]
-    with pytest.raises(perturbrl.PerturbRLError, match="columns is dict, not ColumnOptions; give"):
-        perturbrl.respond(adata, ["GENE0000"], columns={"cell_type_key": "x"})  # type: ignore[arg-type]
+    with pytest.raises(perturbrl.PerturbRLError, match="columns is str, not ColumnOptions or Mapping; give"):
+        perturbrl.respond(adata, ["GENE0000"], columns="kind")  # type: ignore[arg-type]
     with pytest.raises(perturbrl.PerturbRLError, match="queries is empty"):
         perturbrl.respond(adata, [])

@@ -90,6 +90,7 @@ def fitted(tmp_path_factory, screen):
         ("GENE0001@NK", "'NK' is no context with control cells", "choose one such as B, T"),
         ("GENE0001@foo=T", "'foo=T' names the column 'foo'", "ask for '@kind=T', or for '@T'"),
         ("GENE0001:5", "the data do not tell doses of GENE0001 apart", "ask for 'GENE0001'"),
+        ("GENE0001,GENE0002", "'GENE0001,GENE0002' is no perturbation", "as a list, '[GENE0001, GENE0002]'"),
         ("control", "'control' is what shifts are counted from", "ask for a perturbation"),
     ],
 )
@@ -118,3 +119,11 @@ def test_one_cell_of_each_population_tells_nothing_of_how_cells_vary(tmp_path, s
     adata[first].copy().write_h5ad(tmp_path / "single.h5ad")
     found = said(*fit(tmp_path, tmp_path / "single.h5ad", "--data.encoder.latent_dim=2"))
     assert "every population has one cell, so nothing tells how cells vary; give two of some" in found
+
+
+def test_a_fit_that_fails_leaves_no_run_folder(tmp_path, screen, said):
+    said(*fit(tmp_path, tmp_path / "absent.h5ad"))
+    said(*fit(tmp_path, screen, f"--data.gene_sets={tmp_path / 'absent.gmt'}"))
+    said(*fit(tmp_path, screen, "--model.rollout.restart_fraction=0.5", "--trainer.max_epochs=1"))
+    left = [path.name for path in (tmp_path / "response").iterdir()]
+    assert left == []

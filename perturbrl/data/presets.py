@@ -2,8 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -75,6 +75,22 @@ class ColumnOptions:
     batch_key: str | None = None
     size_factor_key: str | None = None
     dose_key: str | None = None
+
+    @classmethod
+    def of(cls, given: "ColumnOptions | Mapping[str, str | None]") -> "ColumnOptions":
+        """The same of a plain mapping from these names to columns.
+
+        Raises:
+            ConfigurationError: a name is none of these; the closest is said.
+        """
+        if isinstance(given, ColumnOptions):
+            return given
+        names = [field.name for field in fields(cls)]
+        for name in (name for name in given if name not in names):
+            near = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(names)}"
+            raise ConfigurationError(f"columns has no key '{name}'; {hint}")
+        return cls(**given)
 
     @property
     def names_labels(self) -> bool:

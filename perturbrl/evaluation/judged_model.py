@@ -1,6 +1,6 @@
 """A response model and every baseline judged on held-out conditions: metrics, intervals, genes and cells."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from perturbrl.data.drawing import in_hash_order
 from perturbrl.data.labels import CONTROL
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError, listed
@@ -27,7 +28,7 @@ from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.schema import CellIndex, GeneVector
 
 LEVELS: Final = (0.5, 0.8, 0.9, 0.95)
-# Genes x predictors x conditions whose cells are emitted, at most: later conditions are judged by their means alone.
+# Genes x predictors x conditions of a context whose cells are emitted, at most: others are judged by their means alone.
 MOST_EMITTED: Final = 250_000
 
 Means = Float[np.ndarray, "asked genes"]
@@ -45,7 +46,8 @@ class JudgedModel:
         calibration: columns ``level`` (promised by a central interval), ``covered`` (share of measured shifts inside,
             as ``coverage.held_share`` counts them), ``low`` and ``high`` (95 % over conditions).
         conditions: what was judged.
-        left_out: conditions with too few held-out cells, in sentences.
+        left_out: what was not judged, and why, in sentences: conditions with too few held-out cells, and those whose
+            cells were not emitted.
     """
 
     table: pd.DataFrame
@@ -124,11 +126,12 @@ def judge_model(
     replicates = [judges.mean(judges.replicate[one]) - known.controls[one[1]] for one in asked]
     shifts[SplitHalfReplicate.name] = np.stack(replicates)
     by_condition = {name: dict(zip(asked, values, strict=True)) for name, values in shifts.items()}
+    emitted = _drawn(asked, emitters or {}, max(1, MOST_EMITTED // (len(shifts) * len(known.genes))), seed)
     tables = [
         table
         for context in sorted({where for _, where in asked})
         for table in _in_context(
-            context, judges, by_condition, known, (emitters or {}).get(context), spreads or {}
+            context, judges, by_condition, known, emitted, (emitters or {}).get(context), spreads or {}
         )
     ]
     return JudgedModel(
@@ -136,7 +139,28 @@ def judge_model(
         _genes(judges, found, training.genes),
         _calibration(judges, found),
         tuple(asked),
-        few,
+        (*few, *_not_emitted(emitted, asked, seed if emitters else None)),
+    )
+
+
+def _drawn(
+    asked: Sequence[Condition], emitters: Mapping[str, CellEmitter], most: int, seed: int
+) -> frozenset[Condition]:
+    """Conditions whose cells are emitted, at most ``most`` of each context."""
+    named = {text_of(one): one for one in asked}
+    ordered = [named[text] for text in in_hash_order(named, seed)]
+    own = ([one for one in ordered if one[1] == context] for context in emitters)
+    return frozenset(one for conditions in own for one in conditions[:most])
+
+
+def _not_emitted(
+    emitted: Collection[Condition], asked: Sequence[Condition], seed: int | None
+) -> tuple[str, ...]:
+    if seed is None or len(emitted) == len(asked):
+        return ()
+    return (
+        f"Metrics of whole populations (energy distance, differential expression): {len(emitted)} of the {len(asked)} "
+        f"held-out conditions, drawn with seed {seed}; to predict cells of all, by every predictor, would take long.",
     )
 
 
@@ -180,13 +204,14 @@ def _in_context(
     judges: _Judges,
     shifts: Mapping[str, Mapping[Condition, GeneVector]],
     known: MeasuredShifts,
+    emitted: Collection[Condition],
     emitter: CellEmitter | None,
     spreads: Mapping[Condition, ResponseSpread],
 ) -> Iterator[pd.DataFrame]:
     """Tables of a context: conditions whose cells are emitted, too, and the others."""
     own = [one for one in judges.judging if one[1] == context]
-    affordable = 0 if emitter is None else max(1, MOST_EMITTED // (len(shifts) * len(known.genes)))
-    for some, emitting in ((own[:affordable], emitter), (own[affordable:], None)):
+    with_cells, without = ([one for one in own if (one in emitted) == wanted] for wanted in (True, False))
+    for some, emitting in ((with_cells, emitter), (without, None)):
         if some:
             yield _table(some, own, judges, shifts, known, emitting, spreads)
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from perturbrl.pl.style import (
-    BLUE,
     DIVERGING,
-    SEQUENTIAL,
-    VERMILION,
+    DOWN,
+    RISING,
+    UP,
     Plot,
     new_figure,
     shortened,
@@ -39,7 +39,7 @@ def plot_hits(hits: pd.DataFrame) -> Plot:
     shown = (used if len(used) else hits).head(MAX_BARS).iloc[::-1]
     figure, (axes,) = new_figure(6.0, 0.9 + 0.26 * len(shown))
     place = np.arange(len(shown))
-    colours = [BLUE if dose >= 0 else VERMILION for dose in shown["dose"]]
+    colours = [UP if dose >= 0 else DOWN for dose in shown["dose"]]
     axes.barh(place, shown["dose"], color=colours, height=0.7)
     whiskers(axes, shown, "dose", place)
     axes.set_yticks(place, [shortened(name) for name in shown["perturbation"]])
@@ -81,7 +81,7 @@ def plot_dose_schedule(names: Sequence[str], doses: Float[np.ndarray, "time pert
 def _heat_map(figure: Figure, axes: Axes, values: Float[np.ndarray, "rows steps"]) -> None:
     largest = float(np.abs(values).max()) or 1.0
     both = bool((values < 0).any())
-    colours, low = (DIVERGING, -largest) if both else (SEQUENTIAL, 0.0)
+    colours, low = (DIVERGING, -largest) if both else (RISING, 0.0)
     image = axes.imshow(values, aspect="auto", cmap=colours, vmin=low, vmax=largest, interpolation="nearest")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="mean dose", shrink=min(1.0, 4.0 / len(values) + 0.4))

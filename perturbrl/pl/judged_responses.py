@@ -5,6 +5,7 @@ import pandas as pd
 
 from perturbrl.pl.responses import MAX_PANELS, grid
 from perturbrl.pl.style import BLUE, GREY, Plot, legend_beside, new_figure, shortened
+from perturbrl.schema import EXPRESSION_UNIT
 
 
 def plot_predicted_against_measured(table: pd.DataFrame) -> Plot:
@@ -27,8 +28,8 @@ def plot_predicted_against_measured(table: pd.DataFrame) -> Plot:
         axes.locator_params(nbins=4)
         r = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else np.nan
         axes.set_title(f"{shortened(condition)}\nr = {r:.2f}".replace("-", "−"), fontsize=10, loc="left")
-    figure.supxlabel("measured change of mean log1p", fontsize=10)
-    figure.supylabel("predicted change", fontsize=10)
+    figure.supxlabel(f"measured difference of {EXPRESSION_UNIT} from control", fontsize=10)
+    figure.supylabel("predicted difference", fontsize=10)
     n = table["condition"].nunique()
     more = (
         f" {len(shown)} of {n} held-out conditions: those with the largest measured effects."

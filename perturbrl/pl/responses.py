@@ -6,28 +6,31 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm, ListedColormap
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
-from matplotlib.ticker import FormatStrFormatter
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from perturbrl.pl.style import (
-    BLUE,
     DIVERGING,
+    DOWN,
     GREEN,
     GREY,
+    INK,
     ORANGE,
     PURPLE,
-    VERMILION,
+    UP,
     Plot,
     legend_beside,
     new_figure,
     shortened,
 )
+from perturbrl.responses.discoveries import LEVEL
+from perturbrl.schema import EXPRESSION_UNIT
 
 EVIDENCE_COLOURS: Final = {
-    "measured": BLUE,
+    "measured": INK,  # neither of the colours of directions
     "combined": GREEN,
     "transferred": PURPLE,
     "prior": ORANGE,
@@ -42,7 +45,8 @@ GENES_A_PANEL: Final = 10
 NAME_WIDTH: Final = 0.3
 # Inches from one name to the next.
 LINE: Final = 0.2
-MOST_STRETCHED: Final = 20.0
+# Shifts beyond this share of all are drawn in the colour of the bound.
+CLIPPED: Final = 0.99
 Z_90: Final = 1.645
 
 
@@ -58,10 +62,11 @@ def plot_effects(table: pd.DataFrame) -> Plot:
     )
     crowd = len(ordered) > MAX_NAMED
     figure = _crowded_effects(ordered) if crowd else _named_effects(ordered)
+    named = ", and some of these are named" if crowd else ""
     caption = (
-        "Length of the expected shift over all genes (mean log1p of counts per 10,000) and the 90 % interval of the "
-        "shift in that direction: where it reaches 0, the direction is not sure. Within each kind of evidence the "
-        "largest effects come first" + (", and some of these are named." if crowd else ".")
+        f"Root of the sum over genes of squared expected differences of {EXPRESSION_UNIT} from control, and the 90 % "
+        "interval of the shift in that direction. Within each kind of evidence the largest effects come first"
+        f"{named}."
     )
     return Plot("effects", "Size of each effect", caption, figure, table)
 
@@ -91,7 +96,7 @@ def _crowded_effects(rows: pd.DataFrame) -> Figure:
         if own.any():
             low, high = rows["low"][own], rows["high"][own]
             axes.fill_between(place[own], low, high, step="mid", color=colour, alpha=0.3, lw=0)
-            label = f"{evidence} ({own.sum()})"
+            label = f"{evidence} ({own.sum():,})"
             axes.scatter(place[own], rows["effect"][own], s=7, color=colour, zorder=3, lw=0, label=label)
     # Rows of one kind of evidence follow each other, the largest effect first.
     first = np.flatnonzero(~rows["evidence"].duplicated().to_numpy())
@@ -106,7 +111,7 @@ def _crowded_effects(rows: pd.DataFrame) -> Figure:
         )
     axes.set_xticks([])
     axes.set_xlim(-1, len(rows))
-    axes.set_xlabel(f"{len(rows)} queries")
+    axes.set_xlabel(f"{len(rows):,} queries")
     axes.set_ylabel("size of the effect")
     legend_beside(axes)
     return figure
@@ -126,7 +131,7 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
 
     Args:
         delta: queries x genes, expected shifts.
-        sure: the same shape: whether the interval is clear of 0.
+        sure: the same shape: whether the gene is claimed to shift.
         evidence: of each query.
     """
     genes = delta.columns[np.argsort(-_strength(delta, sure), kind="stable")[:MAX_GENES]]
@@ -136,18 +141,11 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     shown, clear = values[rows][:, columns], sure[genes].to_numpy()[rows][:, columns]
     names = delta.index[rows]
     figure, axes = _panel_axes(len(rows), len(columns))
-    bound = float(np.abs(shown).max()) or 1.0
-    # A few extreme genes must not pale all others.
-    norm = AsinhNorm(max(float(np.median(np.abs(shown))), bound / MOST_STRETCHED), vmin=-bound, vmax=bound)
+    bound = float(np.quantile(np.abs(shown), CLIPPED)) or 1.0
     side = np.array([[place] for place in _evidence_place(evidence[names])])
     _evidence_strip(axes[0], side, evidence)
     image = axes[1].imshow(
-        shown,
-        aspect="auto",
-        cmap=DIVERGING,
-        norm=norm,
-        interpolation="nearest",
-        alpha=np.where(clear, 1.0, 0.35),
+        shown, aspect="auto", cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest"
     )
     axes[1].spines[:].set_visible(False)
     axes[1].set_xticks(
@@ -156,33 +154,47 @@ def plot_panel(delta: pd.DataFrame, sure: pd.DataFrame, evidence: pd.Series) -> 
     axes[1].set_yticks([])
     named = spaced(np.argsort(-np.abs(shown).max(axis=1), kind="stable"), len(rows) / MAX_NAMED)
     axes[0].set_yticks(sorted(named), [shortened(str(names[i])) for i in sorted(named)], fontsize=9)
-    bar = figure.colorbar(
-        image, ax=axes[1], label="shift of mean log1p", shrink=min(1.0, 2.4 / (figure.get_figheight() - 1.2))
+    marked = (
+        ""
+        if len(rows) > MAX_NAMED
+        else f" Dots: genes that shift at a false discovery rate of {100 * LEVEL:.0f} %."
     )
-    bar.set_ticks(_ticks(norm, len(rows)), minor=False)
-    bar.minorticks_off()
-    bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%.2g"))
-    some = " The most affected rows are named." if len(named) < len(rows) else ""
-    some += f" The {len(rows)} most affected of {len(delta)} queries." if len(rows) < len(delta) else ""
+    if marked:
+        axes[1].scatter(*np.nonzero(clear.T), s=5, color=INK, lw=0)
+    _colour_bar(figure, axes[1], image, len(rows))
     caption = (
-        f"Expected shift of the {len(genes)} genes that change most, rows and columns beside those like them. Pale: "
-        "the 90 % interval holds 0. Colours tell small shifts further apart than large ones. The strip on the left is "
-        f"the evidence.{some}"
+        f"Expected difference of {EXPRESSION_UNIT} from control for the {len(genes)} genes that change most, rows and "
+        f"columns beside those like them. Colours are linear; the {100 * (1 - CLIPPED):.0f} % of shifts beyond "
+        f"±{bound:.2g} have the colour of that bound.{marked} The strip on the left is the evidence."
     )
-    long = (
-        delta[genes[columns]]
-        .loc[names]
+    caption += " The most affected rows are named." if len(named) < len(rows) else ""
+    caption += (
+        f" The {len(rows):,} most affected of {len(delta):,} queries." if len(rows) < len(delta) else ""
+    )
+    return Plot("panel", "Queries and genes", caption, figure, _long(delta, sure, names, genes[columns]))
+
+
+def _colour_bar(figure: Figure, axes: Axes, image: AxesImage, n_rows: int) -> None:
+    bar = figure.colorbar(
+        image,
+        ax=axes,
+        label="difference from control",
+        extend="both",
+        shrink=min(1.0, 2.4 / (figure.get_figheight() - 1.2)),
+    )
+    bar.ax.locator_params(axis="y", nbins=2 if n_rows < 6 else 4)
+
+
+def _long(delta: pd.DataFrame, sure: pd.DataFrame, queries: pd.Index, genes: pd.Index) -> pd.DataFrame:
+    """One row for each square: query, gene, shift and whether it is claimed."""
+    parts = [
+        table.loc[queries, genes]
         .rename_axis("query")
         .reset_index()
-        .melt(id_vars="query", var_name="gene", value_name="shift")
-    )
-    return Plot("panel", "Queries and genes", caption, figure, long)
-
-
-def _ticks(norm: AsinhNorm, n_rows: int) -> list[float]:
-    """As many as a colour bar beside so many rows has room for."""
-    places = [0.0, 1.0] if n_rows < 3 else [0.0, 0.5, 1.0] if n_rows < 6 else [0.0, 0.25, 0.5, 0.75, 1.0]
-    return [float(norm.inverse(place)) for place in places]
+        .melt(id_vars="query", var_name="gene", value_name=name)
+        for table, name in ((delta, "shift"), (sure, "sure"))
+    ]
+    return parts[0].assign(sure=parts[1]["sure"])
 
 
 def _strength(delta: pd.DataFrame, sure: pd.DataFrame) -> Float[np.ndarray, " genes"]:
@@ -235,7 +247,7 @@ def plot_response_genes(delta: pd.DataFrame, sd: pd.DataFrame) -> Plot:
     """The genes that each of a few queries shifts most, with 90 % intervals.
 
     Args:
-        delta: queries x genes, the queries to draw (``MAX_PANELS`` at most).
+        delta: queries x genes, the queries to draw first (``MAX_PANELS`` are).
         sd: the same shape, standard deviations; NaN draws no interval.
     """
     shown = delta.index[:MAX_PANELS]
@@ -245,7 +257,7 @@ def plot_response_genes(delta: pd.DataFrame, sd: pd.DataFrame) -> Plot:
         order = np.argsort(-delta.loc[query].abs().to_numpy(), kind="stable")[:GENES_A_PANEL]
         shift, half = delta.loc[query].iloc[order], Z_90 * sd.loc[query].iloc[order]
         place = np.arange(len(order))[::-1]
-        colours = [BLUE if value > 0 else VERMILION for value in shift]
+        colours = [UP if value > 0 else DOWN for value in shift]
         axes.axvline(0, color="black", lw=0.8)
         axes.hlines(place, shift - half, shift + half, color=colours, lw=1.6)
         axes.scatter(shift, place, s=26, c=colours, zorder=3)
@@ -263,13 +275,16 @@ def plot_response_genes(delta: pd.DataFrame, sd: pd.DataFrame) -> Plot:
                 }
             )
         )
-    figure.supxlabel("expected shift of mean log1p", fontsize=10)
+    figure.supxlabel(f"expected difference of {EXPRESSION_UNIT} from control", fontsize=10)
     more = (
-        f" The {len(shown)} queries with the surest effects of {len(delta)}."
+        f" {len(shown)} of {len(delta):,} queries, the surest of each kind."
         if len(delta) > len(shown)
         else ""
     )
-    caption = f"The genes with the largest expected shift under each query; lines: 90 % intervals.{more}"
+    caption = (
+        "The genes with the largest expected shift under each query; lines: 90 % intervals, each of its gene alone."
+        f"{more}"
+    )
     return Plot(
         "response_genes", "Genes that change most", caption, figure, pd.concat(tables, ignore_index=True)
     )
@@ -277,7 +292,7 @@ def plot_response_genes(delta: pd.DataFrame, sd: pd.DataFrame) -> Plot:
 
 def grid(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Panels side by side, up to three in a row."""
-    columns = min(n, 3)
+    columns = 2 if n == 4 else min(n, 3)
     rows = -(-n // columns)
     figure = Figure(figsize=(width * columns if n > 1 else 1.3 * width, height * rows), layout="constrained")
     every = list(figure.subplots(rows, columns, squeeze=False).ravel())

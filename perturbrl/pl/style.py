@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Okabe and Ito 2008: distinguishable with every common form of colour blindness.
@@ -17,8 +18,14 @@ GREEN: Final = "#009E73"
 VERMILION: Final = "#D55E00"
 PURPLE: Final = "#CC79A7"
 GREY: Final = "#7F7F7F"
+INK: Final = "#1D1D1F"
+# What rises and what falls, in every figure.
+UP: Final = VERMILION
+DOWN: Final = BLUE
+DIVERGING: Final = LinearSegmentedColormap.from_list("down_to_up", [DOWN, "white", UP])
+RISING: Final = LinearSegmentedColormap.from_list("none_to_up", ["white", UP])
+# Of distances, which have no direction.
 SEQUENTIAL: Final = "Blues"
-DIVERGING: Final = "PuOr_r"
 LONGEST_LABEL: Final = 26
 DPI: Final = 150
 

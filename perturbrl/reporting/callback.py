@@ -25,6 +25,7 @@ from perturbrl.reporting.response_run import (
     asked_run,
     in_terminal,
     judged_run,
+    judgement_of,
     on_everything,
 )
 from perturbrl.reporting.response_tables import answers_in_text, explains, source_in_words
@@ -96,7 +97,8 @@ class ReportCallback(Callback):
         if trainer.is_global_zero and answers_queries(pl_module):
             figures = learning_figure(learning_curves(run))
             with working("answering queries"):
-                report = asked_run(on_everything(responding(pl_module, self.n_cells)), queries, figures)
+                asked = on_everything(responding(pl_module, self.n_cells))
+                report = asked_run(asked, queries, figures, judgement_of(run))
             self._finish_responses(report, run)
         elif trainer.is_global_zero:
             self._finish(predict(judged_of(pl_module), cells_to_dose(pl_module), learning_curves(run)), run)

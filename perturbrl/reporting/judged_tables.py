@@ -1,11 +1,13 @@
 """A judged model beside every baseline: as a table, and in a sentence."""
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from perturbrl.errors import listed
 from perturbrl.evaluation.judged_model import JudgedModel
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval, mean_interval
@@ -66,9 +68,27 @@ def judged_table(judged: JudgedModel, model: str) -> Table:
         f"Means over {n} held-out condition{'s' * (n > 1)}, compared with cells that nothing was learned from. Marked: "
         "the best of a column. † is other cells of the same conditions, the ceiling, and no competitor."
         + (" Brackets: 95 % intervals over conditions." if n > 1 else "")
+        + _fewer(judged, shown)
     )
     heads = {METRICS[name].title: METRICS[name].meaning for name in shown}
     return Table("judged", "Beside every baseline", ("predictor", *heads), rows, note, heads)
+
+
+def _fewer(judged: JudgedModel, metrics: Sequence[str]) -> str:
+    """Which columns are means over fewer conditions than there are, in sentences."""
+    n, titles = len(judged.conditions), dict[int, list[str]]()
+    for metric in metrics:
+        titles.setdefault(_conditions_with(judged, metric), []).append(METRICS[metric].title)
+    return "".join(
+        f" Means over {few} of the {n} conditions: {listed(names)}."
+        for few, names in titles.items()
+        if few < n
+    )
+
+
+def _conditions_with(judged: JudgedModel, metric: str) -> int:
+    table = judged.table
+    return int(table.loc[table[metric].notna(), "condition"].nunique())
 
 
 def _predictor(name: str, model: str) -> str:
@@ -103,7 +123,8 @@ def compared(judged: JudgedModel, model: str, metric: str) -> str | None:
     found = mean_interval((losses[best] - losses[model]).to_numpy())
     verdict = "better" if found.low > 0 else "worse" if found.high < 0 else "no sure difference"
     ours, theirs = (number(float(scores[name].mean())) for name in (model, best))
-    return f"{METRICS[metric].title} {ours} against {theirs} by {plain_name(best)} ({verdict})"
+    few = "" if len(scores) == len(judged.conditions) else f"of {len(scores)} of them, "
+    return f"{METRICS[metric].title} {ours} against {theirs} by {plain_name(best)} ({few}{verdict})"
 
 
 def judged_sentence(judged: JudgedModel, model: str) -> str:

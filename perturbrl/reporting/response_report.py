@@ -21,26 +21,36 @@ from perturbrl.pl.style import Plot
 from perturbrl.reporting.judged_tables import judged_frame, judged_sentence, judged_table
 from perturbrl.reporting.page import Heading, new_folder, plain, write_page
 from perturbrl.reporting.report_tables import Table
-from perturbrl.reporting.report_text import number
+from perturbrl.reporting.report_text import number, percent
 from perturbrl.reporting.response_tables import (
     answer_frame,
-    answer_table,
+    answer_tables,
+    evidence_table,
     similarity_table,
+    size_in_words,
+    some_of_each_kind,
     surest_first,
 )
 from perturbrl.responses.answers import Answers
+from perturbrl.responses.discoveries import LEVEL
 
 LAYOUT: Final = (
     ("How far to believe it", ("judged", "calibration", "predicted_against_measured")),
-    ("What each perturbation does", ("answers", "effects")),
+    (
+        "What each perturbation does",
+        ("evidence", "answers", "answers_measured", "answers_single", "answers_joined", "effects"),
+    ),
     ("Which genes", ("response_genes", "panel")),
     ("What the predictions rest on", ("similarities",)),
     ("How the policy learned", ("learning",)),
 )
+JUDGEMENT: Final = "judgement"
 _NAMED: Final = 5
 _GENES: Final = 3
 _IN_TITLE: Final = 3
-_UNJUDGED: Final = "Nothing here is judged; perturbrl test compares predictions with cells held out."
+_UNJUDGED: Final = (
+    "Nothing here is judged: perturbrl test has not been run, which compares predictions with cells held out."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,7 @@ class ResponseReport:
         left_out: what a reader may miss, and why it is not there.
         chosen: how what is asked was chosen out of more, in sentences.
         more: further figures, such as learning curves.
+        tested: how a test of the same model found its predictions, in a sentence; empty where there was none.
         folder: where it was written; ``None`` before ``write``.
     """
 
@@ -67,13 +78,17 @@ class ResponseReport:
     left_out: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     more: Sequence[Plot] = ()
+    tested: str = ""
     folder: Path | None = None
 
     @property
     def answer(self) -> str:
         """The result in a sentence or two: what was found, and how far to believe it."""
-        judged = "" if self.judged is None else f"{judged_sentence(self.judged, self.model)} "
-        return judged + _found(self.answers)
+        return " ".join(filter(None, (self._judgement, _found(self.answers), self.tested)))
+
+    @property
+    def _judgement(self) -> str:
+        return "" if self.judged is None else judged_sentence(self.judged, self.model)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,7 +103,7 @@ class ResponseReport:
             f"Extrapolated to doses outside of those measured: {listed(outside, _NAMED)}." if outside else "",
             *(f"{note}." for note in self.answers.notes),
             *self.chosen,
-            _UNJUDGED if self.judged is None else "",
+            "" if self.judged is not None or self.tested else _UNJUDGED,
         ]
         return tuple(one for one in said if one)
 
@@ -121,6 +136,7 @@ class ResponseReport:
         judged = {}
         if self.judged is not None:
             judged = {
+                JUDGEMENT: self._judgement,
                 "judged": judged_frame(self.judged).to_dict("records"),
                 "calibration": self.judged.calibration.to_dict("records"),
             }
@@ -138,12 +154,13 @@ class ResponseReport:
     def tables(self) -> tuple[Table, ...]:
         """The tables of the page."""
         judged = () if self.judged is None else (judged_table(self.judged, self.model),)
-        return (answer_table(self.answers), *judged, similarity_table(self.answers))
+        answers = self.answers
+        return (*judged, evidence_table(answers), *answer_tables(answers), similarity_table(answers))
 
     def plots(self) -> list[Plot]:
         """The figures of the page."""
         answers, judged = self.answers, self.judged
-        first = surest_first(answers)
+        first = some_of_each_kind(answers)
         plots = [
             plot_effects(answers.effects.assign(evidence=answers.evidence).reset_index()),
             plot_response_genes(answers.delta.loc[first], answers.sd.loc[first]),
@@ -176,6 +193,7 @@ class ResponseReport:
         asked = {
             "queries" if self.judged is None else "held-out conditions": str(len(self.answers.evidence)),
             "evidence": ", ".join(f"{n} {name}" for name, n in counts.items()),
+            "size of an effect": size_in_words(self.answers),
             "prior knowledge": "; ".join((*self.answers.match_notes, *self.answers.worth)) or "none",
         }
         return {**asked, **self.question}
@@ -183,15 +201,16 @@ class ResponseReport:
 
 def _found(answers: Answers) -> str:
     first, n = surest_first(answers)[0], len(answers.effects)
-    sure = int((answers.effects["low"] > 0).sum())
+    n_claimed = int(answers.claimed.sum())
     effect, low, high = map(number, answers.effect(first))
     size = f"size {effect}, 90 % interval {low} to {high}"
     if n == 1:
-        verb = "has an effect for sure" if sure else "may have no effect"
+        verb = "has an effect" if n_claimed else "may have no effect"
         return f"{first} {verb} ({size}{_genes(answers, first)})."
-    if not sure:
-        return f"None of {n} queries has an effect for sure; the likeliest to is {first} ({size})."
-    found = f"{sure} of {n} queries {'have' if sure > 1 else 'has'} an effect for sure"
+    rate = f"at a false discovery rate of {percent(LEVEL)} over all of them"
+    if not n_claimed:
+        return f"None of {n:,} queries has an effect, {rate}; the likeliest to is {first} ({size})."
+    found = f"{n_claimed:,} of {n:,} queries {'have' if n_claimed > 1 else 'has'} an effect, {rate}"
     return f"{found}; the surest is that of {first} ({size}{_genes(answers, first)})."
 
 

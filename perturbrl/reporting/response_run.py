@@ -1,7 +1,9 @@
 """From a trained module of the forward problem to what its test and its prediction say."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table as RichTable
@@ -11,7 +13,7 @@ from perturbrl.pl.style import Plot
 from perturbrl.reporting.about_cells import cells_and_genes
 from perturbrl.reporting.held_out_responses import JudgedResponses, every_cell, judge_held_out
 from perturbrl.reporting.report_tables import Table
-from perturbrl.reporting.response_report import ResponseReport
+from perturbrl.reporting.response_report import JUDGEMENT, ResponseReport
 from perturbrl.responses.answers import Answers, answer
 from perturbrl.responses.askable import everything
 from perturbrl.responses.kriging import Kriging
@@ -116,8 +118,41 @@ def judged_run(run: RespondingRun, figures: Sequence[Plot]) -> JudgedResponses:
     )
 
 
-def asked_run(run: RespondingRun, queries: Sequence[str] | None, figures: Sequence[Plot]) -> ResponseReport:
+def judgement_of(folder: Path) -> str:
+    """How the last test of a run found its predictions, in a sentence; empty where none was made.
+
+    Args:
+        folder: the run's.
+    """
+    reports = [path for path in folder.glob("report*/metrics.json") if _number_of(path.parent)]
+    said = [_judgement_in(path) for path in sorted(reports, key=lambda path: _number_of(path.parent))]
+    return next((f"{sentence} ({where})" for sentence, where in reversed(said) if sentence), "")
+
+
+def _number_of(report: Path) -> int:
+    """1 of ``report``, 2 of ``report_2``; 0 where it is none."""
+    number = report.name.removeprefix("report").removeprefix("_") or "1"
+    return int(number) if number.isdigit() else 0
+
+
+def _judgement_in(path: Path) -> tuple[str, str]:
+    try:
+        written = json.loads(path.read_text())
+    except json.JSONDecodeError:  # of a test that was stopped while it wrote
+        written = {}
+    return written.get(JUDGEMENT, ""), f"perturbrl test, {path.parent.name}"
+
+
+def asked_run(
+    run: RespondingRun, queries: Sequence[str] | None, figures: Sequence[Plot], tested: str
+) -> ResponseReport:
     """The report on queries; without any, on everything that can be asked.
+
+    Args:
+        run: what is asked.
+        queries: see ``questions``.
+        figures: further ones.
+        tested: see ``judgement_of``.
 
     Raises:
         DataError: a query cannot be answered.
@@ -131,6 +166,7 @@ def asked_run(run: RespondingRun, queries: Sequence[str] | None, figures: Sequen
         left_out=without if len(asked) > MOST_WITH_CELLS else (),
         chosen=chosen,
         more=figures,
+        tested=tested,
     )
 
 

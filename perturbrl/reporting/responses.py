@@ -7,9 +7,14 @@ from typing import Final, Self
 
 import pandas as pd
 
-from perturbrl.reporting.report_tables import CellText
+from perturbrl.reporting.report_tables import CellText, Table
 from perturbrl.reporting.response_report import ResponseReport
-from perturbrl.reporting.response_tables import answer_frame, answer_table, answers_in_text
+from perturbrl.reporting.response_tables import (
+    answer_frame,
+    answer_tables,
+    answers_in_text,
+    evidence_table,
+)
 from perturbrl.responses.answers import Answers
 
 _SHOWN: Final = 20
@@ -50,15 +55,21 @@ class Responses(Answers):
         return "\n".join([self.report.answer, answers_in_text(self, _SHOWN, ".table()"), *self._said])
 
     def _repr_html_(self) -> str:
-        table = answer_table(self)
-        heads = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-        rows = "".join(f"<tr>{''.join(map(_html, row.texts()))}</tr>" for row in table.rows[:_SHOWN])
+        tables = answer_tables(self)
+        many = [evidence_table(self)] if len(tables) > 1 else []
+        shown = "".join(_html_table(table, -(-_SHOWN // len(tables))) for table in (*many, *tables))
         said = "".join(f"<p>{escape(line)}</p>" for line in self._said)
-        return f"<p><b>{escape(self.report.answer)}</b></p><table><tr>{heads}</tr>{rows}</table>{said}"
+        return f"<p><b>{escape(self.report.answer)}</b></p>{shown}{said}"
 
     @property
     def _said(self) -> tuple[str, ...]:
         return tuple(f"{line}." for line in (*self.match_notes, *self.worth, *self.notes))
+
+
+def _html_table(table: Table, most: int) -> str:
+    heads = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
+    rows = "".join(f"<tr>{''.join(map(_html, row.texts()))}</tr>" for row in table.rows[:most])
+    return f"<table><caption>{escape(table.title)}</caption><tr>{heads}</tr>{rows}</table>"
 
 
 def _html(cell: CellText) -> str:

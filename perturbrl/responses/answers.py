@@ -17,8 +17,10 @@ from perturbrl.data.labels import Label
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import listed
+from perturbrl.responses import discoveries
 from perturbrl.responses.answered_cells import answered_cells
 from perturbrl.responses.base import EVIDENCE, Evidence, PredictedShifts
+from perturbrl.responses.inner_split import measured_conditions, require_others
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.matches import matched_names
 from perturbrl.responses.prior_notes import prior_notes
@@ -46,8 +48,10 @@ class Answers:
         delta: queries x genes, expected shift of mean log1p(counts per 10,000) from control.
         sd: queries x genes, standard deviation of that shift, without the noise of cells that might judge it.
         evidence: what each rests on: ``measured``, ``combined``, ``transferred``, ``prior`` or ``none``.
-        effects: columns ``effect`` (length of the expected shift over genes) and the ends ``low`` and ``high`` of a
-            90 % interval of the shift in that direction; it holds 0 where the direction itself is not sure.
+        effects: columns ``effect`` (size: length of the expected shift, the root of the sum of its squares over genes),
+            the ends ``low`` and ``high`` of a 90 % interval of the shift in that direction, and ``fdr``, the false
+            discovery rate over all queries (``discoveries.of_queries``).
+        n_perturbations: how many each query joins.
         sentences: the evidence in words, with all that has to be known of a row.
         similar: columns ``query``, ``measured``, ``weight``: the measured conditions whose shifts enter a prediction
             with the largest weights; ``itself`` is the one that is asked about.
@@ -64,6 +68,7 @@ class Answers:
     sd: pd.DataFrame
     evidence: pd.Series
     effects: pd.DataFrame
+    n_perturbations: pd.Series
     sentences: pd.Series
     similar: pd.DataFrame
     weights: dict[str, float]
@@ -75,9 +80,16 @@ class Answers:
     cells: AnnData | None = field(default=None)
 
     @property
+    def claimed(self) -> pd.Series:
+        """Whether each query has an effect, at a false discovery rate of 5 % over all queries."""
+        return self.effects["fdr"] <= discoveries.LEVEL
+
+    @cached_property
     def sure(self) -> pd.DataFrame:
-        """Queries x genes: whether the 90 % interval is clear of 0, so that the sign is wrong with less than 5 %."""
-        return self.delta.abs() > Z_90 * self.sd
+        """Queries x genes: whether the gene shifts; see ``discoveries.of_genes``."""
+        rates = self.effects["fdr"].to_numpy()
+        found = discoveries.of_genes(self.delta.to_numpy(), self.sd.to_numpy(), rates)
+        return pd.DataFrame(found, self.delta.index, self.delta.columns)
 
     @property
     def match_notes(self) -> tuple[str, ...]:
@@ -91,15 +103,16 @@ class Answers:
 
     def effect(self, query: str) -> tuple[float, float, float]:
         """Size of the effect and the ends of its interval."""
-        effect, low, high = self.effects.to_numpy()[self.effects.index.get_loc(query)].tolist()
+        columns = self.effects[["effect", "low", "high"]].to_numpy()
+        effect, low, high = columns[self.effects.index.get_loc(query)].tolist()
         return effect, low, high
 
     def genes(self, query: str, direction: int) -> list[str]:
-        """Genes that go up (1) or down (-1) for sure, the largest shift first."""
+        """Genes that go up (1) or down (-1), the largest shift first: those of ``sure``, however many."""
         row = self.delta.index.get_loc(query)
         shift = direction * self.delta.to_numpy()[row]
         order = np.argsort(-shift, kind="stable")
-        sure = shift[order] > Z_90 * self.sd.to_numpy()[row][order]
+        sure = self.sure.to_numpy()[row][order]
         return [str(gene) for gene in self.delta.columns[order[sure & (shift[order] > 0)]]]
 
     def named(self, query: str) -> str:
@@ -161,6 +174,9 @@ def answer(
         sd=pd.DataFrame(found.sd, index, list(genes)),
         evidence=pd.Series(found.evidence, index, name="evidence"),
         effects=_effects(found, index),
+        n_perturbations=pd.Series(
+            [len(label.names) for label, _ in conditions], index, name="n_perturbations"
+        ),
         sentences=pd.Series("", index, name="sentence"),
         similar=similar,
         weights=model.weights,
@@ -183,7 +199,8 @@ def fit_kriging(
     """A model of all cells of a data set, and its genes; cell types, where they are known, are contexts.
 
     Raises:
-        DataError: see ``Moments``; or prior knowledge has no name of the data.
+        DataError: see ``Moments``; one perturbation was measured in one context; or prior knowledge has no name of the
+            data.
     """
     everything = np.arange(dataset.n_cells)
     preprocessor = Preprocessor(n_top_genes=None).fit(dataset, everything)
@@ -191,6 +208,8 @@ def fit_kriging(
     expression = preprocessor.transform_sparse(dataset, everything)
     types = list(dataset.cell_types) if dataset.fields.cell_type_key else None
     training = TrainingCells(expression, list(dataset.labels), preprocessor.genes, types)
+    if measured := measured_conditions(training):
+        require_others(measured)
     return Kriging(priors).fit(training), preprocessor.genes
 
 
@@ -248,7 +267,8 @@ def _unknown(model: Kriging, asked: Sequence[Condition], evidence: Sequence[Evid
 
 def _effects(found: PredictedShifts, index: pd.Index) -> pd.DataFrame:
     size, half = np.linalg.norm(found.mean, axis=1), Z_90 * found.along
-    return pd.DataFrame({"effect": size, "low": size - half, "high": size + half}, index)
+    rates = discoveries.of_queries(found.mean, found.sd)
+    return pd.DataFrame({"effect": size, "low": size - half, "high": size + half, "fdr": rates}, index)
 
 
 def _similar(model: Kriging, asked: Sequence[Asked]) -> pd.DataFrame:
@@ -269,7 +289,7 @@ def _largest(weights: Float[np.ndarray, " rows"]) -> Iterator[int]:
 def _sentence(one: Asked, answers: Answers) -> str:
     evidence = answers.evidence[one.text]
     named = answers.named(one.text)
-    unsure = "it may have no effect at all" if answers.effect(one.text)[1] <= 0 else ""
+    unsure = "" if answers.claimed[one.text] else "it may have no effect at all"
     like = f"it is predicted like {named}" if named and evidence != "measured" else ""
     unknown = [name for name in one.condition[0].names if name in answers.unknown]
     known = EVIDENCE[evidence]

@@ -108,12 +108,8 @@ def foretold(
     Raises:
         DataError: there is one unit, of which others tell nothing.
     """
+    require_others(conditions)
     units = in_hash_order(_units(conditions), seed)
-    if len(units) < 2:
-        raise DataError(
-            f"{conditions[0][0]} is all that was measured beside control, in one context, and what is learned of a "
-            "perturbation is tried on others; give data with at least 2"
-        )
     among = only(cells, conditions)
     parts = [
         _of_fold(among, conditions, units[k :: min(n_folds, len(units))], model)
@@ -126,6 +122,19 @@ def foretold(
         np.concatenate([part.sd for part in found]),
         tuple(evidence for part in found for evidence in part.evidence),
     )
+
+
+def require_others(conditions: Sequence[Condition]) -> None:
+    """Refuse a single perturbation in a single context, which says nothing of what others do.
+
+    Raises:
+        DataError: there is no more.
+    """
+    if len(_units(conditions)) < 2:
+        raise DataError(
+            f"{conditions[0][0]} is all that was measured beside control, in one context, and what it does of its own "
+            "cannot be told from what any perturbation does; give data with at least 2"
+        )
 
 
 def _of_fold(

@@ -177,6 +177,9 @@ def _context(where: str, known: Known) -> str:
 def _require(name: str, known: Collection[str], what: str, likeliest: Collection[str] = ()) -> None:
     if name in known:
         return
+    parts = [part.strip() for part in name.split(",")]
+    if len(parts) > 1 and set(parts) <= set(known):
+        raise DataError(f"'{name}' is no {what} here; ask for several as a list, '[{', '.join(parts)}]'")
     near = list(dict.fromkeys([*_close(name, likeliest), *_close(name, known)]))[:3]
     hint = (
         f"did you mean {' or '.join(near)}?" if near else f"choose one such as {', '.join(sorted(known)[:5])}"

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.training.datamodule import PerturbationDataModule
+from perturbrl.training.saved_data import say_unheeded
+from perturbrl.twins.base import DigitalTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 
 CHECKPOINT_KEY = "perturbrl"
 
@@ -95,6 +98,27 @@ def require_same_design(
                 f"the checkpoint's run has {what} '{then}' where the configuration has '{now}'; use the one that it "
                 "was made with, or fit without --ckpt_path"
             )
+
+
+def say_unheeded_limits(data: PerturbationDataModule, twin: DigitalTwin, trained: PerturbationSpace) -> None:
+    """Say which limits on doses are not heeded in a test or a prediction (see ``say_unheeded``).
+
+    Args:
+        data: with the limits as configured.
+        twin: restored, with all that could be dosed.
+        trained: what could be dosed when the policy was trained.
+
+    Raises:
+        ConfigurationError: an allowed perturbation is none.
+    """
+    asked = data.restrict(twin) if data.allowed_perturbations else None
+    given = {
+        "data.allowed_perturbations": asked and ", ".join(sorted(asked.names)),
+        "data.max_perturbations": data.max_perturbations,
+        "data.min_dose": data.min_dose,
+    }
+    used = ", ".join(sorted(trained.names)), trained.max_perturbations, trained.min_dose
+    say_unheeded(given, dict(zip(given, used, strict=True)))
 
 
 def require_own_cells(

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,19 @@ class KeptCheckpoints(ModelCheckpoint):
         """Name a checkpoint after the number of iterations done."""
         assert self.dirpath is not None
         return str(Path(self.dirpath) / f"iteration_{int(metrics['epoch']) + 1}{self.FILE_EXTENSION}")
+
+
+class NoEmptyRun(Callback):
+    """A fit that fails before anything was saved leaves no empty run folder behind."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the loggers' folders where they hold nothing; one that holds anything stays."""
+        if not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if logger.log_dir is not None:
+                with suppress(OSError):  # it is not there, or holds something
+                    Path(logger.log_dir).rmdir()
 
 
 class StageWarnings(Callback):

@@ -31,7 +31,13 @@ from perturbrl.responses.prior_files import read_priors
 from perturbrl.schema import CONTROL_LABEL, CellIndex, CellState, Expression
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.progress import working
-from perturbrl.training.saved_data import learned_data, require_same_start, restore_encoder, split_of_cells
+from perturbrl.training.saved_data import (
+    learned_data,
+    require_same_start,
+    restore_encoder,
+    say_unheeded,
+    split_of_cells,
+)
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
@@ -69,7 +75,8 @@ class PerturbationDataModule(LightningDataModule):
         reference: another screen (.h5ad): what the same perturbations did there, and which did alike.
         aliases: table of other names and those that are meant, for what these files know and for queries.
         queries: what predict answers where no target is given: STAT1, KLF1+MAP2K6 (together), dexamethasone:3 (dose),
-            IFNB@NK (context); null asks everything that the data and prior knowledge let one ask.
+            IFNB@NK (context), several as '[STAT1, IFNB@NK]'; null asks everything that the data and prior knowledge let
+            one ask.
         time_key: obs column with the time at which a cell was taken, as numbers, for twins that need an order of
             cells; null recognises a plain name (time, day, hours), else pseudotime.
         pseudotime_key: obs column with pseudotime, in place of time points; null recognises a plain name.
@@ -99,7 +106,7 @@ class PerturbationDataModule(LightningDataModule):
         features: str | list[str] | None = None,
         reference: str | None = None,
         aliases: str | None = None,
-        queries: list[str] | None = None,
+        queries: list[str] | str | None = None,
         time_key: str | None = None,
         pseudotime_key: str | None = None,
         root: str | None = None,
@@ -125,7 +132,7 @@ class PerturbationDataModule(LightningDataModule):
         self.max_perturbations, self.min_dose = max_perturbations, min_dose
         self.gene_sets, self.edges, self.features = gene_sets, edges, features
         self.reference, self.aliases = reference, aliases
-        self.queries: Sequence[str] | None = queries
+        self.queries: Sequence[str] | None = [queries] if isinstance(queries, str) else queries
         self.ordering = OrderOptions(time_key, pseudotime_key, root)
         self.adata: AnnData | None = None
         self.dataset: PerturbationDataset | None = None
@@ -330,8 +337,12 @@ class PerturbationDataModule(LightningDataModule):
                 is not ``predict``; the configured encoder is not the checkpoint's; or a run would go on with
                 other held-out cells, genes or prior knowledge than it began with.
         """
+        asked = {"data.source": self.source, "data.target": self.target}
         self.source = self._as_measured(state["source"])
         self.target = None if state["target"] is None else self._as_measured(state["target"])
+        if not self._to_train:
+            labels = {name: text and Label.parse(text) for name, text in asked.items()}
+            say_unheeded(labels, {"data.source": self.source, "data.target": self.target})
         if "split" not in state:
             return
         split = split_of_cells(

@@ -21,6 +21,7 @@ CONFIDENCE: Final = 0.95
 # Of fewer, even gains that are all of one sign may be chance (sign test at 5 %). With two of Kang 2018's cell types to
 # decide, 4 of 20 policies were kept, and all made the error on the held-out type larger than the start's.
 FEWEST: Final = 5
+ALONE: Final = "predictions are kriging's alone"
 
 
 @torch.no_grad()
@@ -78,7 +79,7 @@ class Decision:
 
 def untrained() -> Decision:
     """No policy has learned anything."""
-    return Decision(False, 0, 0.0, 0.0, "No policy was trained: the start is the prediction.")
+    return Decision(False, 0, 0.0, 0.0, f"No policy was trained: {ALONE}.")
 
 
 def decide(gains: Gains | None, units: Int[Tensor, " conditions"]) -> Decision:
@@ -92,21 +93,30 @@ def decide(gains: Gains | None, units: Int[Tensor, " conditions"]) -> Decision:
     n = 0 if gains is None else len(gains.parts)
     if gains is None or n < FEWEST:
         few = (
-            f"{n} independent condition{'s' * (n != 1)} could decide about the policy, and {FEWEST} are needed: the "
-            "start is kept."
+            f"What reinforcement learning would correct in kriging's predictions cannot be tried out: {_kept_back(n)} "
+            f"kept from its training, and {FEWEST} are needed; {ALONE}."
         )
         return Decision(False, n, 0.0, 0.0, few)
     total = gains.total.double()
     gain, error = float(total.mean()), float(total.std()) / n**0.5
     at_least = gain - float(student.ppf(CONFIDENCE, n - 1)) * error
     kept = at_least > 0 and bool((gains.parts.mean(0) >= 0).all())
-    found = f"{abs(gain):.1%} {'smaller' if gain > 0 else 'larger'} than the start's"
-    certain = "" if at_least > 0 or gain <= 0 else ", which may be chance"
-    used = "it is used" if kept else "the start is kept"
-    return Decision(
-        kept,
-        n,
-        gain,
-        at_least,
-        f"On {n} independent conditions that it was not trained on, the policy's error is {found}{certain}: {used}.",
+    sentence = (
+        f"Reinforcement learning looked for what to correct in kriging's predictions. Tried on {n} perturbations or "
+        f"cell types kept from its training, its correction made their error {abs(gain):.0%} "
+        f"{'smaller' if gain > 0 else 'larger'}{_doubt(gain, at_least, kept)}: "
+        f"{'predictions include it' if kept else ALONE}."
     )
+    return Decision(kept, n, gain, at_least, sentence.replace("%", " %"))
+
+
+def _kept_back(n: int) -> str:
+    return f"{n} perturbation{'s or cell types were' if n != 1 else ' or cell type was'}"
+
+
+def _doubt(gain: float, at_least: float, kept: bool) -> str:
+    if kept or gain <= 0:
+        return ""
+    if at_least <= 0:
+        return ", which may be chance"
+    return ", but that of the mean or that of the spread larger"

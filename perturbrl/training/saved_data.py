@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from lightning.pytorch.utilities import rank_zero_info
+
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge
@@ -96,3 +98,19 @@ def require_same_start(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"the checkpoint's run {what} than the configuration; use the options that it was made with, or "
             "fit without --ckpt_path"
         )
+
+
+def say_unheeded(given: Mapping[str, object], trained: Mapping[str, object]) -> None:
+    """Say which options of a test or a prediction are not heeded, because they belong to what was trained.
+
+    Args:
+        given: value by option; ``None`` where none was given.
+        trained: the same of the checkpoint's run.
+    """
+    for option, value in given.items():
+        if value is not None and value != trained[option]:
+            was = "none" if trained[option] is None else f"'{trained[option]}'"
+            rank_zero_info(
+                f"{option} '{value}' is not heeded: the checkpoint was trained with {was}, which holds here, too; fit "
+                "again for another."
+            )

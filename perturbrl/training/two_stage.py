@@ -29,6 +29,7 @@ from perturbrl.training.agreement import (
     require_own_cells,
     require_same_design,
     require_widths,
+    say_unheeded_limits,
 )
 from perturbrl.training.algorithm import TwoStage
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -376,6 +377,7 @@ class TwoStageModule(LightningModule):
         # Restored after this module, in place, and then moved with the twin.
         self.twin.encoder = self.data.encoder if self.data.has_cells else None
         self.space = self.twin.perturbations.restrict(description["perturbations"], **description["limits"])
+        say_unheeded_limits(self.data, self.twin, self.space)
         self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:

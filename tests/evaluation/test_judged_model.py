@@ -6,7 +6,9 @@ from scipy.sparse import csr_array
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
+from perturbrl.evaluation import judged_model
 from perturbrl.evaluation.judged_model import LEVELS, judge_model
+from perturbrl.reporting.judged_tables import compared, judged_table
 from perturbrl.responses.baselines import Additive, NoOpResponse
 from perturbrl.responses.counted_cells import CountedCells
 from perturbrl.responses.emission import CellEmitter
@@ -168,6 +170,39 @@ def test_too_few_cells_are_left_out_and_said():
     assert "C+D: judging needs 8 held-out cells" in found.left_out[0]
     with pytest.raises(DataError, match=r"nothing held out can judge \(C\+D"):
         judge_model(model, training, few)
+
+
+def emitted(names, seed, n_cells=16):
+    """Judged conditions whose cells were emitted, and what is said of the others."""
+    rng = np.random.default_rng(0)
+    labels = [name for name in ("control", *names) for _ in range(n_cells)]
+    counts = rng.poisson(5.0, size=(len(labels), N_GENES)).astype(float)
+    every = CountedCells(csr_array(counts), counts.sum(axis=1))
+    controls = CountedCells(csr_array(counts[:n_cells]), counts[:n_cells].sum(axis=1))
+    judging = TrainingCells(every.log_expression, labels, GENES)
+    found = judge_model(
+        Kriging().fit(judging), judging, judging, emitters={"": CellEmitter(controls)}, seed=seed
+    )
+    own = found.table[found.table["predictor"] == "no_op"].set_index("condition")["energy_relative"]
+    return found, frozenset(own.index[own.notna()])
+
+
+def test_conditions_whose_cells_are_emitted_are_drawn_by_the_seed(monkeypatch):
+    every, drawn = emitted("ABCDEFGH", 0)
+    assert drawn == set("ABCDEFGH")
+    assert every.left_out == ()
+    n_predictors = every.table["predictor"].nunique()
+    monkeypatch.setattr(judged_model, "MOST_EMITTED", 3 * N_GENES * n_predictors)
+    found, first = emitted("ABCDEFGH", 0)
+    assert len(first) == 3
+    assert first == emitted("ABCDEFGH", 0)[1]
+    assert len({emitted("ABCDEFGH", seed)[1] for seed in range(3)}) > 1
+    (said,) = found.left_out
+    assert "differential expression): 3 of the 8 held-out conditions, drawn with seed 0;" in said
+    assert found.table["l2"].notna().all()
+    assert "Means over 3 of the 8 conditions: energy distance" in judged_table(found, "kriging").note
+    assert "(of 3 of them, " in str(compared(found, "kriging", "energy_relative"))
+    assert "of them" not in str(compared(found, "kriging", "l2"))
 
 
 def test_cells_are_emitted_for_metrics_of_populations():

@@ -78,8 +78,8 @@ def test_genes_go_up_and_down_for_sure(answers):
     shift, sd = answers.delta.loc["GENE0000"], answers.sd.loc["GENE0000"]
     assert up
     assert down
-    assert (shift[up] > 1.645 * sd[up]).all()
-    assert (shift[down] < -1.645 * sd[down]).all()
+    assert (shift[up] > 1.96 * sd[up]).all()
+    assert (shift[down] < -1.96 * sd[down]).all()
     assert shift[up].is_monotonic_decreasing
     assert shift[down].is_monotonic_increasing
 
@@ -266,14 +266,22 @@ def test_another_screen_is_used_and_what_it_is_worth_is_said(screen, tmp_path):
     assert "other.h5ad explains" in said
 
 
-def test_one_perturbation_is_answered_and_what_it_cannot_tell_is_said(screen):
+def test_one_perturbation_in_one_context_is_refused(screen):
+    """As ``fit`` refuses it."""
     one = screen[screen.obs["perturbation"].isin(["control", "GENE0001"])].copy()
-    found = perturbrl.respond(one, ["GENE0001", "GENE0050"])
+    with pytest.raises(DataError, match="GENE0001 is all that was measured beside control, in one context"):
+        perturbrl.respond(one, ["GENE0001"])
+
+
+def test_one_perturbation_in_two_contexts_is_answered_and_what_it_cannot_tell_is_said(screen):
+    one = screen[screen.obs["perturbation"].isin(["control", "GENE0001"])].copy()
+    one.obs["kind"] = np.where(np.arange(one.n_obs) % 2, "T", "B")
+    found = perturbrl.respond(one, ["GENE0001@T", "GENE0050@T"], cell_type_key="kind")
     assert found.evidence.tolist() == ["measured", "none"]
     assert found.notes == (
         "only GENE0001 was measured, so what it does of its own cannot be told from what any perturbation does",
     )
-    assert found.effects.loc["GENE0050", "low"] < 0
+    assert not found.claimed["GENE0050@T"]
 
 
 def test_names_stay_as_they_are_beside_their_weights(answers):

@@ -81,3 +81,33 @@ def test_a_module_that_was_fitted_to_other_cells_becomes_that_of_the_checkpoint(
     assert "GENE0001" in used.model.require_space().names
     assert "GENE0000" not in used.model.require_space().names
     assert used.model.twin.encoder is other.data.encoder
+
+
+def test_options_that_belong_to_what_was_trained_are_said_not_to_be_heeded(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    built = build(
+        *("--data.target=GENE0004+GENE0002", "--data.source=GENE0003", "--data.max_perturbations=2"),
+        '--data.allowed_perturbations=["GENE0001"]',
+    )
+    with caplog.at_level("INFO"):
+        quiet_trainer(1).test(built.model, built.data, ckpt_path=checkpoint, verbose=False)
+    said = [line for line in caplog.messages if "is not heeded" in line]
+    assert [line.split(" is not")[0] for line in said] == [
+        "data.source 'GENE0003'",
+        "data.target 'GENE0002+GENE0004'",
+        "data.allowed_perturbations 'GENE0001'",
+        "data.max_perturbations '2'",
+    ]
+    assert "trained with 'control', which holds here, too" in said[0]
+    assert "trained with 'GENE0000', which" in said[1]
+    assert "trained with none, which" in said[3]
+    assert (built.data.source, built.data.target) == ("control", "GENE0000")
+
+
+def test_the_same_options_need_no_word(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for options in ((), ("--data.target=null",)):
+        built = build(*options)
+        with caplog.at_level("INFO"):
+            quiet_trainer(1).test(built.model, built.data, ckpt_path=checkpoint, verbose=False)
+    assert "heeded" not in caplog.text

@@ -6,11 +6,12 @@ from pathlib import Path
 from warnings import catch_warnings, simplefilter
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 from smoke_run import build, quiet_trainer
 
 from perturbrl.reporting.callback import learning_curves, run_folder, unused
 from perturbrl.rl.outcomes import TrustRegionOutcome
-from perturbrl.training.callbacks import IterationProgress, StageWarnings
+from perturbrl.training.callbacks import IterationProgress, NoEmptyRun, StageWarnings
 
 METRICS = {
     "return": 0.5,
@@ -132,3 +133,16 @@ def test_an_iteration_without_a_natural_step_shows_and_counts_none(capfd: pytest
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("iteration ")]
     assert ["natural step" in line for line in lines] == [True, False, False]
     assert not [warning for warning in caught if "in a row" in str(warning.message)]
+
+
+def test_a_folder_that_holds_anything_is_left_where_a_fit_fails(tmp_path: Path) -> None:
+    loggers = [CSVLogger(tmp_path, name=name) for name in ("empty", "used", "absent")]
+    for logger in loggers[:2]:
+        Path(logger.log_dir).mkdir(parents=True)
+    kept = Path(loggers[1].log_dir) / "notes.txt"
+    kept.write_text("mine")
+    trainer = quiet_trainer(1)
+    trainer.loggers = loggers
+    NoEmptyRun().on_exception(trainer, build().model, RuntimeError())
+    assert not Path(loggers[0].log_dir).exists()
+    assert kept.read_text() == "mine"

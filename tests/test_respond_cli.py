@@ -197,7 +197,10 @@ def test_a_prediction_says_what_the_last_test_found(fitted, tmp_path, capsys):
     capsys.readouterr()
     after = again(*ask)
     sentence = f"{tested['judgement']} (perturbrl test, report_2)"
-    assert "held-out conditions kriging and the best baseline: L2" in sentence
+    assert (
+        "held-out conditions kriging against the baseline that is best in each: error of mean expression (L2)"
+        in sentence
+    )
     assert sentence in capsys.readouterr().out
     assert sentence in json.loads((after / "metrics.json").read_text())["answer"]
     assert "perturbrl test has not been run" not in (after / "report.html").read_text()

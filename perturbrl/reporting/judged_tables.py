@@ -20,7 +20,11 @@ SHOWN_METRICS: Final = (
     *("pearson_delta", "pearson_centred", "l2", "rmse_top"),
     *("discrimination", "energy_relative", "de_overlap", "call_f1"),
 )
-TOLD: Final = ("l2", "pearson_centred", "energy_relative")
+TOLD: Final = {
+    "l2": "error of mean expression (L2)",
+    "pearson_centred": "correlation of what is special to each (Pearson centred)",
+    "energy_relative": "distance between populations of cells (energy distance)",
+}
 
 
 def judged_frame(judged: JudgedModel) -> pd.DataFrame:
@@ -80,7 +84,7 @@ def _fewer(judged: JudgedModel, metrics: Sequence[str]) -> str:
     for metric in metrics:
         titles.setdefault(_conditions_with(judged, metric), []).append(METRICS[metric].title)
     return "".join(
-        f" Means over {few} of the {n} conditions: {listed(names)}."
+        f" Of {listed(names)} the means are over the {few} of {n} conditions that have one."
         for few, names in titles.items()
         if few < n
     )
@@ -124,7 +128,7 @@ def compared(judged: JudgedModel, model: str, metric: str) -> str | None:
     verdict = "better" if found.low > 0 else "worse" if found.high < 0 else "no sure difference"
     ours, theirs = (number(float(scores[name].mean())) for name in (model, best))
     few = "" if len(scores) == len(judged.conditions) else f"of {len(scores)} of them, "
-    return f"{METRICS[metric].title} {ours} against {theirs} by {plain_name(best)} ({few}{verdict})"
+    return f"{TOLD.get(metric, METRICS[metric].title)} {ours} against {theirs} by {plain_name(best)} ({few}{verdict})"
 
 
 def judged_sentence(judged: JudgedModel, model: str) -> str:
@@ -134,4 +138,7 @@ def judged_sentence(judged: JudgedModel, model: str) -> str:
     holds = f"; 90 % intervals hold {percent(float(covered[0.9]))} of measured shifts" if len(covered) else ""
     n = len(judged.conditions)
     against = "; ".join(one for one in said if one)
-    return f"On {n} held-out condition{'s' * (n > 1)} {plain_name(model)} and the best baseline: {against}{holds}."
+    return (
+        f"On {n} held-out condition{'s' * (n > 1)} {plain_name(model)} against the baseline that is best in each: "
+        f"{against}{holds}."
+    )

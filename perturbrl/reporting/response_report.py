@@ -84,7 +84,11 @@ class ResponseReport:
     @property
     def answer(self) -> str:
         """The result in a sentence or two: what was found, and how far to believe it."""
-        return " ".join(filter(None, (self._judgement, _found(self.answers), self.tested)))
+        return " ".join(filter(None, (self._judgement, _found(self.answers, self._asked), self.tested)))
+
+    @property
+    def _asked(self) -> str:
+        return "queries" if self.judged is None else "held-out conditions"
 
     @property
     def _judgement(self) -> str:
@@ -191,7 +195,7 @@ class ResponseReport:
     def _question(self) -> Mapping[str, str]:
         counts = self.answers.evidence.value_counts()
         asked = {
-            "queries" if self.judged is None else "held-out conditions": str(len(self.answers.evidence)),
+            self._asked: str(len(self.answers.evidence)),
             "evidence": ", ".join(f"{n} {name}" for name, n in counts.items()),
             "size of an effect": size_in_words(self.answers),
             "prior knowledge": "; ".join((*self.answers.match_notes, *self.answers.worth)) or "none",
@@ -199,7 +203,7 @@ class ResponseReport:
         return {**asked, **self.question}
 
 
-def _found(answers: Answers) -> str:
+def _found(answers: Answers, asked: str) -> str:
     first, n = surest_first(answers)[0], len(answers.effects)
     n_claimed = int(answers.claimed.sum())
     effect, low, high = map(number, answers.effect(first))
@@ -209,8 +213,8 @@ def _found(answers: Answers) -> str:
         return f"{first} {verb} ({size}{_genes(answers, first)})."
     rate = f"at a false discovery rate of {percent(LEVEL)} over all of them"
     if not n_claimed:
-        return f"None of {n:,} queries has an effect, {rate}; the likeliest to is {first} ({size})."
-    found = f"{n_claimed:,} of {n:,} queries {'have' if n_claimed > 1 else 'has'} an effect, {rate}"
+        return f"None of {n:,} {asked} has an effect, {rate}; the likeliest to is {first} ({size})."
+    found = f"{n_claimed:,} of {n:,} {asked} {'have' if n_claimed > 1 else 'has'} an effect, {rate}"
     return f"{found}; the surest is that of {first} ({size}{_genes(answers, first)})."
 
 

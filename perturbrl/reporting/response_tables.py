@@ -204,7 +204,7 @@ def _text(table: Table, most: int) -> str:
         [" ".join(filter(None, (cell.value, cell.interval))) for cell in row.texts()]
         for row in table.rows[:most]
     ]
-    return pd.DataFrame(rows, columns=list(table.columns)).to_string(index=False, max_colwidth=44)
+    return pd.DataFrame(rows, columns=list(table.columns)).to_string(index=False, max_colwidth=32)
 
 
 def _genes(answers: Answers, query: str, direction: int) -> CellText:

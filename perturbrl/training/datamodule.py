@@ -337,12 +337,12 @@ class PerturbationDataModule(LightningDataModule):
                 is not ``predict``; the configured encoder is not the checkpoint's; or a run would go on with
                 other held-out cells, genes or prior knowledge than it began with.
         """
-        asked = {"data.source": self.source, "data.target": self.target}
+        asked = self.source, self.target
         self.source = self._as_measured(state["source"])
         self.target = None if state["target"] is None else self._as_measured(state["target"])
         if not self._to_train:
-            labels = {name: text and Label.parse(text) for name, text in asked.items()}
-            say_unheeded(labels, {"data.source": self.source, "data.target": self.target})
+            used = {"data.source": self.source, "data.target": self.target}
+            say_unheeded(dict(zip(used, map(self._in_one_spelling, asked), strict=True)), used)
         if "split" not in state:
             return
         split = split_of_cells(
@@ -353,6 +353,9 @@ class PerturbationDataModule(LightningDataModule):
         self.preprocessor = Preprocessor.from_state_dict(state["preprocessor"])
         restore_encoder(self.encoder, state["encoder"])
         self.split = self.split if split is None else split
+
+    def _in_one_spelling(self, text: str | None) -> str | None:
+        return text if text in (None, self.source, self.target) else Label.parse(text)
 
     def _as_measured(self, text: str) -> str:
         """The label of the loaded cells that is written ``text``; the text itself where there is none."""

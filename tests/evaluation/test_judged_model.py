@@ -200,7 +200,7 @@ def test_conditions_whose_cells_are_emitted_are_drawn_by_the_seed(monkeypatch):
     (said,) = found.left_out
     assert "differential expression): 3 of the 8 held-out conditions, drawn with seed 0;" in said
     assert found.table["l2"].notna().all()
-    assert "Means over 3 of the 8 conditions: energy distance" in judged_table(found, "kriging").note
+    assert "the means are over the 3 of 8 conditions that have one" in judged_table(found, "kriging").note
     assert "(of 3 of them, " in str(compared(found, "kriging", "energy_relative"))
     assert "of them" not in str(compared(found, "kriging", "l2"))
 

@@ -49,7 +49,10 @@ def written(found, tmp_path_factory):
 def test_the_page_says_who_is_nearest_and_whether_intervals_hold(found, written):
     page = (written / "report.html").read_text()
     said = found.report.answer
-    assert "held-out conditions kriging and the best baseline: L2" in said
+    assert (
+        "held-out conditions kriging against the baseline that is best in each: error of mean expression (L2)"
+        in said
+    )
     assert "90 % intervals hold" in said
     assert said.replace(" %", "\u00a0%") in page
     for row in ("kriging (this model)", "additive effects", "split-half replicate †", "random perturbation"):

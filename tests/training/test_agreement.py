@@ -94,14 +94,14 @@ def test_options_that_belong_to_what_was_trained_are_said_not_to_be_heeded(
         quiet_trainer(1).test(built.model, built.data, ckpt_path=checkpoint, verbose=False)
     said = [line for line in caplog.messages if "is not heeded" in line]
     assert [line.split(" is not")[0] for line in said] == [
-        "data.source 'GENE0003'",
-        "data.target 'GENE0002+GENE0004'",
         "data.allowed_perturbations 'GENE0001'",
         "data.max_perturbations '2'",
+        "data.source 'GENE0003'",
+        "data.target 'GENE0002+GENE0004'",
     ]
-    assert "trained with 'control', which holds here, too" in said[0]
-    assert "trained with 'GENE0000', which" in said[1]
-    assert "trained with none, which" in said[3]
+    assert "trained with none, which holds here, too" in said[1]
+    assert "trained with 'control', which" in said[2]
+    assert "trained with 'GENE0000', which" in said[3]
     assert (built.data.source, built.data.target) == ("control", "GENE0000")
 
 

@@ -15,6 +15,7 @@ from perturbrl.schema import CellIndex, Points
 _ROUNDS: Final = 2  # components are sought twice, the second time in the metric of their own spread
 _STEPS: Final = 15
 _PRIOR_CELLS: Final = 30.0  # of its type's spread in that of a component
+_PRIOR_CELLS_OF_KIND: Final = 3.0  # of the common spread in that of a type
 
 Memberships = Float[np.ndarray, "cells components"]
 
@@ -131,5 +132,7 @@ def _scales(
     white = np.linalg.inv(factor).T
     square = (counted * _square_distances(latent @ white, means @ white)).sum(0) / latent.shape[1]
     size = counted.sum(0)
-    of_kind = np.bincount(kind_of, square) / np.bincount(kind_of, size)
+    # A type of one cell, or of one that was drawn twice, has no spread of its own.
+    spread, cells = np.bincount(kind_of, square), np.bincount(kind_of, size)
+    of_kind = (spread + _PRIOR_CELLS_OF_KIND) / (cells + _PRIOR_CELLS_OF_KIND)
     return (square + _PRIOR_CELLS * of_kind[kind_of]) / (size + _PRIOR_CELLS)

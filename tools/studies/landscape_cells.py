@@ -19,7 +19,7 @@ from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import DataError
-from perturbrl.schema import CellState
+from perturbrl.schema import CellIndex, CellState
 from perturbrl.twins.landscape import LandscapeTwin
 
 NEIGHBOURS: Final = 15
@@ -98,6 +98,11 @@ def read_atlas(path: Path, seed: int, ordering: OrderOptions, allowed: Sequence[
         cells = replace(cells, allowed=tuple(gene for gene in allowed if gene in set(cells.genes)))
     held = encoder.encode(genes.transform(dataset, split.test))
     return Atlas(cells, encoder, held, np.array(dataset.cell_types[split.test], dtype=str))
+
+
+def states_of(measured: MeasuredCells, rows: CellIndex) -> CellState:
+    """States of any cells of the file, by the encoder of the training cells."""
+    return measured.encoder.encode(measured.preprocessor.transform(measured.dataset, rows))
 
 
 @torch.no_grad()

@@ -18,9 +18,9 @@ from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.split import Split
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.schema import CellIndex, CellState, Points
+from perturbrl.schema import CellIndex, Points
 from perturbrl.twins.landscape import LandscapeTwin
-from studies.landscape_cells import moved
+from studies.landscape_cells import moved, states_of
 
 FILE: Final = "weinreb2020_larry_subset.h5ad"
 HIDDEN: Final = -1
@@ -103,7 +103,7 @@ def _one_fold(
     steps_per_unit = twin.n_steps / float(order[-1] - order[0])
     found = []
     for case in (case for case in cases if case.clone in held):
-        early = _states(measured, case.early)
+        early = states_of(measured, case.early)
         transitions = round((float(order[-1]) - case.time) * steps_per_unit / twin.steps_per_action)
         ends = moved(twin, early.repeat(COPIES, 1), transitions, seed)[-1]
         found.append(
@@ -124,23 +124,17 @@ def _without(dataset: PerturbationDataset, held: set[int], seed: int) -> Measure
     clone = dataset.adata.obs["clone"].to_numpy()
     judging = np.isin(clone, list(held))
     train, none = np.flatnonzero(~judging & (clone != HIDDEN)), np.array([], dtype=int)
-    split = Split(
-        "clones", seed, train, none, np.flatnonzero(judging), none, none, dataset.barcodes
-    )
+    split = Split("clones", seed, train, none, np.flatnonzero(judging), none, none, dataset.barcodes)
     genes = Preprocessor(n_top_genes=None).fit(dataset, train)
     encoder = PCAEncoder(20).fit(genes.transform(dataset, train))
     return MeasuredCells(dataset, split, genes, encoder, OrderOptions(time_key="time"))
-
-
-def _states(measured: MeasuredCells, rows_: CellIndex) -> CellState:
-    return measured.encoder.encode(measured.preprocessor.transform(measured.dataset, rows_))
 
 
 def _supervised(measured: MeasuredCells, cases: list[CloneCase]) -> LogisticRegression:
     """Told by the early cells of other clones and what became of them, which the landscape never is."""
     early = np.concatenate([case.early for case in cases])
     fates = np.repeat([FATES[case.fate] for case in cases], [len(case.early) for case in cases])
-    return LogisticRegression(C=0.01, max_iter=2000).fit(_states(measured, early).numpy(), fates)
+    return LogisticRegression(C=0.01, max_iter=2000).fit(states_of(measured, early).numpy(), fates)
 
 
 def _second(classifier: KNeighborsClassifier | LogisticRegression, states: Points) -> float:
@@ -157,7 +151,7 @@ def _interval(scores: pd.DataFrame) -> tuple[float, float]:
     """95 % bootstrap interval over clones of what the simulation gains over the types of the early cells."""
     mean = scores.groupby(["clone", "time"], as_index=False).mean()
     clones, rng, gains = mean["clone"].unique(), np.random.default_rng(0), []
-    by_clone = {clone: own for clone, own in mean.groupby("clone")}
+    by_clone = dict(iter(mean.groupby("clone")))
     for _ in range(RESAMPLED):
         drawn = pd.concat([by_clone[clone] for clone in rng.choice(clones, len(clones))])
         if drawn["fate"].nunique() == 2:

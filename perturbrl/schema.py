@@ -57,6 +57,8 @@ DOSE_SEPARATOR: Final = ":"
 TARGET_SUM: Final = 1e4
 
 CellState = Float[Tensor, "cells latent"]
+WholeState = Float[Tensor, "cells state"]
+"""All that a twin knows of cells: their place, and what it remembers beside it."""
 Population = Float[Tensor, "_ latent"]
 Dose = Float[Tensor, "cells perturbations"]
 UsedMask = Bool[Tensor, "cells perturbations"]

@@ -46,11 +46,13 @@ class Task(FittedModule, ABC):
         goal_depends_on_start: whether cells have goals of their own, so that none can start elsewhere.
         heeds_newly_used: whether the reward looks at ``newly_used``. The policy then sees, beside
             ``observation``, what a cell has received before (``ObservationFunction``).
+        cost_uncertainty: price of not knowing where a cell is (``uncertainty_price``), for twins that tell.
     """
 
     observation_dim: int
     goal_depends_on_start: bool = False
     heeds_newly_used: bool = True
+    cost_uncertainty: float = 0.0
 
     @abstractmethod
     def aim(
@@ -79,6 +81,10 @@ class Task(FittedModule, ABC):
         self, state: CellState, dose: Dose, next_state: CellState, goal: CellState, newly_used: UsedMask
     ) -> PerCell:
         """Reward of one transition; ``newly_used`` marks perturbations dosed for the first time."""
+
+    def uncertainty_price(self, growth: PerCell) -> PerCell:
+        """What is taken off the reward where the standard deviation of a cell's place has grown."""
+        return self.cost_uncertainty * growth
 
     @abstractmethod
     def is_success(self, state: CellState, goal: CellState) -> CellMask:

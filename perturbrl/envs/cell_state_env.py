@@ -11,9 +11,10 @@ from torchrl.envs import EnvBase
 from perturbrl import schema
 from perturbrl.envs.base import Task
 from perturbrl.envs.observation import ObservationFunction
+from perturbrl.envs.steps import advance
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.rollouts import stream_seed
-from perturbrl.schema import CellState, Dose, UsedMask
+from perturbrl.schema import CellState, Dose, UsedMask, WholeState
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
@@ -83,7 +84,8 @@ class CellStateEnv(EnvBase):
                 f"restart_fraction is {restart_fraction:g} but there is no state to restart from; give "
                 "restart_states, or 0"
             )
-        self.observe = ObservationFunction(task, self.space, horizon)
+        self.observe = ObservationFunction(task, self.space, horizon, twin.remembers)
+        self._require_uncertainty()
         self.generator = Generator(device=twin.start_cells.device)
         self._restarting = Generator(device=twin.start_cells.device)
         self._taken = 0
@@ -96,7 +98,7 @@ class CellStateEnv(EnvBase):
             {
                 schema.OBSERVATION: Unbounded((n, self.observe.width), device=device),
                 schema.CELL_STATE: Unbounded((n, latent), device=device),
-                schema.GOAL_STATE: Unbounded((n, latent), device=device),
+                schema.GOAL_STATE: Unbounded((n, self._place_dim), device=device),
                 schema.DOSE: Unbounded((n, p), device=device),
                 schema.USED: Categorical(2, shape=(n, p), dtype=torch.bool, device=device),
                 schema.MEMBER: Categorical(
@@ -113,6 +115,17 @@ class CellStateEnv(EnvBase):
             {schema.DONE: flag, schema.TERMINATED: flag.clone(), schema.TRUNCATED: flag.clone()}, shape=(n,)
         )
 
+    @property
+    def _place_dim(self) -> int:
+        return self.twin.place(self.twin.start_cells[:1]).shape[1]
+
+    def _require_uncertainty(self) -> None:
+        if self.task.cost_uncertainty and self.twin.uncertainty(self.twin.start_cells[:1]) is None:
+            raise ConfigurationError(
+                f"the task's cost_uncertainty is {self.task.cost_uncertainty:g}, and {type(self.twin).__name__} as "
+                "configured does not tell how sure it is; set the cost to 0, or use a ResponseTwin of several members"
+            )
+
     def _set_seed(self, seed: int | None) -> None:
         self.generator.manual_seed(torch.seed() if seed is None else seed)
         self._taken = 0
@@ -126,11 +139,12 @@ class CellStateEnv(EnvBase):
             generator = self._for_some_cells()
         elif tensordict is not None:
             given = tensordict.get(schema.CELL_STATE, None)
-        state = self._mine(self._initial_state(generator)) if given is None else given
+        state = self._mine(self._initial_state(generator)) if given is None else self.twin.untouched(given)
         member = self._mine(self.twin.draw_members(self.total_cells, generator))
         count = torch.zeros(self.n_cells, 1, dtype=torch.int64, device=self.device)
         dose = torch.zeros(self.n_cells, self.space.n_perturbations, device=self.device)
-        return self._pack(state, self.task.goal_state(state), member[:, None], dose, dose.bool(), count)
+        goal = self.task.goal_state(self.twin.place(state))
+        return self._pack(state, goal, member[:, None], dose, dose.bool(), count)
 
     def _for_some_cells(self) -> Generator:
         """Where cells whose episode has ended draw from: it depends on the step alone.
@@ -150,7 +164,7 @@ class CellStateEnv(EnvBase):
 
     def _pack(
         self,
-        state: CellState,
+        state: WholeState,
         goal: CellState,
         member: Tensor,
         dose: Dose,
@@ -159,7 +173,9 @@ class CellStateEnv(EnvBase):
         **more: Tensor,
     ) -> TensorDict:
         values = {
-            schema.OBSERVATION: self.observe(state, goal, used, count),
+            schema.OBSERVATION: self.observe(
+                self.twin.place(state), goal, used, count, self._received(state)
+            ),
             schema.CELL_STATE: state,
             schema.GOAL_STATE: goal,
             schema.MEMBER: member,
@@ -170,24 +186,35 @@ class CellStateEnv(EnvBase):
         }
         return TensorDict(values, batch_size=self.batch_size, device=self.device)
 
+    def _received(self, state: CellState) -> Dose | None:
+        return self.twin.received(state)[:, self.space.columns] if self.twin.remembers else None
+
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         state, goal, before = (tensordict[k] for k in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
         member = tensordict[schema.MEMBER]
-        dose, used = self.space.project(tensordict[schema.ACTION], before)
         self._taken += 1
         noise = self._mine(self.twin.draw_noise(self.total_cells, self.generator))
-        following = self.twin.next_state(state, self.space.expand(dose), noise, member[:, 0])
-        reward = self.task.reward(state, dose, following, goal, used & ~before)
+        now = advance(
+            self.twin,
+            self.task,
+            self.space,
+            state,
+            goal,
+            before,
+            tensordict[schema.ACTION],
+            noise,
+            member[:, 0],
+        )
         count = tensordict[schema.STEP_COUNT] + 1
-        over = self.task.is_terminal(following, goal)[:, None] | (count >= self.horizon)
+        over = self.task.is_terminal(self.twin.place(now.state), goal)[:, None] | (count >= self.horizon)
         return self._pack(
-            following,
+            now.state,
             goal,
             member,
-            dose,
-            used,
+            now.dose,
+            now.used,
             count,
-            reward=reward[:, None],
+            reward=now.reward[:, None],
             done=over,
             terminated=over,
             truncated=torch.zeros_like(over),

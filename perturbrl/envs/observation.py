@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from perturbrl.envs.base import Task
-from perturbrl.schema import CellState, UsedMask
+from perturbrl.schema import CellState, Dose, UsedMask
 from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.splitmix import random_bits
 
@@ -34,16 +34,19 @@ class ObservationFunction:
         task: aimed, so that the width of its own observation is known.
         space: what may be dosed.
         horizon: steps of an episode.
+        by_dose: whether what follows depends on the highest dose of each perturbation that a cell received, which is
+            seen then in place of whether it received it.
     """
 
     task: Task
     space: PerturbationSpace
     horizon: int
+    by_dose: bool = False
 
     @property
     def remembers(self) -> bool:
         """Whether it says what a cell has received before."""
-        return self.horizon > 1 and (self.space.is_limited or self.task.heeds_newly_used)
+        return self.horizon > 1 and (self.by_dose or self.space.is_limited or self.task.heeds_newly_used)
 
     @property
     def width(self) -> int:
@@ -52,17 +55,31 @@ class ObservationFunction:
         return self.task.observation_dim + received + 1
 
     def __call__(
-        self, state: CellState, goal: CellState, used: UsedMask, count: Int[Tensor, "cells 1"]
+        self,
+        place: CellState,
+        goal: CellState,
+        used: UsedMask,
+        count: Int[Tensor, "cells 1"],
+        doses: Dose | None = None,
     ) -> Float[Tensor, "cells observation"]:
-        """The observation of each cell after ``count`` steps."""
-        time_left = 1.0 - count / self.horizon
-        received = (self._received(used),) if self.remembers else ()
-        return torch.cat((self.task.observation(state, goal), *received, time_left), dim=-1)
+        """The observation of each cell after ``count`` steps.
 
-    def _received(self, used: UsedMask) -> Float[Tensor, "cells columns"]:
+        Args:
+            place: where cells are.
+            goal: where they should be.
+            used: what they received.
+            count: steps.
+            doses: the highest dose of each perturbation that they received, where that matters.
+        """
+        time_left = 1.0 - count / self.horizon
+        received = (self._received(used, doses),) if self.remembers else ()
+        return torch.cat((self.task.observation(place, goal), *received, time_left), dim=-1)
+
+    def _received(self, used: UsedMask, doses: Dose | None) -> Float[Tensor, "cells columns"]:
         mask = used.float()
         left = 1.0 - mask.sum(-1, keepdim=True) / self.space.most_used
-        image = mask if self.space.n_perturbations <= MOST_COLUMNS else mask @ self._vectors
+        seen = mask if doses is None else doses
+        image = seen if self.space.n_perturbations <= MOST_COLUMNS else seen @ self._vectors
         return torch.cat((left, image), dim=-1)
 
     @cached_property

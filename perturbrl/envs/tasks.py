@@ -27,6 +27,8 @@ class ReachCellState(Task):
         cost_l1: price of one unit of dose, per step and perturbation.
         cost_l2: price of one unit of squared dose, per step and perturbation.
         cost_per_perturbation: price of each perturbation when a cell receives it for the first time.
+        cost_uncertainty: price of a standard deviation of a cell's place as long as the way at the start, by what the
+            twin does not know of the doses given; for twins that tell (ResponseTwin of several members).
         success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference and
             goal cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
@@ -53,13 +55,19 @@ class ReachCellState(Task):
         cost_l1: float = 0.0,
         cost_l2: float = 0.0,
         cost_per_perturbation: float = 0.0,
+        cost_uncertainty: float = 0.0,
         success: Literal["discriminant", "radius"] = "discriminant",
         success_radius: float = 0.25,
         reward: Literal["progress", "closeness"] = "progress",
         norm: Literal["euclidean", "manhattan"] = "euclidean",
     ) -> None:
         super().__init__()
-        prices = {"cost_l1": cost_l1, "cost_l2": cost_l2, "cost_per_perturbation": cost_per_perturbation}
+        prices = {
+            "cost_l1": cost_l1,
+            "cost_l2": cost_l2,
+            "cost_per_perturbation": cost_per_perturbation,
+            "cost_uncertainty": cost_uncertainty,
+        }
         for name, price in prices.items():
             if not price >= 0:
                 raise ConfigurationError(f"{name} is {price:g}, which would reward dosing; give 0 or more")
@@ -70,6 +78,7 @@ class ReachCellState(Task):
         self.goal, self.success, self.success_radius = goal, success, success_radius
         self.goal_depends_on_start, self.heeds_newly_used = goal == "shift", cost_per_perturbation > 0
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
+        self.cost_uncertainty = cost_uncertainty
         self.pays, self.order = reward, 1 if norm == "manhattan" else 2
         for name in ("start_mean", "goal_mean", "spread", "discriminant"):
             self.register_buffer(name, torch.empty(0))
@@ -162,6 +171,10 @@ class ReachCellState(Task):
         if self.cost_per_perturbation:
             price = price + self.cost_per_perturbation * newly_used.sum(-1)
         return price
+
+    def uncertainty_price(self, growth: PerCell) -> PerCell:
+        """See ``cost_uncertainty`` above (and ``Task``)."""
+        return super().uncertainty_price(growth / self.initial_distance)
 
     def is_success(self, state: CellState, goal: CellState) -> CellMask:
         """Whether a settled cell counts as arrived (see ``success`` above)."""

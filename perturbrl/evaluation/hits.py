@@ -24,12 +24,14 @@ class Hit:
         direction: sign of the dose in words: ``up``, ``down``, or ``none`` where no cell receives it; a report
             may say what the dose means in a screen instead.
         share_of_cells: fraction of cells that receive it.
+        evidence: what its effect rests on in the twin, in one word; empty where the twin does not tell.
     """
 
     perturbation: str
     dose: Interval
     direction: str
     share_of_cells: float
+    evidence: str = ""
 
 
 def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:
@@ -39,6 +41,7 @@ def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]
     low, high = _bootstrap_means(total, problem.seed)
     mean = total.mean(0)
     order = np.argsort(-np.abs(mean), kind="stable")
+    evidence = problem.evidence
     directions = {1.0: "up", -1.0: "down", 0.0: "none"}
     return tuple(
         Hit(
@@ -46,6 +49,7 @@ def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]
             Interval(float(mean[i]), float(low[i]), float(high[i])),
             directions[float(np.sign(mean[i]))],
             float(share[i]),
+            evidence[i] if evidence else "",
         )
         for i in order
     )

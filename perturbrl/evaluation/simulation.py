@@ -13,7 +13,7 @@ from perturbrl import schema
 from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.rl.rollouts import best_action
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, Population
 from perturbrl.twins.base import relax
 
 
@@ -57,14 +57,14 @@ class Simulation:
 
 
 @torch.no_grad()
-def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simulation:
-    """Run one episode per row of ``start`` under a planned design, then let the cells relax without dose."""
+def simulate(problem: DesignProblem, planner: Planner, start: Population) -> Simulation:
+    """Run one episode per row of ``start`` (places or states) under a design, then let the cells relax without dose."""
     env = CellStateEnv(
         problem.twin, problem.task, space=problem.space, horizon=problem.horizon, n_cells=len(start)
     )
     env.set_seed(problem.seed)
     state = env.reset(TensorDict({schema.CELL_STATE: start}, batch_size=env.batch_size, device=start.device))
-    goal, path, doses = state[schema.GOAL_STATE], [start], []
+    goal, path, doses = state[schema.GOAL_STATE], [state[schema.CELL_STATE]], []
     over = torch.zeros(len(start), 1, dtype=torch.bool, device=start.device)
     for step in range(problem.horizon):
         state[schema.ACTION] = planner.action(state, step)
@@ -75,5 +75,7 @@ def simulate(problem: DesignProblem, planner: Planner, start: CellState) -> Simu
         doses.append(state[schema.DOSE] * ~over)
         over = over | state[schema.DONE]
     final = relax(problem.twin, state[schema.CELL_STATE], state[schema.MEMBER][:, 0], env.generator)
-    success = problem.task.is_success(final, goal)
-    return Simulation(start, final, torch.stack(path, 1), torch.stack(doses, 1), success)
+    place = problem.twin.place
+    success = problem.task.is_success(place(final), goal)
+    places = torch.stack([place(states) for states in path], 1)
+    return Simulation(places[:, 0], place(final), places, torch.stack(doses, 1), success)

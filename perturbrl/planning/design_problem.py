@@ -44,13 +44,19 @@ class DesignProblem:
     @property
     def shift(self) -> Float[Tensor, " latent"]:
         """Difference between the means of the goal and the start population."""
-        return self.goal_cells.mean(0) - self.twin.start_cells.mean(0)
+        return self.goal_cells.mean(0) - self.twin.place(self.twin.start_cells).mean(0)
 
     @property
     def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
         """Shift per unit dose of each allowed perturbation, where the twin is linear."""
         effects = self.twin.linear_effects()
         return None if effects is None else effects[self.space.columns]
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """What the effect of each allowed perturbation rests on; empty where the twin does not tell."""
+        told = self.twin.evidence
+        return tuple(told[i] for i in self.space.columns.tolist()) if told else ()
 
     def no_dose(self) -> Schedule:
         """The schedule that does nothing."""

@@ -24,13 +24,13 @@ class ExhaustiveSearch(OpenLoop):
 
     Args:
         max_size: largest set.
-        budget: largest number of schedules to simulate.
+        budget: largest number of schedules to simulate; all pairs of 200 perturbations are within it.
     """
 
     name = "exhaustive"
     plans_discrete = True
 
-    def __init__(self, max_size: int = 2, budget: int = 20_000) -> None:
+    def __init__(self, max_size: int = 2, budget: int = 25_000) -> None:
         if min(max_size, budget) < 1:
             raise ConfigurationError(
                 f"exhaustive search got max_size {max_size} and budget {budget}; give at least 1"

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from perturbrl import schema
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
-from perturbrl.schema import CellState, Members, UsedMask
+from perturbrl.schema import CellState, Members, UsedMask, WholeState
 
 GREEDY_LEVELS: Final = 8
 GREEDY_CELLS: Final = 32
@@ -34,7 +34,7 @@ class GreedyDesign(OpenLoop):
         generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
         state = problem.twin.initial_state(GREEDY_CELLS, generator)
         member = problem.twin.draw_members(GREEDY_CELLS, generator)
-        goal = problem.task.goal_state(state)
+        goal = problem.task.goal_state(problem.twin.place(state))
         schedule = problem.no_dose()
         for step in range(problem.horizon):
             noise = problem.twin.draw_noise(GREEDY_CELLS, generator)
@@ -72,13 +72,13 @@ class GreedyActions(Planner):
         if step == 0:
             self._generator.manual_seed(self.problem.seed)
         expected = expected_distances(self.problem, state, goal, used, self._generator)
-        enough = (1 - GREEDY_GAIN) * (state - goal).norm(dim=-1)
+        enough = (1 - GREEDY_GAIN) * (self.problem.twin.place(state) - goal).norm(dim=-1)
         least, best = expected.min(dim=1)
         return torch.where(least < enough, best, 0)[place]
 
 
 def expected_distances(
-    problem: DesignProblem, state: CellState, goal: CellState, used: UsedMask, generator: Generator
+    problem: DesignProblem, state: WholeState, goal: CellState, used: UsedMask, generator: Generator
 ) -> Float[Tensor, "cells actions"]:
     """Mean distance to the goal one step after each discrete action, by simulation."""
     n_actions = problem.space.n_actions
@@ -95,7 +95,7 @@ def expected_distances(
             noise.repeat(n_actions, *(1 for _ in noise.shape[1:])),
             member,
         )
-        return (following - goal).norm(dim=-1).view(n_actions, n_draws).mean(dim=1)
+        return (problem.twin.place(following) - goal).norm(dim=-1).view(n_actions, n_draws).mean(dim=1)
 
     return torch.stack([one(*cell) for cell in zip(state, goal, used, strict=True)])
 
@@ -122,16 +122,24 @@ def _add_while_it_helps(
     goal: CellState,
     reach: Callable[[Tensor], Tensor],
 ) -> Float[Tensor, " perturbations"]:
-    best = float((reach(dose[None])[0] - goal).norm(dim=-1).mean())
+    best = float(_mean_distances(problem, reach(dose[None]), goal)[0])
     least_gain = GREEDY_GAIN * best
     while True:
         candidates = _candidates(problem, dose, used | (dose != 0))
         if len(candidates) == 0:
             return dose
-        distance = torch.cat([(reach(part) - goal).norm(dim=-1).mean(-1) for part in candidates.split(256)])
+        parts = [_mean_distances(problem, reach(part), goal) for part in candidates.split(256)]
+        distance = torch.cat(parts)
         if not float(distance.min()) < best - least_gain:
             return dose
         best, dose = float(distance.min()), candidates[distance.argmin()]
+
+
+def _mean_distances(
+    problem: DesignProblem, states: Float[Tensor, "candidates cells state"], goal: CellState
+) -> Float[Tensor, " candidates"]:
+    place = problem.twin.place(states.flatten(0, 1)).view(*states.shape[:2], -1)
+    return (place - goal).norm(dim=-1).mean(-1)
 
 
 def _candidates(

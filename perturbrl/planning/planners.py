@@ -1,6 +1,7 @@
 """Designs to compare a policy with that need no search: each says which doses to give, from what a policy may know."""
 
 import torch
+from jaxtyping import Float
 from scipy.optimize import nnls
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
@@ -11,6 +12,7 @@ from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.planning.greedy import GreedyActions, GreedyDesign
 from perturbrl.planning.lookahead import Lookahead
 from perturbrl.planning.optimum import givable_dose
+from perturbrl.planning.schedule_value import SEARCH_CELLS
 
 
 class NoOpDesign(Planner):
@@ -67,20 +69,36 @@ class RandomDesign(OpenLoop):
 
 
 class NearestPerturbationDesign(OpenLoop):
-    """The one perturbation, as measured, whose effect comes nearest to the wanted shift."""
+    """The one perturbation, as measured, whose effect comes nearest to the wanted shift.
+
+    The effect is the mean shift of start cells in one step; it is known of twins learned from cells.
+    """
 
     name = "nearest_perturbation"
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
         """The nearest perturbation at dose 1 (or the highest, if that is less), given in the first step."""
-        effects = problem.linear_effects
-        if effects is None:
+        effects, dose = problem.linear_effects, problem.space.high.clamp_max(1.0)
+        if effects is None and not problem.twin.needs_data:
             return None
-        dose = problem.space.high.clamp_max(1.0)
-        best = (dose[:, None] * effects - problem.shift).norm(dim=1).argmin()
+        effects = _mean_shifts(problem, dose) if effects is None else dose[:, None] * effects
+        best = (effects - problem.shift).norm(dim=1).argmin()
         schedule = problem.no_dose()
         schedule[0, best] = dose[best]
         return schedule
+
+
+@torch.no_grad()
+def _mean_shifts(
+    problem: DesignProblem, dose: Float[Tensor, " perturbations"]
+) -> Float[Tensor, "perturbations latent"]:
+    """What each perturbation alone does to some start cells in one step."""
+    twin, generator = problem.twin, Generator(device=dose.device).manual_seed(problem.seed)
+    state, member = twin.initial_state(SEARCH_CELLS, generator), twin.draw_members(SEARCH_CELLS, generator)
+    noise, start = twin.draw_noise(SEARCH_CELLS, generator), twin.place(state).mean(0)
+    alone = problem.space.expand(torch.diag(dose))
+    ends = [twin.next_state(state, one.expand(SEARCH_CELLS, -1), noise, member) for one in alone]
+    return torch.stack([twin.place(end).mean(0) for end in ends]) - start
 
 
 class NonNegativeLeastSquares(OpenLoop):

@@ -15,8 +15,9 @@ from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl import schema
+from perturbrl.envs.steps import advance
 from perturbrl.planning.design_problem import DesignProblem
-from perturbrl.schema import CellState
+from perturbrl.schema import CellState, WholeState
 
 Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedules time"]
 """Doses, or the integers of discrete actions."""
@@ -31,7 +32,7 @@ class ScheduleValue:
 
     Args:
         problem: twin, task and limits.
-        state: ``[cells, latent]`` where every schedule starts.
+        state: ``[cells, state]`` where every schedule starts.
         goal: ``[cells, latent]`` the cells' goals.
         used: ``[cells, perturbations]`` what they received before.
         seed: of the noise and of the cells' members, which are the same for every schedule.
@@ -40,7 +41,7 @@ class ScheduleValue:
     def __init__(
         self,
         problem: DesignProblem,
-        state: CellState,
+        state: WholeState,
         goal: CellState,
         used: Bool[Tensor, "cells perturbations"],
         seed: int = 0,
@@ -53,7 +54,8 @@ class ScheduleValue:
         generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
         state = problem.twin.initial_state(SEARCH_CELLS, generator)
         used = torch.zeros(SEARCH_CELLS, problem.space.n_perturbations, dtype=torch.bool, device=state.device)
-        return cls(problem, state, problem.task.goal_state(state), used, problem.seed)
+        goal = problem.task.goal_state(problem.twin.place(state))
+        return cls(problem, state, goal, used, problem.seed)
 
     @torch.no_grad()
     def __call__(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
@@ -71,12 +73,12 @@ class ScheduleValue:
         still = torch.zeros_like(schedules[:, 0])
         doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
         for wanted in doses:
-            dose, now_used = space.project(wanted.repeat_interleave(cells, 0), used)
             noise = twin.draw_noise(cells, generator)
             noise = noise.repeat(n, *(1 for _ in noise.shape[1:]))
-            following = twin.next_state(state, space.expand(dose), noise, member)
-            total += task.reward(state, dose, following, goal, now_used & ~used)
-            state, used = following, now_used
+            action = wanted.repeat_interleave(cells, 0)
+            now = advance(twin, task, space, state, goal, used, action, noise, member)
+            total += now.reward
+            state, used = now.state, now.used
         return total.view(n, cells).mean(1)
 
 
@@ -95,7 +97,7 @@ def groups_of_cells(
     state, goal, used = (observed[key] for key in (schema.CELL_STATE, schema.GOAL_STATE, schema.USED))
     seed = problem.seed + step
     order = torch.randperm(len(state), generator=Generator().manual_seed(seed)).to(state.device)
-    groups = _groups(torch.cat((state, used), dim=1), n_groups, problem.seed)[order]
+    groups = _groups(torch.cat((problem.twin.place(state), used), dim=1), n_groups, problem.seed)[order]
     found = int(groups.max()) + 1
     for group in range(found):
         members = order[groups == group]

@@ -227,7 +227,7 @@ def unseen_cells(module: TwoStageModule) -> UnseenCells:
     """What judges the module's design; a network's own cells, which nothing was fitted on."""
     data = module.data
     if not data.has_cells:
-        return UnseenCells(module.twin.start_cells, module.goal_cells)
+        return UnseenCells(module.twin.place(module.twin.start_cells), module.goal_cells)
     start, target = data.cells(data.source, "test"), data.cells(str(data.target), "test")
     return UnseenCells(start, target, module.reference_cells, module.goal_cells)
 

@@ -103,7 +103,11 @@ def _trajectories(judged: Judged, cells: MeasuredCells, evaluation: DesignEvalua
     real = to_numpy(target)
     if time is None:
         reference = np.stack([to_numpy(start.mean(0)), real.mean(0)])
-        paths |= {"split_half_replicate": _ends(judged.problem.twin.start_cells, judged.problem.goal_cells)}
+        paths |= {
+            "split_half_replicate": _ends(
+                judged.problem.twin.place(judged.problem.twin.start_cells), judged.problem.goal_cells
+            )
+        }
         said = (
             "The file has no pseudotime, so nothing is known of the way between: the reference is the mean of held-out "
             "start cells followed by that of held-out target cells. The replicate takes the same two means from "

@@ -69,10 +69,10 @@ def judge(
         judged: what is judged.
         cells: what it starts from and is judged by.
         curves: the CSV logger's table, where there is one.
-        search: also judge the planners that search on the twin; ``None`` where it is linear, which takes seconds.
+        search: also judge the planners that search on the twin; ``None`` where that takes seconds.
     """
     problem, target = judged.problem, judged.target
-    search = problem.linear_effects is not None if search is None else search
+    search = problem.twin.is_quick if search is None else search
     planners = (judged.policy, *default_planners(), *(search_planners() if search else ()))
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, cells, target, shown)
@@ -245,6 +245,8 @@ def per_perturbation(problem: DesignProblem, simulation: Simulation) -> pd.DataF
         table["effect_length"] = effects.norm(dim=1).cpu().numpy()
         table["cosine_to_target"] = torch.cosine_similarity(effects, shift[None], dim=1).cpu().numpy()
         table["distance_alone"] = (effects - shift).norm(dim=1).cpu().numpy()
+    if problem.evidence:
+        table["evidence"] = problem.evidence
     total = simulation.doses.sum(1)
     table["policy_dose"] = total.mean(0).cpu().numpy()
     table["share_of_cells"] = (simulation.doses != 0).any(1).float().mean(0).cpu().numpy()

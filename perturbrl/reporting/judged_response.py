@@ -151,7 +151,7 @@ def _forecast(problem: DesignProblem, cells: EncodedCells, label: str) -> GeneVe
     given = twin.perturbations.dose_of(label)
     if given is None:
         return None
-    start = cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device)
+    start = twin.untouched(cells.latent[cells.rows_of(CONTROL_LABEL)].to(twin.start_cells.device))
     dose = given.to(start.device).expand(len(start), -1)
     generator = torch.Generator(device=dose.device).manual_seed(problem.seed)
     member = twin.draw_members(len(start), generator)

@@ -112,9 +112,13 @@ def _heads(names: Sequence[str]) -> Mapping[str, str]:
 def hit_table(hits: Sequence[Hit]) -> Table:
     """The design's perturbations that any cell receives, strongest first."""
     shown = [hit for hit in hits if hit.share_of_cells > 0][:MAX_HITS_SHOWN]
+    told = any(hit.evidence for hit in shown)
     rows = tuple(
         TableRow(
-            (str(rank), hit.perturbation, interval_cell(hit.dose), hit.direction, percent(hit.share_of_cells))
+            (
+                *(str(rank), hit.perturbation, interval_cell(hit.dose), hit.direction),
+                *(percent(hit.share_of_cells), *((hit.evidence,) if told else ())),
+            )
         )
         for rank, hit in enumerate(shown, start=1)
     )
@@ -124,7 +128,14 @@ def hit_table(hits: Sequence[Hit]) -> Table:
     )
     if len(hits) > len(shown):
         note += f" The other {len(hits) - len(shown)} that may be dosed are in hits.csv."
-    columns = ("rank", "perturbation", "dose", "direction", "share of cells")
+    columns = (
+        "rank",
+        "perturbation",
+        "dose",
+        "direction",
+        "share of cells",
+        *(("evidence",) if told else ()),
+    )
     return Table("hits", "Ranked perturbations", columns, rows, note)
 
 
@@ -139,11 +150,13 @@ def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
             hit.dose.high,
             hit.direction,
             hit.share_of_cells,
+            hit.evidence,
         )
         for rank, hit in enumerate(hits, start=1)
     ]
     return pd.DataFrame(
-        rows, columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells"]
+        rows,
+        columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells", "evidence"],
     )
 
 

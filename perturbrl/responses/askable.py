@@ -1,6 +1,6 @@
 """Everything that a fitted model can be asked where nobody asks anything in particular."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from typing import Final
 
@@ -36,14 +36,21 @@ def _unmeasured(
     model: Kriging, dataset: PerturbationDataset, learned: Sequence[str]
 ) -> tuple[list[str], tuple[str, ...]]:
     known = {name for label in dataset.perturbations for name in label.names}
+    ordered = most_alike_first(model.priors, learned, known)
+    most = MOST_UNMEASURED // len(model.contexts)
+    return ordered[:most], (_cut_off(len(ordered), most),) if len(ordered) > most else ()
+
+
+def most_alike_first(
+    priors: Sequence[PriorKnowledge], learned: Sequence[str], known: Collection[str]
+) -> list[str]:
+    """Names that are not ``known`` and that prior knowledge likens to a learned one, by what each is most like."""
     alike: dict[str, float] = {}
-    for prior in model.priors:
+    for prior in priors:
         names = [name for name in prior.names if name not in known and Label.parse(name) == name]
         for name, similarity in _likeness(prior, names, learned):
             alike[name] = max(similarity, alike.get(name, 0.0))
-    ordered = sorted((name for name in alike if alike[name] > 0), key=lambda name: (-alike[name], name))
-    most = MOST_UNMEASURED // len(model.contexts)
-    return ordered[:most], (_cut_off(len(ordered), most),) if len(ordered) > most else ()
+    return sorted((name for name in alike if alike[name] > 0), key=lambda name: (-alike[name], name))
 
 
 def _likeness(

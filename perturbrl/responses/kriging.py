@@ -207,14 +207,33 @@ class Kriging(ResponseModel):
         """
         return self._posterior.row_weights(conditions, self._signal)
 
+    def deviations(
+        self, conditions: Sequence[Condition], n_draws: int, rng: np.random.Generator
+    ) -> Float[np.ndarray, "draws asked genes"]:
+        """Draws of how far shifts may be from what is expected, genes together, conditions each for itself."""
+        _, variance, prior = averaged(
+            self._posterior.at_points(conditions), len(conditions), len(self._components)
+        )
+        inside, unexplained = self._uncertain(variance, prior)
+        along, outside = (
+            rng.standard_normal((n_draws, len(conditions), width)) for width in self._components.shape
+        )
+        outside *= np.sqrt(unexplained[:, None] * self._outside)
+        return (along * np.sqrt(inside)) @ self._components + outside
+
+    def _uncertain(
+        self, variance: Float[np.ndarray, "asked components"], prior: Float[np.ndarray, "asked components"]
+    ) -> tuple[Float[np.ndarray, "asked components"], Float[np.ndarray, " asked"]]:
+        """Variance along components, and the share that the data leave of the variance before them."""
+        unit = np.square(self._noise_sd)
+        return variance * unit, (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
+
     def _chunk(
         self, asked: Sequence[Condition], foretold: Shifts | None
     ) -> tuple[Shifts, Shifts, Float[np.ndarray, " asked"]]:
         points = self._posterior.at_points(asked)
         mean, variance, prior = averaged(points, len(asked), len(self._components))
-        unit = np.square(self._noise_sd)
-        unexplained = (variance @ unit) / np.maximum(prior @ unit, np.finfo(float).tiny)
-        inside = variance * unit
+        inside, unexplained = self._uncertain(variance, prior)
         sd = np.sqrt(inside @ np.square(self._components) + unexplained[:, None] * self._outside)
         shift = (mean * self._noise_sd) @ self._components
         shift = shift if foretold is None else shift + foretold

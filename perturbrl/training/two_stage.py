@@ -136,7 +136,7 @@ class TwoStageModule(LightningModule):
             require_own_cells(self._fitted_to, self.data, to_train=True)
 
     def _observe(self) -> ObservationFunction:
-        return ObservationFunction(self.task, self.require_space(), self.rollout.horizon)
+        return ObservationFunction(self.task, self.require_space(), self.rollout.horizon, self.twin.remembers)
 
     @property
     def data(self) -> PerturbationDataModule:
@@ -160,9 +160,11 @@ class TwoStageModule(LightningModule):
         self.goal_cells, self.reference_cells = cells.goal, cells.reference
         self.deciding_start, self.deciding_goal = cells.deciding_start, cells.deciding_goal
         self.deciding_units = cells.deciding_units
+        self.space, self._fitted_to = data.restrict(self.twin), data
+        once = self.rollout.horizon == 1 and not self.task.cost_uncertainty
+        self.twin.remember(0 if once else self.space.most_used)
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference)
-        self.space, self._fitted_to = data.restrict(self.twin), data
 
     @property
     def gene_names(self) -> Sequence[str]:

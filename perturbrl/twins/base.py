@@ -12,7 +12,7 @@ from perturbrl.data.fitted import FittedModule
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.private_apis import TakesAlong
-from perturbrl.schema import CellState, Dose, Expression, Members, Population
+from perturbrl.schema import CellState, Dose, Expression, Members, PerCell, Population
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
@@ -43,14 +43,21 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
     ``transition``. All randomness comes in as ``noise``, so equal arguments give equal results. Rows are cells
     and nothing but cells: neither a row's number nor the rows beside it may matter.
 
+    A state may hold more than where a cell is, such as what it received before. Its ``place`` is what measured
+    cells have, too: what tasks look at and what is decoded.
+
     Attributes:
         perturbations: what may be dosed, in the order of the dose's columns.
         latent_dim: dimensions of a cell state.
         needs_data: whether ``fit`` must see measured cells before the twin can be used.
         heeds_priors: whether ``fit`` learns from prior knowledge (``EncodedCells.priors``).
         n_members: size of the ensemble; every cell lives in one member for an episode.
+        is_quick: whether searches that try thousands of schedules take seconds.
         relaxation_steps: transitions without dose after which a cell counts as settled.
         gene_names: names of the columns of ``expression``, where the twin itself knows them.
+        remembers: whether what follows depends on the highest dose of each perturbation that a cell received, which
+            its state then knows (``received``).
+        evidence: what the effect of each perturbation rests on, in one word, where the twin tells.
         start_cells: ``[cells, latent]`` states from which episodes start.
         encoder: what turned cells into states, where states come from cells. Whoever fits or restores the twin
             sets it. It moves with the twin and is no part of its state dict, since the data module saves it.
@@ -61,8 +68,11 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
     needs_data: bool = False
     heeds_priors: bool = False
     n_members: int = 1
+    is_quick: bool = False
     relaxation_steps: int = 0
     gene_names: Sequence[str] = ()
+    remembers: bool = False
+    evidence: Sequence[str] = ()
     start_cells: CellState
     encoder: Encoder | None = None
 
@@ -116,6 +126,29 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         """
         return self
 
+    def remember(self, n_perturbations: int) -> None:
+        """Be told of how many perturbations per cell a state must know what was received, before start cells are given.
+
+        Nothing is to be done where what a cell received does not matter beyond where it is.
+        """
+        return
+
+    def place(self, state: Float[Tensor, "cells _"]) -> CellState:
+        """Where cells are; of a place the same."""
+        return state
+
+    def untouched(self, cells: Float[Tensor, "cells _"]) -> CellState:
+        """States of cells at these places that have received nothing; of states the same."""
+        return cells
+
+    def received(self, state: CellState) -> Dose:
+        """The highest dose of each perturbation that cells received, where ``remembers`` says that states know it."""
+        return state.new_zeros(len(state), self.perturbations.n_perturbations)
+
+    def uncertainty(self, state: CellState) -> PerCell | None:
+        """Standard deviation of where cells are, as a length; ``None`` where the twin does not tell."""
+        return None
+
     def episodes(self) -> EpisodeCells | None:
         """Start and goal of episodes, where ``fit`` decides them; ``None`` leaves them to a source and a target."""
         return None
@@ -156,12 +189,13 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         """Randomness for one transition of ``n_cells``: rows belong to cells; standard normal by default."""
         return torch.randn(n_cells, self.latent_dim, generator=generator, device=self.start_cells.device)
 
-    def start_from(self, cells: CellState) -> None:
-        """Let episodes start from ``cells``, drawn with replacement.
+    def start_from(self, cells: Float[Tensor, "cells _"]) -> None:
+        """Let episodes start from ``cells``, places or states, drawn with replacement.
 
         Raises:
             ConfigurationError: there is no cell, or the states are not those of this twin, or not finite.
         """
+        cells = self.untouched(cells)
         width = getattr(self, "latent_dim", cells.shape[-1])
         if cells.ndim != 2 or cells.shape[0] == 0 or cells.shape[1] != width:
             raise ConfigurationError(
@@ -192,7 +226,8 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
 
     def expression(self, state: CellState) -> Expression:
         """Expression of the genes: as the encoder decodes states; the states themselves where there is none."""
-        return state if self.encoder is None else self.encoder.decode(state)
+        place = self.place(state)
+        return place if self.encoder is None else self.encoder.decode(place)
 
     def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
         """Shift of every cell per unit of dose, one row per perturbation; ``None`` where a step is not linear.

@@ -60,10 +60,14 @@ class DoseResponse(FittedModule):
 
     def forward(self, dose: Dose) -> Float[Tensor, "cells latent"]:
         """The effects of ``dose``, summed over perturbations."""
+        return self.taken(dose) @ self.steps
+
+    def taken(self, dose: Dose) -> Float[Tensor, "cells steps"]:
+        """How much of each step from one measured dose to the next ``dose`` has taken."""
         given = dose[:, self.column]
         size = given.abs()
         # From no dose on there is no logarithm; a floor keeps the branch that is not taken finite.
         floor = torch.where(self.low > 0, self.low, self.high / 2)
         in_log = (size.maximum(floor) / floor).log() / (self.high / floor).log().clamp_min(_CLOSEST)
         taken = torch.where(self.low > 0, in_log, size / self.high).clamp(0, 1)
-        return torch.where(self.only, given, given.sign() * taken) @ self.steps
+        return torch.where(self.only, given, given.sign() * taken)

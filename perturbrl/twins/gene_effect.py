@@ -45,7 +45,7 @@ class GeneEffectTwin(DigitalTwin):
         max_dose_value: highest dose; 1 is the perturbation as measured, at its largest dose.
     """
 
-    needs_data = True
+    needs_data = is_quick = True
     effects: Float[Tensor, "perturbations latent"]
 
     def __init__(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from linear_twin import linear_twin, normal
+from response_screen import response_twin
 from torchrl.envs.utils import step_mdp
 
 from perturbrl.envs.cell_state_env import CellStateEnv
@@ -162,3 +163,17 @@ def test_the_quickstart_shows_which_genes_are_used_up():
     reward = env.step(state)["next", "reward"]
     assert abs(float(reward[0] - reward[1])) > 0.1
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_doses_are_seen_where_what_follows_depends_on_them():
+    twin = response_twin()
+    task, start = ReachCellState(), twin.place(twin.start_cells)
+    task.aim(start, start + 1.0)
+    env = CellStateEnv(twin, task, horizon=3, n_cells=2)
+    env.set_seed(0)
+    state = env.reset()
+    for given in ([0.3, 0, 0, 0, 0.9], [0.2, 0, 0.5, 0, 0]):
+        state["action"] = torch.tensor([given, [0.0] * 5])
+        state = step_mdp(env.step(state))
+    received = state["observation"][:, task.observation_dim + LEFT : -TIME]
+    assert torch.allclose(received, torch.tensor([[0.3, 0, 0.5, 0, 0.9], [0.0] * 5]))

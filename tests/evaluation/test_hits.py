@@ -17,6 +17,10 @@ def test_hits_are_ranked_by_the_size_of_their_mean_dose():
     assert {hit.direction for hit in hits[3:]} == {"none"}
     assert hits[0].dose.estimate == pytest.approx(-0.8)
     assert [hit.share_of_cells for hit in hits] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert {hit.evidence for hit in hits} == {""}
+    problem.twin.evidence = ("measured", "prior", "measured", "prior", "none")
+    told = rank_hits(problem, simulate(problem, Fixed("policy", [0.3, -0.8, 0.0, 0.5, 0.0]), start))
+    assert [(hit.perturbation, hit.evidence) for hit in told[:2]] == [("G1", "prior"), ("G3", "prior")]
 
 
 def test_hit_intervals_are_those_of_the_mean():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,6 +44,9 @@ def test_the_table_of_hits_shows_what_is_dosed():
     assert len(table.rows) == 25
     assert "other 15" in table.note
     assert len(hit_table(hits[28:]).rows) == 2
+    assert "evidence" not in table.columns
+    told = hit_table([replace(hits[0], evidence="prior")])
+    assert (told.columns[-1], told.rows[0].cells[-1]) == ("evidence", "prior")
 
 
 def test_a_baseline_that_wins_is_marked_and_named():

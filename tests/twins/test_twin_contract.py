@@ -7,6 +7,7 @@ import torch
 from branching_cells import branching_cells, encoder_of
 from linear_twin import linear_twin, normal
 from residual_screen import fitted_twin
+from response_screen import response_twin
 from tensordict import TensorDict
 from torchrl.envs.utils import check_env_specs
 
@@ -54,6 +55,8 @@ TWINS = {
     "Boolean network": lambda: BooleanNetworkTwin("krumsiek11"),
     "landscape": lambda: landscape(n_members=1),
     "landscape ensemble": lambda: landscape(n_members=2),
+    "response": lambda: response_twin(),
+    "response, few of many, ensemble": lambda: response_twin(remembered=2, n_members=3),
     "residual": lambda: fitted_twin(),
     "residual, dimensions": lambda: fitted_twin(directions="dimensions"),
 }

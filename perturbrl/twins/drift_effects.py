@@ -108,6 +108,18 @@ def dosable(cells: EncodedCells, regulators: Regulators | None = None) -> tuple[
     return tuple(gene for gene in cells.genes if gene in factors) or cells.genes
 
 
+def known_unperturbed(
+    cells: EncodedCells, names: Sequence[str], regulators: Regulators | None = None
+) -> tuple[str, ...]:
+    """Those of the names that cells nobody perturbed, or a table of regulators, tell something of.
+
+    Raises:
+        DataError: see ``drift_effects``.
+    """
+    told = list(_in_silico(cells, names, regulators, _resting(cells)))
+    return tuple(name for name in names if any(name in own for own in told))
+
+
 def _sources(
     cells: EncodedCells,
     encoder: Encoder,
@@ -116,19 +128,27 @@ def _sources(
     response: ResponseModel | None,
 ) -> Iterator[dict[str, _Push]]:
     """What each kind of evidence says, the best first."""
-    rows = cells.rows_of(CONTROL_LABEL)
-    resting = (
-        _Resting(cells.expression, cells.latent)
-        if len(rows) == 0
-        else _Resting(cells.expression[rows], cells.latent[rows])
-    )
+    resting = _resting(cells)
     yield _measured(cells, names)
     if response is not None:
         yield _expected(cells, encoder, names, response, resting)
+    yield from _in_silico(cells, names, regulators, resting)
+
+
+def _in_silico(
+    cells: EncodedCells, names: Sequence[str], regulators: Regulators | None, resting: "_Resting"
+) -> Iterator[dict[str, _Push]]:
     associated = _associated(cells, names, resting)
     if regulators is not None:
         yield _regulating(cells, names, regulators, associated, resting)
     yield associated
+
+
+def _resting(cells: EncodedCells) -> "_Resting":
+    """Cells labelled as control; all where none is."""
+    rows = cells.rows_of(CONTROL_LABEL)
+    every = torch.arange(len(cells.latent)) if len(rows) == 0 else rows
+    return _Resting(cells.expression[every], cells.latent[every])
 
 
 class _Resting:

@@ -155,6 +155,10 @@ class ResponseTwin(DigitalTwin):
         kept = state[:, self._place_dim : self._place_dim + self._has_context]
         return torch.cat((moved, kept, self._memory.columns(highest)), dim=1)
 
+    def shift(self, place: CellState, dose: Dose) -> Float[Tensor, "cells latent"]:
+        """What is expected of doses together, in cells at these places that received nothing before."""
+        return self.shifts(dose, self._context(self.untouched(place)), None)
+
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """None at all."""
         return self.start_cells.new_empty(n_cells, 0)

@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from branching_cells import branching_cells, encoder_of
+from joint_cells import joint_twin
 from linear_twin import linear_twin, normal
 from residual_screen import fitted_twin
 from response_screen import response_twin
@@ -57,6 +58,7 @@ TWINS = {
     "landscape ensemble": lambda: landscape(n_members=2),
     "response": lambda: response_twin(),
     "response, few of many, ensemble": lambda: response_twin(remembered=2, n_members=3),
+    "joint halves": lambda: joint_twin(),
     "residual": lambda: fitted_twin(),
     "residual, dimensions": lambda: fitted_twin(directions="dimensions"),
 }
@@ -82,8 +84,9 @@ def twin(master):
 def task(request, twin):
     task = TASKS[request.param]()
     generator = torch.Generator().manual_seed(3)
-    start = twin.initial_state(40, generator) + 0.05 * normal(40, twin.latent_dim, seed=1)
-    task.aim(start, start + 0.3 + 0.05 * normal(40, twin.latent_dim, seed=2))
+    place = twin.place(twin.initial_state(40, generator))
+    start = place + 0.05 * normal(*place.shape, seed=1)
+    task.aim(start, start + 0.3 + 0.05 * normal(*place.shape, seed=2))
     return task
 
 
@@ -137,7 +140,8 @@ def test_auto_reset_gives_each_row_fresh_values(twin, task):
     known = env.twin.start_cells
     assert (starts.flatten(0, 1)[:, None] == known).all(-1).any(1).all()
     assert torch.allclose(
-        rollout["goal_state"][:, after_reset], env.task.goal_state(starts.flatten(0, 1)).view_as(starts)
+        rollout["goal_state"][:, after_reset].flatten(0, 1),
+        env.task.goal_state(env.twin.place(starts.flatten(0, 1))),
     )
 
 
@@ -236,11 +240,12 @@ def test_everything_moves_with_the_twin(twin, task):
     member = torch.zeros(4, dtype=torch.long, device="meta")
     noise = torch.empty_like(twin.draw_noise(4), device="meta")
     following = twin.next_state(state, twin.perturbations.expand(dose), noise, member)
-    goal = task.goal_state(state)
+    before, after = twin.place(state), twin.place(following)
+    goal = task.goal_state(before)
     assert twin.expression(following).device.type == "meta"
-    assert task.observation(following, goal).shape == (4, task.observation_dim)
-    assert task.reward(state, dose, following, goal, used).device.type == "meta"
-    assert task.is_success(following, goal).device.type == "meta"
+    assert task.observation(after, goal).shape == (4, task.observation_dim)
+    assert task.reward(before, dose, after, goal, used).device.type == "meta"
+    assert task.is_success(after, goal).device.type == "meta"
 
 
 def test_doses_stay_in_the_box_and_within_the_limits(twin, task):
@@ -261,8 +266,8 @@ def test_doses_stay_in_the_box_and_within_the_limits(twin, task):
 def test_rewards_telescope(twin, task):
     rollout = make_env(twin, task).rollout(HORIZON, break_when_any_done=False)
     goal, dose = rollout["goal_state"][:, 0], rollout["next", "dose"]
-    way = task.distance(rollout["cell_state"][:, 0], goal)
-    left = task.distance(rollout["next", "cell_state"][:, -1], goal)
+    way = task.distance(twin.place(rollout["cell_state"][:, 0]), goal)
+    left = task.distance(twin.place(rollout["next", "cell_state"][:, -1]), goal)
     price = (
         task.cost_l1 * dose.abs().sum((1, 2))
         + task.cost_l2 * dose.square().sum((1, 2))
@@ -277,7 +282,7 @@ def test_values_are_finite_and_flags_have_one_value_per_cell(twin, task):
     rollout = env.rollout(2 * HORIZON, break_when_any_done=False)
     for key, value in rollout.items(include_nested=True, leaves_only=True):
         assert torch.isfinite(value.float()).all(), key
-    state = rollout["next", "cell_state"][:, -1]
+    state = env.twin.place(rollout["next", "cell_state"][:, -1])
     success = env.task.is_success(state, env.task.goal_state(state))
     assert success.shape == (N_CELLS,)
     assert success.dtype is torch.bool

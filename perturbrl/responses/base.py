@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Literal, Self
 import numpy as np
 from jaxtyping import Float
 
-from perturbrl.data.labels import Label
+from perturbrl.data.labels import Label, Part
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
 from perturbrl.responses.training_cells import Condition, TrainingCells
@@ -115,7 +115,7 @@ class EvidenceFor:
     def __init__(
         self,
         measured: Sequence[Condition],
-        is_like_a_measured_one: Callable[[str], bool] = lambda _: False,
+        is_like_a_measured_one: Callable[[Part], bool] = lambda _: False,
     ) -> None:
         self._measured, self._is_like_a_measured_one = frozenset(measured), is_like_a_measured_one
         self._names_in: dict[str, set[str]] = {}
@@ -131,14 +131,14 @@ class EvidenceFor:
         names = set(label.names)
         if names <= self._names_in.get(context, set()):
             return "combined"
-        unmeasured = names - self._names
+        unmeasured = [part for part in label.parts if part.name not in self._names]
         if not unmeasured:
             return "transferred"
-        return "prior" if all(map(self._is_like_a_measured_one, sorted(unmeasured))) else "none"
+        return "prior" if all(map(self._is_like_a_measured_one, unmeasured)) else "none"
 
 
-def likened_by(priors: Sequence[PriorKnowledge], measured: Sequence[Condition]) -> Callable[[str], bool]:
+def likened_by(priors: Sequence[PriorKnowledge], measured: Sequence[Condition]) -> Callable[[Part], bool]:
     """Whether any of these priors likens a perturbation to a measured one."""
     names = sorted({name for label, _ in measured for name in label.names})
     likens = [prior.likens(names) for prior in priors]
-    return lambda name: any(one(name) for one in likens)
+    return lambda part: any(one(part.name) for one in likens)

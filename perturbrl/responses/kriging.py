@@ -196,7 +196,7 @@ class Kriging(ResponseModel):
         measured = self.moments.conditions
         likened = likened_by(heeded, measured)
         evidence = EvidenceFor(
-            measured, lambda name: likened(name) or (transfer is not None and transfer.tells_of(name))
+            measured, lambda part: likened(part) or (transfer is not None and transfer.tells_of(part))
         )
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
@@ -240,7 +240,19 @@ class Kriging(ResponseModel):
         way = _directions(shift)
         within = (np.square(way @ self._components.T) * inside).sum(axis=1)
         along = np.sqrt(within + unexplained * (np.square(way) @ self._outside))
-        return shift, sd, along
+        if foretold is None:
+            return shift, sd, along
+        doubt = self._doubt(asked, foretold)
+        return shift, np.hypot(sd, doubt), np.hypot(along, (way * doubt).sum(axis=1))
+
+    def _doubt(self, asked: Sequence[Condition], foretold: Shifts) -> Shifts:
+        """By how much a transfer's scale that is off by its standard deviation would change what is expected.
+
+        What it would then leave over in measured shifts comes back with their weights.
+        """
+        transfer, rows = self.moments.transfer, self.moments.conditions
+        assert transfer is not None
+        return transfer.doubt * (foretold - self.row_weights(asked) @ transfer.of(rows))
 
 
 def _moments(cells: TrainingCells, priors: Sequence[PriorKnowledge]) -> Moments:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from perturbrl.data.labels import Part
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import DataError
 from perturbrl.responses.measured_shifts import MeasuredShifts
@@ -27,12 +28,14 @@ class Transfer:
         shifts: ``[names, genes]`` scaled, on the genes of this screen; 0 where the other did not measure one.
         scale: least squares over the perturbations in common; 0 where shifts of perturbations left out of it are not
             foretold better than by the mean of the others.
+        doubt: standard deviation of the scale, in units of it: jackknife over these perturbations.
         in_common: how many there are.
     """
 
     names: tuple[str, ...]
     shifts: Shifts
     scale: float
+    doubt: float
     in_common: int
 
     @classmethod
@@ -54,13 +57,14 @@ class Transfer:
         common = [row for row, name in enumerate(reference.names) if name in here]
         there = reference.screen.of_genes(cells.genes)
         if len(common) < FEWEST_IN_COMMON:
-            return cls(reference.names, np.zeros_like(there), 0.0, len(common))
-        scale = _scale(there[common], np.stack([here[reference.names[row]] for row in common]))
-        return cls(reference.names, scale * (there - there[common].mean(axis=0)), scale, len(common))
+            return cls(reference.names, np.zeros_like(there), 0.0, 0.0, len(common))
+        scale, doubt = _scale(there[common], np.stack([here[reference.names[row]] for row in common]))
+        shifts = scale * (there - there[common].mean(axis=0))
+        return cls(reference.names, shifts, scale, doubt, len(common))
 
-    def tells_of(self, name: str) -> bool:
-        """Whether anything is expected of a perturbation."""
-        return self.scale != 0.0 and name in self.names
+    def tells_of(self, part: Part) -> bool:
+        """Whether anything is expected of a perturbation; of one with a dose nothing is (see ``of``)."""
+        return self.scale != 0.0 and part.dose is None and part.name in self.names
 
     def of(self, conditions: Sequence[Condition]) -> Float[np.ndarray, "asked genes"]:
         """What is expected of conditions: the sum over their parts, 0 of one that the other screen does not know.
@@ -80,25 +84,37 @@ class Transfer:
             "names": list(self.names),
             "shifts": torch.from_numpy(self.shifts),
             "scale": self.scale,
+            "doubt": self.doubt,
             "in_common": self.in_common,
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Transfer":
         """Restore what ``to_dict`` saved."""
-        return cls(tuple(content["names"]), content["shifts"].numpy(), content["scale"], content["in_common"])
+        return cls(
+            names=tuple(content["names"]),
+            shifts=content["shifts"].numpy(),
+            **{name: content[name] for name in ("scale", "doubt", "in_common")},
+        )
 
 
-def _scale(there: Shifts, here: Shifts) -> float:
-    """Slope of the shifts here on those there, both around their means; 0 where leaving each out speaks against it."""
+def _scale(there: Shifts, here: Shifts) -> tuple[float, float]:
+    """Slope of the shifts here on those there, both around their means, and its deviation in units of it.
+
+    It is 0 where leaving each out speaks against it. Genes of a perturbation go together, so perturbations are what is
+    left out, for the deviation, too (Efron 1982, 10.1137/1.9781611970319).
+    """
     n = len(here)
     x, y = there - there.mean(axis=0), here - here.mean(axis=0)
     square, product = np.square(x).sum(axis=1), (x * y).sum(axis=1)
     if not square.any():
-        return 0.0
+        return 0.0, 0.0
     # Sums around the mean of the others, without the one left out.
     shrink = n / (n - 1)
     without = np.maximum(square.sum() - shrink * square, np.finfo(float).tiny)
     slopes = (product.sum() - shrink * product) / without
     gain = 2 * slopes * product - np.square(slopes) * square
-    return float(product.sum() / square.sum()) if gain.sum() > 0 else 0.0
+    if gain.sum() <= 0:
+        return 0.0, 0.0
+    scale = float(product.sum() / square.sum())
+    return scale, float(((n - 1) * slopes.var()) ** 0.5 / abs(scale))

@@ -80,6 +80,57 @@ def test_leaving_one_out_is_done_as_it_says(seed):
     assert (found.scale != 0.0) == (after < before)
 
 
+def test_the_doubt_about_the_scale_is_the_jackknifes(alike):
+    there, here = alike
+    shifts = np.stack([here[name] for name in NAMES])
+    slopes = []
+    for i in range(12):
+        others = np.arange(12) != i
+        x, y = there[others] - there[others].mean(axis=0), shifts[others] - shifts[others].mean(axis=0)
+        slopes.append((x * y).sum() / (x * x).sum())
+    found = Transfer.learn(screen_of(there), cells(here, noise=1e-7))
+    deviation = (11 / 12 * np.square(np.array(slopes) - np.mean(slopes)).sum()) ** 0.5
+    assert found.scale * found.doubt == pytest.approx(deviation, rel=1e-4)
+
+
+def test_intervals_hold_though_few_perturbations_tell_the_scale():
+    """Unmeasured perturbations of large shifts elsewhere, foretold by a scale that four others tell."""
+    inside, along = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        way = rng.normal(size=10)
+        way /= np.linalg.norm(way)
+        # Own effects lie the same way as those that are transferred, so they blur the scale.
+        there = 2.0 * rng.normal(size=(12, 1)) * way + 0.3 * rng.normal(size=(12, 10))
+        there[4:] *= 3.0
+        here = 0.6 * there + 0.5 * (rng.normal(size=(12, 1)) * way + 0.2 * rng.normal(size=(12, 10)))
+        model = Kriging((screen_of(there),)).fit(cells(dict(zip(NAMES[:4], here, strict=False)), seed=seed))
+        found = model.predict(conditions(*NAMES[4:]))
+        off = here[4:] - found.mean
+        direction = found.mean / np.linalg.norm(found.mean, axis=1, keepdims=True)
+        inside.append((np.abs(off) <= 1.645 * found.sd).mean())
+        along.append((np.abs((off * direction).sum(axis=1)) <= 1.645 * found.along).mean())
+    assert 0.85 < np.mean(inside) < 0.95
+    assert np.mean(along) > 0.78
+
+
+def test_what_is_well_measured_is_not_in_doubt(alike):
+    there, here = alike
+    told = Kriging((screen_of(there),)).fit(cells(here, n=400))
+    sd = told.predict(conditions("p3")).sd
+    object.__setattr__(told.moments.transfer, "doubt", 0.0)
+    np.testing.assert_allclose(sd, told.predict(conditions("p3")).sd, rtol=0.02)
+
+
+def test_a_dose_is_no_evidence_by_transfer(alike):
+    there, here = alike
+    model = Kriging((screen_of(there),)).fit(cells({name: here[name] for name in NAMES[:-1]}))
+    model.weights["other"] = 0.0  # so that nothing but the transfer tells
+    plain, dosed = conditions(NAMES[-1], f"{NAMES[-1]}:3")
+    assert model.predict([plain, dosed]).evidence == ("prior", "none")
+    np.testing.assert_array_equal(model.moments.transfer.of([dosed]), np.zeros((1, 10)))
+
+
 def test_a_screen_that_foretells_nothing_is_not_heeded(alike):
     there, here = alike
     mixed = np.roll(there, 5, axis=0)

@@ -1,5 +1,6 @@
 """Measured cells by label and part of their split, as expression and as states."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,8 +94,18 @@ class MeasuredCells:
             return self.states(source, "reference")
         return torch.empty(0, self.encoder.latent_dim, device=self._device)
 
+    def other_types(self, populations: Sequence[str]) -> tuple[CellState, ...]:
+        """Training cells of each cell type, without those of ``populations``; types of one cell are left out."""
+        if self.dataset.fields.cell_type_key is None:
+            return ()
+        taken = np.concatenate([self.dataset.population_rows(name) for name in populations])
+        rows = np.setdiff1d(self.require_split().train, taken)
+        types = self.dataset.cell_types[rows]
+        kept = [rows[types == name] for name in sorted(set(types)) if (types == name).sum() > 1]
+        return tuple(self._encoded(self.preprocessor.transform(self.dataset, own)) for own in kept)
+
     def training(self, rows: CellIndex | None = None) -> EncodedCells:
-        """Training cells in both spaces: those of ``rows``, or all."""
+        """Cells to learn from, in both spaces: those of ``rows``, or all training cells."""
         rows = self.require_split().train if rows is None else rows
         expression = self.preprocessor.transform(self.dataset, rows)
         labels = tuple(self.dataset.labels[rows])

@@ -1,7 +1,7 @@
 """The contract of a task: what cells should do, apart from how they move."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +56,11 @@ class Task(FittedModule, ABC):
 
     @abstractmethod
     def aim(
-        self, start_cells: Population, goal_cells: Population, reference_cells: Population | None = None
+        self,
+        start_cells: Population,
+        goal_cells: Population,
+        reference_cells: Population | None = None,
+        other_cells: Sequence[Population] = (),
     ) -> None:
         """Fix the goal; none of the cells judges later.
 
@@ -66,6 +70,7 @@ class Task(FittedModule, ABC):
             reference_cells: cells of the start population, which genes and encoder were not fitted on either: only
                 they may be compared with goal cells where the populations' spread counts. ``None``: start cells
                 are such.
+            other_cells: cells of further populations, which cells could be taken for.
         """
 
     @abstractmethod

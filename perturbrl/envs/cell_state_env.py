@@ -14,7 +14,7 @@ from perturbrl.envs.observation import ObservationFunction
 from perturbrl.envs.steps import advance
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.rollouts import stream_seed
-from perturbrl.schema import CellState, Dose, UsedMask, WholeState
+from perturbrl.schema import CellState, Dose, Members, PerCell, UsedMask, WholeState
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
@@ -37,6 +37,8 @@ class CellStateEnv(EnvBase):
             result does not depend on how cells are spread over processes.
         restart_states: ``[states, latent]`` other states to start from, one drawn anew for every episode.
         restart_fraction: share of cells that start there instead of in a start cell of the twin.
+        settle: whether cells settle (``relax``) after their last dose, within the last step: what the task pays for
+            the way there is part of that step's reward.
 
     Attributes:
         observe: what a policy sees.
@@ -63,10 +65,11 @@ class CellStateEnv(EnvBase):
         total_cells: int | None = None,
         restart_states: CellState | None = None,
         restart_fraction: float = 0.0,
+        settle: bool = False,
     ) -> None:
         super().__init__(device=twin.start_cells.device, batch_size=(n_cells,))
         self.space = twin.perturbations if space is None else space
-        self.twin, self.task, self.horizon = twin, task, horizon
+        self.twin, self.task, self.horizon, self.settle = twin, task, horizon, settle
         self.n_cells, self.first_cell = n_cells, first_cell
         self.total_cells = n_cells if total_cells is None else total_cells
         if min(horizon, n_cells) < 1 or not 0 <= first_cell <= self.total_cells - n_cells:
@@ -88,6 +91,7 @@ class CellStateEnv(EnvBase):
         self._require_uncertainty()
         self.generator = Generator(device=twin.start_cells.device)
         self._restarting = Generator(device=twin.start_cells.device)
+        self._settling = Generator(device=twin.start_cells.device)
         self._taken = 0
         self._make_specs()
 
@@ -207,15 +211,32 @@ class CellStateEnv(EnvBase):
         )
         count = tensordict[schema.STEP_COUNT] + 1
         over = self.task.is_terminal(self.twin.place(now.state), goal)[:, None] | (count >= self.horizon)
+        following, reward = now.state, now.reward
+        if self.settle and bool(over.any()):
+            settled, paid = self._settled(following, goal, member[:, 0])
+            following = torch.where(over, settled, following)
+            reward = reward + paid * over[:, 0]
         return self._pack(
-            now.state,
+            following,
             goal,
             member,
             now.dose,
             now.used,
             count,
-            reward=now.reward[:, None],
+            reward=reward[:, None],
             done=over,
             terminated=over,
             truncated=torch.zeros_like(over),
         )
+
+    def _settled(self, state: WholeState, goal: CellState, member: Members) -> tuple[WholeState, PerCell]:
+        """Where cells come to rest without dose, and what the task pays for the way."""
+        seed = stream_seed(self.generator.initial_seed(), self._taken, 8)
+        generator, paid = self._settling.manual_seed(seed), state.new_zeros(len(state))
+        none = torch.stack([self.space.no_action()] * len(state))
+        used = torch.zeros(len(state), self.space.n_perturbations, dtype=torch.bool, device=state.device)
+        for _ in range(self.twin.relaxation_steps):
+            noise = self._mine(self.twin.draw_noise(self.total_cells, generator))
+            now = advance(self.twin, self.task, self.space, state, goal, used, none, noise, member)
+            state, paid = now.state, paid + now.reward
+        return state, paid

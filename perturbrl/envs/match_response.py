@@ -1,6 +1,6 @@
 """The task of the forward problem: cells of each condition should be where they were measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import torch
@@ -78,7 +78,11 @@ class MatchResponse(Task):
     # -- aiming ------------------------------------------------------------------------------------------
 
     def aim(
-        self, start_cells: Population, goal_cells: Population, reference_cells: Population | None = None
+        self,
+        start_cells: Population,
+        goal_cells: Population,
+        reference_cells: Population | None = None,
+        other_cells: Sequence[Population] = (),
     ) -> None:
         """Take over where each condition starts and what was measured (see ``Task``).
 
@@ -86,6 +90,7 @@ class MatchResponse(Task):
             start_cells: ``[cells, latent]``, as many of each condition, condition by condition.
             goal_cells: measured cells, likewise.
             reference_cells: not looked at.
+            other_cells: not looked at.
 
         Raises:
             ConfigurationError: start and goal cells are not of the same conditions.

@@ -1,5 +1,6 @@
 """What cells should do."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -29,8 +30,8 @@ class ReachCellState(Task):
         cost_per_perturbation: price of each perturbation when a cell receives it for the first time.
         cost_uncertainty: price of a standard deviation of a cell's place as long as the way at the start, by what the
             twin does not know of the doses given; for twins that tell (ResponseTwin of several members).
-        success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference and
-            goal cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
+        success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference, goal
+            and other cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
         success_radius: in units of the mean distance at the start.
         reward: ``progress`` as above; ``closeness`` pays minus the distance after every step, so that time spent
@@ -46,8 +47,8 @@ class ReachCellState(Task):
     goal_mean: Float[Tensor, " latent"]
     spread: Float[Tensor, " latent"]
     initial_distance: Float[Tensor, ""]
-    discriminant: Float[Tensor, " latent"]
-    threshold: Float[Tensor, ""]
+    discriminant: Float[Tensor, "latent rivals"]
+    threshold: Float[Tensor, " rivals"]
 
     def __init__(
         self,
@@ -80,10 +81,10 @@ class ReachCellState(Task):
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
         self.cost_uncertainty = cost_uncertainty
         self.pays, self.order = reward, 1 if norm == "manhattan" else 2
-        for name in ("start_mean", "goal_mean", "spread", "discriminant"):
+        for name in ("start_mean", "goal_mean", "spread", "threshold"):
             self.register_buffer(name, torch.empty(0))
-        for name in ("initial_distance", "threshold"):
-            self.register_buffer(name, torch.ones(()))
+        self.register_buffer("discriminant", torch.empty(0, 0))
+        self.register_buffer("initial_distance", torch.ones(()))
 
     @property
     def observation_dim(self) -> int:  # type: ignore[override]
@@ -91,7 +92,11 @@ class ReachCellState(Task):
         return 2 * self.start_mean.shape[0]
 
     def aim(
-        self, start_cells: Population, goal_cells: Population, reference_cells: Population | None = None
+        self,
+        start_cells: Population,
+        goal_cells: Population,
+        reference_cells: Population | None = None,
+        other_cells: Sequence[Population] = (),
     ) -> None:
         """Fix the goal, the unit of distance and the discriminant (see ``Task``).
 
@@ -112,9 +117,12 @@ class ReachCellState(Task):
             raise ConfigurationError("start and target population have the same mean; choose another target")
         self.set_buffers(initial_distance=distance)
         if self.success == "discriminant":
-            self._fit_discriminant(start_cells if reference_cells is None else reference_cells, goal_cells)
+            reference = start_cells if reference_cells is None else reference_cells
+            self._fit_discriminant(reference, goal_cells, other_cells)
 
-    def _fit_discriminant(self, reference_cells: Population, goal_cells: Population) -> None:
+    def _fit_discriminant(
+        self, reference_cells: Population, goal_cells: Population, other_cells: Sequence[Population]
+    ) -> None:
         if min(len(reference_cells), len(goal_cells)) < 2:
             raise ConfigurationError(
                 "whether a cell looks more like the target than like the start is told by cells of both that nothing "
@@ -122,21 +130,19 @@ class ReachCellState(Task):
                 f"{len(reference_cells)} of the start; give more cells, or judge by distance "
                 "(--model.task.init_args.success radius)"
             )
-        cells = torch.cat((reference_cells, goal_cells)).double().cpu().numpy()
-        is_goal = [0] * len(reference_cells) + [1] * len(goal_cells)
-        # Equal priors: the verdict on a cell must not depend on how many cells were measured on each side.
-        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5]).fit(
-            cells, is_goal
-        )
+        populations = (goal_cells, reference_cells, *other_cells)
+        cells = torch.cat(populations).double().cpu().numpy()
+        number = np.repeat(np.arange(len(populations)), [len(population) for population in populations])
+        # Equal priors: the verdict on a cell must not depend on how many cells were measured of each population.
+        priors = np.full(len(populations), 1 / len(populations))
+        lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors).fit(cells, number)
         if not np.any(lda.coef_):
             raise ConfigurationError(
-                "cells at the start do not vary, nor do those at the target, so which of the two a cell looks like "
-                "cannot be told; judge by distance (--model.task.init_args.success radius)"
+                "cells at the start do not vary, nor do those at the target, so no discriminant is between "
+                "them; judge by distance (--model.task.init_args.success radius)"
             )
-        self.set_buffers(
-            discriminant=torch.as_tensor(lda.coef_[0], dtype=torch.float32),
-            threshold=torch.as_tensor(-lda.intercept_[0], dtype=torch.float32),
-        )
+        margin, offset = _margins(lda)
+        self.set_buffers(discriminant=torch.as_tensor(margin.T), threshold=torch.as_tensor(-offset))
 
     def goal_state(self, start: CellState) -> CellState:
         """Each cell's own goal (see ``goal`` above)."""
@@ -180,4 +186,11 @@ class ReachCellState(Task):
         """Whether a settled cell counts as arrived (see ``success`` above)."""
         if self.success == "radius":
             return self.distance(state, goal) <= self.success_radius
-        return state @ self.discriminant > self.threshold
+        return (state @ self.discriminant > self.threshold).all(-1)
+
+
+def _margins(lda: LinearDiscriminantAnalysis) -> tuple[np.ndarray, np.ndarray]:
+    """By how much the first class is ahead of each other one: weights, and what to add."""
+    if len(lda.classes_) == 2:  # scikit-learn then has one row, of the second class ahead of the first
+        return -lda.coef_, -lda.intercept_
+    return lda.coef_[:1] - lda.coef_[1:], lda.intercept_[:1] - lda.intercept_[1:]

@@ -1,7 +1,8 @@
 """The table of designs: each simulated from held-out cells, and how near the target population it ends."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
 
 import torch
 
@@ -11,9 +12,11 @@ from perturbrl.evaluation.hits import Hit, rank_hits
 from perturbrl.evaluation.mean_distance import equally_near, mean_distance, nearness_p_value
 from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
-from perturbrl.evaluation.statistics import Interval
+from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.schema import CellState, Population
+
+MADE_ON: Final = "made on"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class DesignEvaluation:
         simulations: what each design did to held-out cells.
         target_cells: what judged it.
         forecast: what the policy did to training cells: a prediction whose input is not the cells that judge.
+        arrived: share of cells that arrive, by design and twin, the one that designs were made on first; none where
+            that one judges, too.
     """
 
     target: str
@@ -85,6 +90,7 @@ class DesignEvaluation:
     simulations: dict[str, Simulation]
     target_cells: CellState
     forecast: Simulation
+    arrived: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     @property
     def winner(self) -> DesignRow:
@@ -127,6 +133,10 @@ class DesignEvaluation:
             "winner": self.winner.name,
             "not_told_apart_from_winner": list(self.ties),
             "detectability": found,
+            "cells_in_target": {
+                design: {twin: asdict(share) for twin, share in shares.items()}
+                for design, shares in self.arrived.items()
+            },
             "designs": {row.name: asdict(row) for row in self.rows},
         }
 
@@ -137,6 +147,7 @@ def evaluate_designs(
     cells: UnseenCells,
     target_label: str,
     progress: Callable[[Sequence[Planner]], Iterable[Planner]] = iter,
+    judges: Mapping[str, DesignProblem] | None = None,
 ) -> DesignEvaluation:
     """Judge designs on cells that nothing was learned from.
 
@@ -146,13 +157,19 @@ def evaluate_designs(
         cells: what designs start from and are judged by.
         target_label: canonical name of the target.
         progress: wraps the planners to show progress.
+        judges: the same problem on other twins, which no planner sees, by name: what designs do there. Simulations
+            and rows are of the last one; ``None`` judges on the twin that designs were made on.
     """
+    twins = {MADE_ON: problem} | dict(judges or {})
     simulations: dict[str, Simulation] = {}
+    arrived: dict[str, dict[str, Interval]] = {}
     distances: dict[str, float] = {}
     forecasts: list[Simulation] = []
     for planner in progress(planners):
         if planner.plan(problem):
-            simulations[planner.name] = simulate(problem, planner, cells.start)
+            done = {name: simulate(twin, planner, cells.start) for name, twin in twins.items()}
+            simulations[planner.name] = list(done.values())[-1]
+            arrived[planner.name] = {name: _arrived(own) for name, own in done.items()}
             trained = simulate(problem, planner, problem.twin.start_cells)
             distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
             forecasts = forecasts or [trained]  # the others' would only take up memory
@@ -162,7 +179,12 @@ def evaluate_designs(
         for name, simulation in simulations.items()
     )
     hits, found = rank_hits(problem, simulations[rows[0].name]), cells.detectability()
-    return DesignEvaluation(target_label, rows, hits, found, simulations, cells.target, forecasts[0])
+    evaluation = DesignEvaluation(target_label, rows, hits, found, simulations, cells.target, forecasts[0])
+    return replace(evaluation, arrived=arrived) if judges else evaluation
+
+
+def _arrived(simulation: Simulation) -> Interval:
+    return wilson_interval(int(simulation.success.sum()), len(simulation.success))
 
 
 def _row(name: str, outcome: DesignOutcome) -> DesignRow:

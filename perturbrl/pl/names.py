@@ -13,6 +13,8 @@ _PLAIN: Final = {
     "cem": "cross-entropy search",
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
+    "pairs": "search of singles and pairs",
+    "differential_expression": "differential expression",
     "corrected_kriging": "kriging with the policy",
     "training_mean": "training mean",
     "cell_type_mean": "cell-type mean",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Schedule
-from perturbrl.planning.schedule_value import Schedules, ScheduleValue
+from perturbrl.planning.schedule_value import Schedules, ScheduleValue, held
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
@@ -56,8 +56,7 @@ class ExhaustiveSearch(OpenLoop):
         doses = list(islice(self._doses(problem.space), most + 1))
         if len(doses) > most:
             return None
-        durations = torch.ones(problem.horizon, problem.horizon, device=problem.space.low.device).tril()
-        return (torch.stack(doses)[:, None, None] * durations[:, :, None]).flatten(0, 1)
+        return held(torch.stack(doses), problem.horizon)
 
     def _doses(self, space: PerturbationSpace) -> Iterator[Float[Tensor, " perturbations"]]:
         size = min(self.max_size, space.n_perturbations, space.max_perturbations or self.max_size)

@@ -82,6 +82,12 @@ class ScheduleValue:
         return total.view(n, cells).mean(1)
 
 
+def held(doses: Float[Tensor, "doses perturbations"], horizon: int) -> Schedules:
+    """Schedules that hold each dose for 1 to all steps, dose by dose."""
+    durations = torch.ones(horizon, horizon, device=doses.device).tril()
+    return (doses[:, None, None] * durations[:, :, None]).flatten(0, 1)
+
+
 def groups_of_cells(
     problem: DesignProblem, observed: TensorDictBase, n_groups: int, step: int
 ) -> Iterator[tuple[Int[Tensor, " members"], ScheduleValue]]:

@@ -1,6 +1,7 @@
 """The callback that judges a trained design and writes its report into the run's folder."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.figures import learning_figure
 from perturbrl.reporting.judge import Finished, judge, predict
 from perturbrl.reporting.judged import Judged
+from perturbrl.reporting.judging_twins import judging_problems
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.reporting.response_run import (
@@ -88,6 +90,7 @@ class ReportCallback(Callback):
             _write_pair(found.real, found.predicted, run)
         elif trainer.is_global_zero:
             judged, cells = judged_of(pl_module), unseen_cells(pl_module)
+            judged = replace(judged, judges=judging_problems(judged.problem, pl_module.data))
             self._finish(judge(judged, cells, learning_curves(run), search=self.search), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -229,6 +232,8 @@ def unseen_cells(module: TwoStageModule) -> UnseenCells:
     if not data.has_cells:
         return UnseenCells(module.twin.place(module.twin.start_cells), module.goal_cells)
     start, target = data.cells(data.source, "test"), data.cells(str(data.target), "test")
+    if data.learn_target:
+        return UnseenCells(start, target)
     return UnseenCells(start, target, module.reference_cells, module.goal_cells)
 
 

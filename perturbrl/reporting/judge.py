@@ -16,7 +16,10 @@ from perturbrl.evaluation.hits import rank_hits
 from perturbrl.evaluation.populations import detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
+from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
+from perturbrl.planning.differential_expression import DifferentialExpressionDesign
+from perturbrl.planning.pairs import PairSearch
 from perturbrl.planning.planners import default_planners, search_planners
 from perturbrl.reporting.about_cells import cells_and_genes, what_was_measured
 from perturbrl.reporting.directions import in_words
@@ -42,6 +45,7 @@ from perturbrl.schema import (
 from perturbrl.training.progress import counted, working
 from perturbrl.twins.perturbations import PerturbationSpace
 
+SMALL_POPULATION: Final = 400
 _DOSES_SHOWN: Final = 6
 
 
@@ -74,8 +78,9 @@ def judge(
     problem, target = judged.problem, judged.target
     search = problem.twin.is_quick if search is None else search
     planners = (judged.policy, *default_planners(), *(search_planners() if search else ()))
+    planners += _landscape_planners(judged) if judged.judges and not search else ()
     shown = counted("judging designs", _name)
-    evaluation = evaluate_designs(problem, planners, cells, target, shown)
+    evaluation = evaluate_designs(problem, planners, cells, target, shown, judged.judges)
     simulation, hits = evaluation.simulations["policy"], in_words(judged.measured, evaluation.hits)
     with working("comparing predicted with measured cells"):
         response, left_out = _response(judged, evaluation.forecast)
@@ -102,6 +107,17 @@ def judge(
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation), response)
+
+
+def _landscape_planners(judged: Judged) -> tuple[Planner, ...]:
+    """What a policy has to beat on a landscape of hundreds of perturbations."""
+    assert judged.measured is not None
+    sides = (
+        judged.measured.expression(judged.source, "train"),
+        judged.measured.expression(judged.target, "goal"),
+    )
+    genes = judged.measured.genes
+    return DifferentialExpressionDesign(*sides, genes), PairSearch(), CrossEntropySearch(10, SMALL_POPULATION)
 
 
 def _name(planner: Planner) -> str:
@@ -229,11 +245,21 @@ def _about_cells(cells: MeasuredCells, file: str) -> dict[str, str]:
 def _parts(judged: Judged, judges: str) -> dict[str, str]:
     assert judged.measured is not None
     split = judged.measured.require_split()
+    if judged.judges:
+        return _halves(judged, len(split.train), judges)
     return {
         "learned from": f"{len(split.train)} training cells, none of {judged.target}",
         "goal": f"{len(judged.problem.goal_cells)} cells of {judged.target}, told apart from "
         f"{len(judged.reference_cells)} of {judged.source}: the encoder was fitted on neither",
         "judged by": f"{judges}: cells that nothing was learned from",
+    }
+
+
+def _halves(judged: Judged, n_train: int, judges: str) -> dict[str, str]:
+    goal = f"{len(judged.problem.goal_cells)} cells of {judged.target}"
+    return {
+        "learned from": f"{n_train} training cells, among them {goal}, which define the goal",
+        "judged by": f"{judges}: cells that no design was made with, on a twin learned from their half",
     }
 
 

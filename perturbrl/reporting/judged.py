@@ -1,7 +1,7 @@
 """A design and all that a report says of it, without a trainer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from perturbrl.embeddings.measured import MeasuredCells
@@ -26,6 +26,7 @@ class Judged:
         measured: the measured cells; ``None`` where a network brings its own states.
         file: where they are from, in words.
         training: how the policy was trained, in words.
+        judges: the same problem on twins that no design has seen, by name, the strictest last (``judging_problems``).
 
     Raises:
         ConfigurationError: the design has another name, under which no table would find it.
@@ -40,6 +41,7 @@ class Judged:
     measured: MeasuredCells | None = None
     file: str = "in memory"
     training: str = "not said"
+    judges: Mapping[str, DesignProblem] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.policy.name != POLICY:

@@ -15,7 +15,7 @@ from perturbrl.reporting.page import Heading, new_folder, plain, write_page
 from perturbrl.reporting.report_tables import (
     INFORMED,
     Table,
-    design_table,
+    design_tables,
     hit_table,
     hits_frame,
     response_text_table,
@@ -23,7 +23,7 @@ from perturbrl.reporting.report_tables import (
 
 # Headings in the order of the page, each with the tables and figures that belong below it.
 LAYOUT: Final = (
-    ("Designs compared", ("designs",)),
+    ("Designs compared", ("designs", "arrived")),
     ("Which perturbations, how much and when", ("hits", "schedule")),
     ("Where the cells go", ("latent_map", "trajectories", "landscape")),
     ("Predicted and measured response", ("response", "delta", "top_genes")),
@@ -99,7 +99,7 @@ class Report:
 
     def tables(self) -> tuple[Table, ...]:
         """The tables of the page."""
-        tables = () if self.evaluation is None else (design_table(self.evaluation),)
+        tables = design_tables(self.evaluation)
         if self.response is None:
             return (*tables, hit_table(self.hits))
         label = "the target" if self.evaluation is None else self.evaluation.target

@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from perturbrl.evaluation.design import DesignEvaluation, DesignRow
+from perturbrl.evaluation.design import MADE_ON, DesignEvaluation, DesignRow
 from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.registry import METRICS
 from perturbrl.evaluation.statistics import Interval
@@ -26,6 +26,13 @@ RESPONSE_COLUMNS: Final = (
     *("pearson_delta", "pearson_centred", "l2", "rmse_top", "discrimination"),
     *("energy_relative", "de_overlap", "de_recall", "de_precision", "call_f1"),
 )
+KEPT_BACK: Final = "members kept back"
+OTHER_HALF: Final = "learned from the other half"
+TWINS: Final = {
+    MADE_ON: "The members of the ensemble that the policy was trained on and planners searched on.",
+    KEPT_BACK: "Members of the same ensemble, from the same half of the cells, that neither saw.",
+    OTHER_HALF: "A twin learned anew from the half of the cells that judges: drift and pushes alike.",
+}
 _PERCENTAGES: Final = ("success", "recall")
 
 
@@ -88,6 +95,28 @@ def design_table(evaluation: DesignEvaluation) -> Table:
     )
     heads = _heads(DESIGN_COLUMNS)
     return Table("designs", "Designs compared", ("design", *heads), rows, note, heads)
+
+
+def design_tables(evaluation: DesignEvaluation | None) -> tuple[Table, ...]:
+    """Designs compared, and where there are twins that none has seen, what they do on each."""
+    if evaluation is None:
+        return ()
+    return design_table(evaluation), *([_arrival_table(evaluation)] if evaluation.arrived else [])
+
+
+def _arrival_table(evaluation: DesignEvaluation) -> Table:
+    """Share of cells that arrive, by design and by the twin that it is tried on."""
+    twins = list(next(iter(evaluation.arrived.values())))
+    rows = tuple(
+        TableRow((plain_name(name), *(_percent_cell(shares[twin]) for twin in twins)))
+        for name, shares in evaluation.arrived.items()
+    )
+    note = (
+        "Share of held-out start cells that are taken for the target once they have settled. What holds only where it "
+        "was made lives off the errors of that landscape. Brackets: 95 % intervals over cells."
+    )
+    heads = {twin: TWINS.get(twin, "") for twin in twins}
+    return Table("arrived", "Cells in the target, by landscape", ("design", *heads), rows, note, heads)
 
 
 def _design_cells(row: DesignRow) -> tuple[str | CellText, ...]:

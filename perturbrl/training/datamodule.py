@@ -250,7 +250,16 @@ class PerturbationDataModule(LightningDataModule):
             LeakageError: a cell among them is held out, or tells of a held-out perturbation.
             DataError: a file of prior knowledge is not what it should be, or has no name of the data.
         """
-        cells = self.measured.training(self._rows_to_learn_from())
+        return self._with_what_is_known(self.measured.training(self._rows_to_learn_from()))
+
+    def judging_cells(self) -> EncodedCells:
+        """All cells that judge, in both spaces: what a twin of their own may be learned from, to judge by.
+
+        Nothing else is learned from them.
+        """
+        return self._with_what_is_known(self.measured.training(self._split_now().test))
+
+    def _with_what_is_known(self, cells: EncodedCells) -> EncodedCells:
         perturbed = {name for label in cells.perturbations for name in label.names}
         matched_names(self.priors, perturbed)
         known = perturbed.union(
@@ -303,6 +312,10 @@ class PerturbationDataModule(LightningDataModule):
     def reference_cells(self) -> CellState:
         """Cell states of the source's reference cells (see ``MeasuredCells``)."""
         return self.measured.reference(self.source)
+
+    def other_types(self) -> tuple[CellState, ...]:
+        """Training cells of each cell type, without those of source and target; none where types are unknown."""
+        return self.measured.other_types((self.source, str(self.target)))
 
     def restrict(self, twin: DigitalTwin) -> PerturbationSpace:
         """What may be dosed in ``twin`` under the limits given here."""

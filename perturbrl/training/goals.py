@@ -59,7 +59,10 @@ def _target(data: PerturbationDataModule) -> str:
 
 def _measured(data: PerturbationDataModule, target: str) -> EpisodeCells:
     start, goal = data.cells(data.source, "train"), data.cells(target, "goal")
-    return _all_used(start, goal, data.reference_cells())
+    if not data.learn_target:
+        return _all_used(start, goal, data.reference_cells())
+    # Genes, encoder and twin have seen the goal, so start cells they have seen are their equals.
+    return _all_used(start, goal, start)._replace(others=data.other_types())
 
 
 def _all_used(start: CellState, goal: Population, reference: Population) -> EpisodeCells:

@@ -82,6 +82,8 @@ class RolloutOptions:
         n_cells: cells simulated side by side, over all processes.
         horizon: steps of an episode.
         steps: steps of every cell per iteration; null is one episode.
+        settle: whether cells settle after their last dose before an episode ends, as they do before a design is
+            judged: a policy is then paid for where they come to rest, and not for where a dose holds them.
         gamma: discount per step.
         gae_lambda: decay of generalised advantage estimation.
         normalise_advantages: give the advantages of an iteration mean 0 and variance 1, over all processes.
@@ -95,6 +97,7 @@ class RolloutOptions:
     n_cells: int = 1024
     horizon: int = 1
     steps: int | None = None
+    settle: bool = False
     gamma: float = 1.0
     gae_lambda: float = 0.95
     normalise_advantages: bool = True

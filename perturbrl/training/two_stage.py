@@ -164,7 +164,7 @@ class TwoStageModule(LightningModule):
         once = self.rollout.horizon == 1 and not self.task.cost_uncertainty
         self.twin.remember(0 if once else self.space.most_used)
         self.twin.start_from(cells.start)
-        self.task.aim(cells.start, cells.goal, cells.reference)
+        self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
 
     @property
     def gene_names(self) -> Sequence[str]:
@@ -263,6 +263,7 @@ class TwoStageModule(LightningModule):
             space=self.require_space().to(self.device),
             horizon=self.rollout.horizon,
             n_cells=n_cells,
+            settle=self.rollout.settle,
             **options,
         )
 

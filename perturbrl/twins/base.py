@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -26,6 +27,7 @@ class EpisodeCells(NamedTuple):
         deciding_start: where episodes start that decide whether the policy is used; no row where it is anyway.
         deciding_goal: what these are compared with.
         deciding_units: of each condition that decides, a number; those with the same one are one observation.
+        others: cells of populations that are neither start nor goal, and that a cell could be taken for.
     """
 
     start: CellState
@@ -34,6 +36,7 @@ class EpisodeCells(NamedTuple):
     deciding_start: Population
     deciding_goal: Population
     deciding_units: Int[Tensor, " deciding"]
+    others: Sequence[Population] = ()
 
 
 class DigitalTwin(TakesAlong, FittedModule, ABC):
@@ -53,6 +56,7 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         heeds_priors: whether ``fit`` learns from prior knowledge (``EncodedCells.priors``).
         n_members: size of the ensemble; every cell lives in one member for an episode.
         is_quick: whether searches that try thousands of schedules take seconds.
+        judging_members: how many of these, the last ones, no cell of an episode lives in: designs are judged on them.
         relaxation_steps: transitions without dose after which a cell counts as settled.
         gene_names: names of the columns of ``expression``, where the twin itself knows them.
         remembers: whether what follows depends on the highest dose of each perturbation that a cell received, which
@@ -69,12 +73,14 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
     heeds_priors: bool = False
     n_members: int = 1
     is_quick: bool = False
+    judging_members: int = 0
     relaxation_steps: int = 0
     gene_names: Sequence[str] = ()
     remembers: bool = False
     evidence: Sequence[str] = ()
     start_cells: CellState
     encoder: Encoder | None = None
+    _lived_in: range | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,12 +117,30 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         return move(state, dose, noise) if self.n_members == 1 else move(state, dose, noise, member)
 
     def draw_members(self, n_cells: int, generator: Generator | None = None) -> Members:
-        """The member that each of ``n_cells`` lives in: all members about equally often, in random order."""
-        device = self.start_cells.device
-        if self.n_members == 1:
-            return torch.zeros(n_cells, dtype=torch.long, device=device)
-        first = torch.randint(self.n_members, (1,), generator=generator, device=device)
-        return (torch.randperm(n_cells, generator=generator, device=device) + first) % self.n_members
+        """The member that each of ``n_cells`` lives in: all that may be about equally often, in random order."""
+        device, lived_in = (
+            self.start_cells.device,
+            self._lived_in or range(self.n_members - self.judging_members),
+        )
+        if len(lived_in) == 1:
+            return torch.full((n_cells,), lived_in.start, dtype=torch.long, device=device)
+        first = torch.randint(len(lived_in), (1,), generator=generator, device=device)
+        drawn = torch.randperm(n_cells, generator=generator, device=device) + first
+        return drawn % len(lived_in) + lived_in.start
+
+    def in_judging_members(self) -> Self:
+        """The same twin, whose cells live in the members that episodes were kept out of.
+
+        Raises:
+            ConfigurationError: none were.
+        """
+        if self.judging_members < 1:
+            raise ConfigurationError(
+                f"{type(self).__name__} keeps no member to judge by; give judging_members"
+            )
+        other = copy(self)
+        other._lived_in = range(self.n_members - self.judging_members, self.n_members)
+        return other
 
     def fit(self, cells: EncodedCells, encoder: Encoder) -> Self:
         """Learn from training cells; a twin that brings its own dynamics has nothing to learn.

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.stats import ttest_ind
+from torch import Tensor
 
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Schedule
-from perturbrl.schema import Expression
 
 _FEW: Final = 2
+Cells = Float[Tensor, "_ genes"]
+"""Log-normalised expression of one population."""
 
 
 class DifferentialExpressionDesign(OpenLoop):
@@ -29,7 +31,7 @@ class DifferentialExpressionDesign(OpenLoop):
 
     name = "differential_expression"
 
-    def __init__(self, start: Expression, goal: Expression, genes: tuple[str, ...]) -> None:
+    def __init__(self, start: Cells, goal: Cells, genes: tuple[str, ...]) -> None:
         self.difference = dict(zip(genes, _welch(start, goal), strict=True))
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
@@ -47,7 +49,7 @@ class DifferentialExpressionDesign(OpenLoop):
         return schedule
 
 
-def _welch(start: Expression, goal: Expression) -> Float[np.ndarray, " genes"]:
+def _welch(start: Cells, goal: Cells) -> Float[np.ndarray, " genes"]:
     """Welch's t of each gene; 0 where it does not vary."""
     sides = (cells.double().cpu().numpy() for cells in (goal, start))
     with np.errstate(divide="ignore", invalid="ignore"):

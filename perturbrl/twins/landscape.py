@@ -34,6 +34,7 @@ class LandscapeTwin(DigitalTwin):
         progenitors: cell types that cells pass through; null tells them by name and order, the others are kept as
             basins.
         n_members: landscapes of an ensemble, each of cells drawn with replacement and from a seed of its own.
+        judging_members: how many of these no cell lives in before designs are judged.
         n_steps: steps in which a cell passes from the first to the last of the order.
         steps_per_action: steps for which a dose is held.
         pull: share of the way to where cells are that a step takes.
@@ -60,6 +61,7 @@ class LandscapeTwin(DigitalTwin):
         regulators: str | None = None,
         progenitors: list[str] | None = None,
         n_members: int = 4,
+        judging_members: int = 0,
         n_steps: int = 60,
         steps_per_action: int = 10,
         pull: float = 0.1,
@@ -80,7 +82,9 @@ class LandscapeTwin(DigitalTwin):
             _require(value >= 1, name, value, "at least 1")
         _require(0 < pull < 1, "pull", pull, "a share in (0, 1)")
         _require(ridge >= 0, "ridge", ridge, "0 or more")
-        self.regulators, self.progenitors, self.n_members = regulators, progenitors, n_members
+        _require(0 <= judging_members < n_members, "judging_members", judging_members, "fewer than n_members")
+        self.regulators, self.progenitors = regulators, progenitors
+        self.n_members, self.judging_members = n_members, judging_members
         self.n_steps, self.steps_per_action = n_steps, steps_per_action
         self.cells_per_component, self.effect_scale, self.seed = cells_per_component, effect_scale, seed
         self.relaxation_steps = max(1, round(n_steps / steps_per_action))

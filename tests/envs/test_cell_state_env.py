@@ -11,6 +11,7 @@ from perturbrl.envs.cell_state_env import CellStateEnv
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.twins.gene_effect import GeneEffectTwin
+from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.regulatory_network import RegulatoryNetworkTwin
 
 EFFECTS = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.5, 0.5]])
@@ -209,3 +210,39 @@ def test_an_ensemble_ends_alike_on_one_process_and_on_two():
     for key in ("cell_state", "observation", "member"):
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key]), key
     assert len(whole["member"].unique()) == 3
+
+
+class Sprung(GeneEffectTwin):
+    """Every transition brings cells half the way back to 0."""
+
+    relaxation_steps = 3
+
+    def transition(self, state, dose, noise):
+        return 0.5 * state + dose @ self.effects
+
+
+def sprung_env(settle, horizon=2):
+    twin = Sprung()
+    twin.latent_dim = 2
+    twin.set_buffers(effects=EFFECTS)
+    twin.perturbations = PerturbationSpace(["A", "B", "C"], 0.0, 1.0)
+    twin.start_from(normal(4, 2))
+    task = ReachCellState(cost_l1=0.1)
+    task.aim(twin.start_cells, twin.start_cells + SHIFT)
+    return CellStateEnv(twin, task, n_cells=4, horizon=horizon, settle=settle)
+
+
+def test_a_settled_episode_is_paid_for_where_cells_come_to_rest():
+    action = torch.tensor([[1.0, 0.5, 0.0]]).expand(4, -1)
+    held, settled = sprung_env(settle=False), sprung_env(settle=True)
+    for env in (held, settled):
+        env.set_seed(0)
+    first, also = (step(env, action) for env in (held, settled))
+    assert torch.equal(first["cell_state"], also["cell_state"])  # only the last step settles
+    last, rested = (step(env, action, state) for env, state in ((held, first), (settled, also)))
+    assert torch.allclose(rested["cell_state"], last["cell_state"] / 8, atol=1e-6)
+    distance = settled.task.distance
+    goal = rested["goal_state"]
+    gained = distance(also["cell_state"], goal) - distance(rested["cell_state"], goal)
+    assert torch.allclose(rested["reward"][:, 0], gained - 0.15, atol=1e-6)
+    assert torch.equal(rested["used"], last["used"])

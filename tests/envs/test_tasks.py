@@ -98,6 +98,27 @@ def test_the_discriminant_compares_only_cells_that_nothing_was_fitted_on():
     assert torch.allclose(task.goal_state(start) - start, goal.mean(0) - start.mean(0), atol=1e-5)
 
 
+def test_a_cell_that_is_rather_taken_for_another_population_has_not_arrived():
+    start, goal = populations()
+    others = [
+        normal(70, 4, seed=3 + i) + shift
+        for i, shift in enumerate(([6.0, 0, 0, 0], [2.0, 4.0, -2.0, 0]))
+        for shift in [torch.tensor(shift)]
+    ]
+    task = ReachCellState()
+    task.aim(start, goal, start, others)
+    oracle = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.25] * 4)
+    oracle.fit(torch.cat((start, goal, *others)).double().numpy(), [0] * 80 + [1] * 60 + [2] * 70 + [3] * 70)
+    new = torch.cat((start, goal, *others)) + 0.5 * normal(280, 4, seed=5)
+    arrived = task.is_success(new, new)
+    assert torch.equal(arrived, torch.as_tensor(oracle.predict(new.double().numpy()) == 1))
+    two = ReachCellState()
+    two.aim(start, goal)
+    beyond = goal + torch.tensor([4.0, 0.0, 2.0, 0.0])
+    assert two.is_success(beyond, beyond).float().mean() > 0.9
+    assert task.is_success(beyond, beyond).float().mean() < 0.1
+
+
 def test_the_number_of_cells_on_either_side_does_not_move_the_threshold():
     start, goal = populations(n=2000, m=100)
     task = ReachCellState()

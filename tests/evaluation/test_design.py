@@ -143,3 +143,16 @@ def test_held_out_cells_change_no_design():
             (changed.dose, changed.regret, changed.training_distance), nan_ok=True
         )
         assert torch.equal(first.simulations[row.name].doses, other.simulations[row.name].doses)
+
+
+def test_designs_are_tried_on_twins_that_they_were_not_made_on():
+    problem, (start, target) = problem_of(), held_out()
+    weaker = replace(problem, twin=linear_twin(0.1 * EFFECTS, problem.twin.start_cells))
+    cells, planners = UnseenCells(start, target), [Fixed("policy", PAIR), Fixed("no_op", NOTHING)]
+    judged = evaluate_designs(problem, planners, cells, "G0+G1", judges={"weaker": weaker})
+    own, plain = judged.arrived["policy"], evaluate_designs(problem, planners, cells, "G0+G1")
+    assert own["made on"] == plain.row("policy").success
+    assert own["weaker"] == judged.row("policy").success
+    assert own["made on"].estimate > 0.9 > 0.5 > own["weaker"].estimate
+    assert not plain.arrived
+    assert judged.as_dict()["cells_in_target"]["policy"]["weaker"]["estimate"] == own["weaker"].estimate

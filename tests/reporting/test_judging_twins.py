@@ -1,0 +1,65 @@
+"""A design on a landscape is judged on members kept back, and on a landscape of the other half of the cells."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from judged_run import trained
+from landscape_run import TARGET, trained_on_landscape
+
+from perturbrl.errors import ConfigurationError
+from perturbrl.reporting.callback import judged_of, unseen_cells
+from perturbrl.reporting.judge import judge
+from perturbrl.reporting.judging_twins import judging_problems
+from perturbrl.twins.landscape import LandscapeTwin
+
+
+def test_episodes_and_judges_live_in_different_members():
+    twin = trained_on_landscape().twin
+    lived_in = set(twin.draw_members(50).tolist())
+    assert lived_in == {0, 1}
+    assert set(twin.in_judging_members().draw_members(50).tolist()) == {2}
+    assert set(twin.draw_members(50).tolist()) == lived_in
+    with pytest.raises(ConfigurationError, match="keeps no member to judge by"):
+        trained().model.twin.in_judging_members()
+    with pytest.raises(ConfigurationError, match="judging_members is 3; give fewer"):
+        LandscapeTwin(n_members=3, judging_members=3)
+
+
+def test_the_other_half_has_a_landscape_of_its_own():
+    module = trained_on_landscape()
+    problem = judged_of(module).problem
+    before = {name: value.clone() for name, value in module.twin.state_dict().items()}
+    kept_back, other = judging_problems(problem, module.data).values()
+    assert kept_back.twin.drift is problem.twin.drift
+    assert other.space.names == problem.space.names
+    assert not torch.equal(other.twin.pushes, problem.twin.pushes)
+    for name, value in module.twin.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    data = module.data
+    learned, judging = set(data.split.train), set(data.split.test)
+    assert not learned & judging
+    assert len(data.judging_cells().latent) == len(judging)
+
+
+def test_a_screen_is_judged_on_its_own_twin():
+    module = trained().model
+    assert judging_problems(judged_of(module).problem, module.data) == {}
+
+
+def test_the_report_says_what_arrives_where():
+    module = trained_on_landscape()
+    judged = judged_of(module)
+    judged = replace(judged, judges=judging_problems(judged.problem, module.data))
+    report = judge(judged, unseen_cells(module)).report
+    designs = {row.name for row in report.evaluation.rows}
+    assert {"policy", "no_op", "random", "greedy", "pairs", "cem", "differential_expression"} <= designs
+    table = next(table for table in report.tables() if table.key == "arrived")
+    assert table.columns == ("design", "made on", "members kept back", "learned from the other half")
+    assert len(table.rows) == len(designs)
+    row = report.evaluation.row("policy")
+    assert report.evaluation.arrived["policy"]["learned from the other half"] == row.success
+    assert f"cells of {TARGET}, which define the goal" in report.data["learned from"]
+    assert "a twin learned from their half" in report.data["judged by"]
+    assert np.isfinite(row.observed_distance)

@@ -5,23 +5,13 @@ relaxation after the last dose.
 """
 
 import torch
-from jaxtyping import Float
 from tensordict import TensorDictBase
 from torch import Tensor
 
+from perturbrl.envs.schedule_returns import single_doses
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.schedule_value import ScheduleValue, groups_of_cells
-from perturbrl.twins.perturbations import PerturbationSpace
-
-
-def single_doses(space: PerturbationSpace, n_levels: int) -> Float[Tensor, "candidates perturbations"]:
-    """No dose, and every perturbation alone at ``n_levels`` equal steps up to its highest and lowest dose."""
-    levels = torch.arange(1, n_levels + 1, device=space.low.device) / n_levels
-    ends = torch.cat((torch.diag(space.high), torch.diag(space.low)))
-    doses = (ends[:, None, :] * levels[:, None]).flatten(0, 1)
-    doses = doses[doses.abs().sum(1) > 0]
-    return torch.cat((torch.zeros_like(space.low)[None], doses))
 
 
 class Lookahead(Planner):

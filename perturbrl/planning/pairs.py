@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from perturbrl.envs.schedule_returns import single_doses
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Schedule
-from perturbrl.planning.lookahead import single_doses
 from perturbrl.planning.schedule_value import ScheduleValue, held
 
 

@@ -15,16 +15,12 @@ from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl import schema
-from perturbrl.envs.steps import advance
+from perturbrl.envs.schedule_returns import Schedules, schedule_returns
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.schema import CellState, WholeState
 
-Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedules time"]
-"""Doses, or the integers of discrete actions."""
-
 SEARCH_CELLS: Final = 32
 GROUP_CELLS: Final = 8
-_ROWS: Final = 1 << 16
 
 
 class ScheduleValue:
@@ -57,29 +53,12 @@ class ScheduleValue:
         goal = problem.task.goal_state(problem.twin.place(state))
         return cls(problem, state, goal, used, problem.seed)
 
-    @torch.no_grad()
     def __call__(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
         """Mean return over cells of each schedule."""
-        together = max(1, _ROWS // len(self.state))
-        return torch.cat([self._returns(part) for part in schedules.split(together)])
-
-    def _returns(self, schedules: Schedules) -> Float[Tensor, " schedules"]:
-        n, cells = len(schedules), len(self.state)
-        twin, task, space = self.problem.twin, self.problem.task, self.problem.space
-        generator = Generator(device=self.state.device).manual_seed(self.seed)
-        state, goal, used = (x.repeat(n, 1) for x in (self.state, self.goal, self.used))
-        member = twin.draw_members(cells, generator).repeat(n)
-        total = state.new_zeros(n * cells)
-        still = torch.zeros_like(schedules[:, 0])
-        doses = [*schedules.unbind(1), *[still] * twin.relaxation_steps]
-        for wanted in doses:
-            noise = twin.draw_noise(cells, generator)
-            noise = noise.repeat(n, *(1 for _ in noise.shape[1:]))
-            action = wanted.repeat_interleave(cells, 0)
-            now = advance(twin, task, space, state, goal, used, action, noise, member)
-            total += now.reward
-            state, used = now.state, now.used
-        return total.view(n, cells).mean(1)
+        problem = self.problem
+        return schedule_returns(
+            problem.twin, problem.task, problem.space, schedules, self.state, self.goal, self.used, self.seed
+        )
 
 
 def held(doses: Float[Tensor, "doses perturbations"], horizon: int) -> Schedules:

@@ -32,6 +32,7 @@ from perturbrl.training.agreement import (
     say_unheeded_limits,
 )
 from perturbrl.training.algorithm import TwoStage
+from perturbrl.training.candidates import best_candidates
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.decision import Decision, decide, episode_end, untrained
 from perturbrl.training.goals import start_and_goal
@@ -52,6 +53,7 @@ from perturbrl.training.plain_env import (
     judge_policy,
     observation_width,
 )
+from perturbrl.training.progress import working
 from perturbrl.training.trainer_flags import refuse_flags
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.gene_effect import GeneEffectTwin
@@ -81,6 +83,8 @@ class TwoStageModule(LightningModule):
         seed: seed of weights and all random streams.
         env: dotted path of a function of the number of cells that returns a TorchRL environment of that batch
             size, in place of twin and task; it must keep actions inside its bounds itself. Null is the twin's.
+        n_candidates: how many of the perturbations the policy chooses among: those whose full dose alone, held for an
+            episode, is paid most; null is all of them. Of hundreds, chance meets each too seldom to learn of it.
     """
 
     goal_cells: CellState
@@ -102,13 +106,14 @@ class TwoStageModule(LightningModule):
         critic: CriticOptions = CriticOptions(),
         seed: int = 0,
         env: EnvFactory | None = None,
+        n_candidates: int | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.twin: DigitalTwin = GeneEffectTwin() if twin is None else twin
         self.task: Task = ReachCellState() if task is None else task
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
-        self.policy, self.rollout = policy, rollout
+        self.n_candidates, self.policy, self.rollout = n_candidates, policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
         self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
@@ -165,6 +170,17 @@ class TwoStageModule(LightningModule):
         self.twin.remember(0 if once else self.space.most_used)
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
+        self.space = self._chosen(self.space)
+
+    def _chosen(self, space: PerturbationSpace) -> PerturbationSpace:
+        """What the policy chooses among (see ``n_candidates``)."""
+        if self.n_candidates is None or self.n_candidates >= space.n_perturbations:
+            return space
+        with working("trying every perturbation alone"):
+            names = best_candidates(
+                self.twin, self.task, space, self.rollout.horizon, self.n_candidates, self.seed
+            )
+        return space.restrict(names)
 
     @property
     def gene_names(self) -> Sequence[str]:

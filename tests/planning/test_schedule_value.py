@@ -36,5 +36,5 @@ def test_every_schedule_meets_the_same_noise_and_chunks_do_not_matter(monkeypatc
     schedules[3] = schedules[6]
     returns = value(schedules)
     assert returns[3] == returns[6]
-    monkeypatch.setattr("perturbrl.planning.schedule_value._ROWS", 64)
+    monkeypatch.setattr("perturbrl.envs.schedule_returns._ROWS", 64)
     torch.testing.assert_close(value(schedules), returns)

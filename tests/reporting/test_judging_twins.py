@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from judged_run import trained
-from landscape_run import TARGET, trained_on_landscape
+from landscape_run import TARGET, landscape_data, landscape_module, trained_on_landscape
+from smoke_run import quiet_trainer
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.reporting.callback import judged_of, unseen_cells
@@ -63,3 +64,19 @@ def test_the_report_says_what_arrives_where():
     assert f"cells of {TARGET}, which define the goal" in report.data["learned from"]
     assert "a twin learned from their half" in report.data["judged by"]
     assert np.isfinite(row.observed_distance)
+
+
+def test_a_policy_chooses_among_a_few_and_the_checkpoint_knows_which(tmp_path):
+    module = landscape_module()
+    module.n_candidates = 3
+    trainer = quiet_trainer(1)
+    trainer.fit(module, landscape_data())
+    assert module.space.n_perturbations == 3
+    path = tmp_path / "few.ckpt"
+    trainer.save_checkpoint(path)
+    again = landscape_module()
+    quiet_trainer(1).test(again, landscape_data(), ckpt_path=path, verbose=False)
+    assert again.space.names == module.space.names
+    assert judging_problems(judged_of(again).problem, again.data)[
+        "learned from the other half"
+    ].space.names == (module.space.names)

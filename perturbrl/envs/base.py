@@ -113,6 +113,15 @@ class Task(FittedModule, ABC):
         """
         return None
 
+    def as_used(self, start: Population, moved: Population) -> Population:
+        """Where cells are once the policy is used, which decides whether it is; all of its movement by default.
+
+        Args:
+            start: see ``gains``.
+            moved: the same cells after an episode.
+        """
+        return moved
+
     def is_terminal(self, state: CellState, goal: CellState) -> CellMask:
         """Whether the episode ends here for good (no bootstrapping beyond); never by default."""
         return torch.zeros(state.shape[0], dtype=torch.bool, device=state.device)

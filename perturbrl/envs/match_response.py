@@ -178,6 +178,16 @@ class MatchResponse(Task):
         before, after, measured = (_by_condition(cells)[..., self.moving] for cells in (start, moved, goal))
         return Gains((_errors(before, measured) - _errors(after, measured)) / self.units, self._weights)
 
+    def as_used(self, start: Population, moved: Population) -> Population:
+        """The cells of a condition, all moved by their mean movement (see ``Task``).
+
+        So much of a policy is used (``twins.corrected_kriging``): predicted cells are counts around a mean, and how
+        they spread is told by measured cells.
+        """
+        before = _by_condition(start)
+        step = (_by_condition(moved) - before).mean(1, keepdim=True)
+        return (before + step).flatten(0, 1)
+
 
 def _by_condition(cells: Population) -> Float[Tensor, "conditions each latent"]:
     """Cells that stand condition by condition, as many of each."""

@@ -339,7 +339,7 @@ class TwoStageModule(LightningModule):
         if len(self.deciding_start) == 0:
             return decide(None, self.deciding_units)
         start = self.deciding_start
-        gains = self.task.gains(start, self.move(start), self.deciding_goal)
+        gains = self.task.gains(start, self.task.as_used(start, self.move(start)), self.deciding_goal)
         return decide(gains, self.deciding_units)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:

@@ -21,7 +21,8 @@ _TOGETHER: Final = 64  # conditions whose cells are moved at once
 class CorrectedKriging(Kriging):
     """Kriging's answers with the mean shifted by what a policy does to cells that start where kriging expects them.
 
-    How uncertain an answer is, and what it rests on, stays as kriging has it.
+    How uncertain an answer is, and what it rests on, stays as kriging has it. Whether the policy is kept is decided by
+    the mean's movement, too (``MatchResponse.as_used``).
 
     Args:
         twin: fitted or restored.

@@ -60,6 +60,16 @@ def test_gains_are_decreases_of_both_errors_in_units_of_the_first_ones(twin):
     assert torch.allclose(parts[:, 1], (energies[0] - energies[1]) / energies[0].mean(), atol=1e-3)
 
 
+def test_all_cells_of_a_condition_move_by_their_mean_movement_where_a_policy_is_used(twin):
+    task, start = aimed(twin), episodes(twin).start
+    noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(0))
+    noise[:, OWN:] = 0
+    used = task.as_used(start, start + noise)
+    step = (used - start).view(-1, 16, start.shape[1])
+    assert torch.allclose(step, step[:, :1].expand_as(step), atol=1e-6)
+    assert torch.allclose(step.mean(1), noise.view_as(step).mean(1), atol=1e-6)
+
+
 def test_rewards_add_up_to_the_gradient_of_the_error(twin):
     """The slope of the mean reward in a displacement of all cells is that of the gain, at any place."""
     task, start, goal = aimed(twin), episodes(twin).start.double(), episodes(twin).goal.double()

@@ -38,7 +38,7 @@ class HalfWayTwin(ResidualTwin):
         return self.transition(cells, dose, torch.empty(len(cells), 0))
 
 
-def trained(twin, schedule):
+def trained(twin, schedule, iterations=25):
     data = PerturbationDataModule(
         synthetic=SyntheticOptions(n_perturbations=16, n_genes=60, n_combinations=0), encoder=PCAEncoder(4)
     )
@@ -52,7 +52,7 @@ def trained(twin, schedule):
         ppo=PPOOptions(minibatch_size=128, target_kl=0.02),
         critic=CriticOptions(minibatch_size=128),
     )
-    trainer = quiet_trainer(25)
+    trainer = quiet_trainer(iterations)
     trainer.fit(module, data)
     return module, trainer
 
@@ -96,6 +96,33 @@ def test_where_nothing_is_left_over_the_start_is_kept():
     module.trainer = trainer
     assert not module.decision().kept
     assert responding(module, 0).used is module.twin.response
+
+
+def doing(twin, along, apart):
+    """What a policy of one dose does to cells."""
+
+    def move(cells):
+        dose = torch.tensor([[along, apart]]).expand(len(cells), -1)
+        return twin.transition(cells, dose, torch.empty(len(cells), 0))
+
+    return move
+
+
+@pytest.mark.parametrize(("dose", "kept"), [((0.3, 0.0), True), ((0.0, 0.5), False), ((0.3, 0.5), True)])
+def test_what_decides_is_what_is_used_of_a_policy(dose, kept):
+    """The mean's movement: of a policy that only spreads cells nothing is used, however right it is."""
+
+    class MovedAndSpread(HalfWayTwin):
+        def _on(self, cells):
+            return doing(self, 0.3, 0.5)(cells)
+
+    module, _ = trained(MovedAndSpread(cells_per_condition=32), "alternate", iterations=1)
+    module.move = doing(module.twin, *dose)
+    decision = module.decision()
+    assert decision.kept == kept, decision.sentence
+    assert (decision.gain > 0.1) == kept
+    if not kept:
+        assert decision.gain == pytest.approx(0.0, abs=1e-4)
 
 
 def test_a_twin_of_the_users_without_target_is_refused_before_it_is_trained():

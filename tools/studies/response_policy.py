@@ -206,14 +206,19 @@ class Snapshots(Callback):
     def _note(self, budget: str, module: TwoStageModule) -> None:
         start, goal = self.judging
         error = module.task.gains(start, goal, goal)
-        gained = module.task.gains(start, module.move(start), goal)
+        moved = module.move(start)
+        gained, used = (
+            module.task.gains(start, cells, goal) for cells in (moved, module.task.as_used(start, moved))
+        )
         assert error is not None
         assert gained is not None
-        shares = (gained.parts.sum(0) / error.parts.sum(0)).tolist()
+        assert used is not None
         kept = module.decision().kept
-        for kind, share in zip(KINDS, shares, strict=True):
-            self.row[f"{budget}:{kind}"] = round(share, 5)
-            self.row[f"{budget}:used_{kind}"] = round(share, 5) if kept else 0.0
+        for place, kind in enumerate(KINDS):
+            whole = error.parts[:, place].sum()
+            self.row[f"{budget}:{kind}"] = round(float(gained.parts[:, place].sum() / whole), 5)
+            share = round(float(used.parts[:, place].sum() / whole), 5)
+            self.row[f"{budget}:used_{kind}"] = share if kept else 0.0
         self.row[f"{budget}:kept"] = int(kept)
 
 

@@ -55,14 +55,30 @@ class RespondingRun:
     learned: str = ""
 
     def answered(self, queries: Sequence[str]) -> Answers:
-        """Answers to queries; with cells where the file holds counts and queries are not too many."""
-        dataset = self.cells.dataset
-        countable = dataset.value_kind == "counts" and len(queries) <= MOST_WITH_CELLS
-        n_cells = self.n_cells if countable else 0
-        genes = self.cells.genes
+        """Answers to queries; with cells unless ``without_cells`` says why not."""
         return answer(
-            self.used, dataset, genes, queries, aliases=self.aliases, n_cells=n_cells, seed=self.seed
+            self.used,
+            self.cells.dataset,
+            self.cells.genes,
+            queries,
+            aliases=self.aliases,
+            n_cells=0 if self.without_cells(queries) else self.n_cells,
+            seed=self.seed,
         )
+
+    def without_cells(self, queries: Sequence[str]) -> str:
+        """Why cells of queries that were asked for are not predicted, in a sentence; empty where nothing is missing."""
+        kind = self.cells.dataset.value_kind
+        if self.n_cells == 0:
+            return ""
+        if kind != "counts":
+            return f"Predicted cells: they are drawn from counts, and the file holds {kind} values."
+        if len(queries) > MOST_WITH_CELLS:
+            return (
+                f"Predicted cells: {len(queries):,} queries are more than {MOST_WITH_CELLS}; name those of interest "
+                "with --data.queries."
+            )
+        return ""
 
     @property
     def question(self) -> Mapping[str, str]:
@@ -158,12 +174,12 @@ def asked_run(
         DataError: a query cannot be answered.
     """
     asked, chosen = everything(run.kriging, run.cells.dataset) if queries is None else (queries, ())
-    without = (f"Predicted cells: {len(asked)} queries are more than {MOST_WITH_CELLS}.",)
+    without = run.without_cells(asked)
     return ResponseReport(
         run.answered(asked),
         question=run.question,
         data=run.about_cells,
-        left_out=without if len(asked) > MOST_WITH_CELLS else (),
+        left_out=(without,) if without else (),
         chosen=chosen,
         more=figures,
         tested=tested,

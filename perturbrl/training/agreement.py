@@ -100,18 +100,23 @@ def require_same_design(
             )
 
 
-def say_unheeded_limits(data: PerturbationDataModule, twin: DigitalTwin, trained: PerturbationSpace) -> None:
+def say_unheeded_limits(
+    data: PerturbationDataModule, twin: DigitalTwin, trained: PerturbationSpace, *, some_chosen: bool
+) -> None:
     """Say which limits on doses are not heeded in a test or a prediction (see ``say_unheeded``).
 
     Args:
         data: with the limits as configured.
         twin: restored, with all that could be dosed.
         trained: what could be dosed when the policy was trained.
+        some_chosen: whether that was chosen from what was allowed, so that more may have been.
 
     Raises:
         ConfigurationError: an allowed perturbation is none.
     """
     asked = data.restrict(twin) if data.allowed_perturbations else None
+    if some_chosen and asked is not None and set(trained.names) <= set(asked.names):
+        asked = None
     given = {
         "data.allowed_perturbations": asked and ", ".join(sorted(asked.names)),
         "data.max_perturbations": data.max_perturbations,

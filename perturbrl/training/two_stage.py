@@ -396,7 +396,7 @@ class TwoStageModule(LightningModule):
         # Restored after this module, in place, and then moved with the twin.
         self.twin.encoder = self.data.encoder if self.data.has_cells else None
         self.space = self.twin.perturbations.restrict(description["perturbations"], **description["limits"])
-        say_unheeded_limits(self.data, self.twin, self.space)
+        say_unheeded_limits(self.data, self.twin, self.space, some_chosen=self.n_candidates is not None)
         self._build_networks(description["observation_dim"], self.space)
 
     def on_test_start(self) -> None:

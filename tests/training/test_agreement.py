@@ -111,3 +111,21 @@ def test_the_same_options_need_no_word(checkpoint: Path, caplog: pytest.LogCaptu
         with caplog.at_level("INFO"):
             quiet_trainer(1).test(built.model, built.data, ckpt_path=checkpoint, verbose=False)
     assert "heeded" not in caplog.text
+
+
+def test_candidates_chosen_from_what_is_allowed_are_no_other_limits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = (
+        '--data.allowed_perturbations=["GENE0001", "GENE0002", "GENE0003"]',
+        "--model.n_candidates=2",
+    )
+    fitted = build(*options)
+    trainer = quiet_trainer(1)
+    trainer.fit(fitted.model, fitted.data)
+    trainer.save_checkpoint(tmp_path / "chosen.ckpt")
+    again = build(*options)
+    with caplog.at_level("INFO"):
+        quiet_trainer(1).test(again.model, again.data, ckpt_path=tmp_path / "chosen.ckpt", verbose=False)
+    assert len(again.model.require_space().names) == 2
+    assert "heeded" not in caplog.text

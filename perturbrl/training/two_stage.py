@@ -1,41 +1,20 @@
-"""The two-stage method as a Lightning module: what is built, saved and restored around ``TwoStage.iterate``."""
+"""The two-stage method as a Lightning module: what is built around ``TwoStage.iterate``."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
-from jaxtyping import Int
-from lightning import Callback, LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.trainer.states import TrainerFn
-from torch import Generator, Tensor
-from torchrl.envs import EnvBase
+from torch import Generator
 
 from perturbrl.envs.base import Task
-from perturbrl.envs.cell_state_env import CellStateEnv
-from perturbrl.envs.observation import ObservationFunction
-from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
-from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.processes import ALONE, Processes
 from perturbrl.rl.rollouts import Rollouts, stream_seed
 from perturbrl.rl.trust_region import TrustRegion
 from perturbrl.schema import CellState
-from perturbrl.training.actor_critic import build_networks, build_optimizers
-from perturbrl.training.agreement import (
-    CHECKPOINT_KEY,
-    description_in,
-    require_networks,
-    require_own_cells,
-    require_same_design,
-    require_widths,
-    say_unheeded_limits,
-)
+from perturbrl.training.actor_critic import build_optimizers
+from perturbrl.training.agreement import CHECKPOINT_KEY
 from perturbrl.training.algorithm import TwoStage
-from perturbrl.training.candidates import best_candidates
-from perturbrl.training.datamodule import PerturbationDataModule
-from perturbrl.training.decision import Decision, decide, episode_end, untrained
-from perturbrl.training.goals import start_and_goal
 from perturbrl.training.iteration import Iteration
 from perturbrl.training.options import (
     CriticOptions,
@@ -45,28 +24,12 @@ from perturbrl.training.options import (
     StageSchedule,
     TrustRegionOptions,
 )
-from perturbrl.training.plain_env import (
-    ActionBox,
-    EnvFactory,
-    action_box,
-    build_env,
-    judge_policy,
-    observation_width,
-)
-from perturbrl.training.progress import working
-from perturbrl.training.trainer_flags import refuse_flags
+from perturbrl.training.plain_env import EnvFactory
+from perturbrl.training.policy_module import PolicyModule
 from perturbrl.twins.base import DigitalTwin
-from perturbrl.twins.gene_effect import GeneEffectTwin
-from perturbrl.twins.perturbations import PerturbationSpace
-
-KEPT: Final = ("goal_cells", "reference_cells", "deciding_start", "deciding_goal", "deciding_units")
-NOT_TRAINED = (
-    "there is no trained policy: no checkpoint was given and nothing was fitted; "
-    "fit first, or give --ckpt_path"
-)
 
 
-class TwoStageModule(LightningModule):
+class TwoStageModule(PolicyModule):
     """A policy on a digital twin, trained in two stages (paper, Algorithm 1). One epoch is one iteration.
 
     Args:
@@ -87,12 +50,6 @@ class TwoStageModule(LightningModule):
             episode, is paid most; null is all of them. Of hundreds, chance meets each too seldom to learn of it.
     """
 
-    goal_cells: CellState
-    reference_cells: CellState
-    deciding_start: CellState
-    deciding_goal: CellState
-    deciding_units: Int[Tensor, " deciding"]
-
     def __init__(
         self,
         twin: DigitalTwin | None = None,
@@ -108,109 +65,17 @@ class TwoStageModule(LightningModule):
         env: EnvFactory | None = None,
         n_candidates: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(twin, task, policy, rollout, seed, env, n_candidates)
         self.automatic_optimization = False
-        self.twin: DigitalTwin = GeneEffectTwin() if twin is None else twin
-        self.task: Task = ReachCellState() if task is None else task
         self.schedule, self.trust_region_iterations = schedule, trust_region_iterations
-        self.n_candidates, self.policy, self.rollout = n_candidates, policy, rollout
         self.trust_region, self.ppo, self.critic_options = trust_region, ppo, critic
-        self.seed, self.env = seed, env
         self.kl_coef = ppo.kl_coef
-        self.normaliser: ObservationNormaliser | None = None
-        for name in KEPT:
-            self.register_buffer(name, torch.empty(0, 0))
-        self.space: PerturbationSpace | None = None
         self.rollouts: Rollouts | None = None
         self.algorithm: TwoStage | None = None
-        self._trained = self._has_learned = False
-        self._fitted_to: PerturbationDataModule | None = None
-
-    # -- building ----------------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        """Fit the twin to training cells; for other stages a checkpoint follows (``on_load_checkpoint``)."""
-        if self.env is not None:
-            if not hasattr(self, "actor"):
-                env = build_env(self.env, 1)
-                self._build_networks(observation_width(env), action_box(env))
-        elif stage == "fit" and self.space is None:
-            self._aim(self.data)
-            self._build_networks(self._observe().width, self.require_space())
-        elif stage == "fit":
-            require_own_cells(self._fitted_to, self.data, to_train=True)
-
-    def _observe(self) -> ObservationFunction:
-        return ObservationFunction(self.task, self.require_space(), self.rollout.horizon, self.twin.remembers)
-
-    @property
-    def data(self) -> PerturbationDataModule:
-        """The cells this module is trained and judged on.
-
-        Raises:
-            ConfigurationError: the trainer has other data, or none.
-        """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, PerturbationDataModule):
-            raise ConfigurationError(
-                f"the trainer's data are {type(data).__name__}; give it a PerturbationDataModule as datamodule"
-            )
-        return data
-
-    def _aim(self, data: PerturbationDataModule) -> None:
-        # Where the twin is now: Lightning moves the module to its device after this hook.
-        device = self.twin.start_cells.device
-        generator = Generator(device=device).manual_seed(stream_seed(self.seed, 0, 4))
-        cells = start_and_goal(self.twin, data, generator)
-        self.goal_cells, self.reference_cells = cells.goal, cells.reference
-        self.deciding_start, self.deciding_goal = cells.deciding_start, cells.deciding_goal
-        self.deciding_units = cells.deciding_units
-        self.space, self._fitted_to = data.restrict(self.twin), data
-        once = self.rollout.horizon == 1 and not self.task.cost_uncertainty
-        self.twin.remember(0 if once else self.space.most_used)
-        self.twin.start_from(cells.start)
-        self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
-        self.space = self._chosen(self.space)
-
-    def _chosen(self, space: PerturbationSpace) -> PerturbationSpace:
-        """What the policy chooses among (see ``n_candidates``)."""
-        if self.n_candidates is None or self.n_candidates >= space.n_perturbations:
-            return space
-        with working("trying every perturbation alone"):
-            names = best_candidates(
-                self.twin, self.task, space, self.rollout.horizon, self.n_candidates, self.seed
-            )
-        return space.restrict(names)
-
-    @property
-    def gene_names(self) -> Sequence[str]:
-        """Names of the columns of ``twin.expression``."""
-        return self.data.genes if self.data.has_cells else self.twin.gene_names
-
-    def _build_networks(self, width: int, actions: PerturbationSpace | ActionBox) -> None:
-        self._observation_dim = width
-        self.actor, self.critic, self.normaliser = build_networks(width, actions, self.policy, self.seed)
-
-    def require_space(self) -> PerturbationSpace:
-        """What may be dosed; known after ``setup``.
-
-        Raises:
-            ConfigurationError: the module is not set up yet.
-        """
-        if self.space is None:
-            raise ConfigurationError(NOT_TRAINED)
-        return self.space
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Stage 1, stage 2 and the critic, in this order."""
         return build_optimizers(self.actor, self.critic, self.trust_region, self.ppo, self.critic_options)
-
-    # -- one iteration -----------------------------------------------------------------------------------
-
-    def configure_callbacks(self) -> list[Callback]:
-        """None; the first hook of a run, before Lightning would refuse the same flags in words of its own."""
-        refuse_flags(self.trainer, own_env=self.env is not None)
-        return []
 
     def on_fit_start(self) -> None:
         """Make the environment, now that the twin is on its device."""
@@ -269,20 +134,6 @@ class TwoStageModule(LightningModule):
             )
         return torch.cat(attractors).to(self.device)
 
-    def make_env(self, n_cells: int, **options: Any) -> EnvBase:
-        """The user's own environment, or the twin, task and limits on doses as one; ``options`` as ``CellStateEnv``."""
-        if self.env is not None:
-            return build_env(self.env, n_cells).to(self.device)
-        return CellStateEnv(
-            self.twin,
-            self.task,
-            space=self.require_space().to(self.device),
-            horizon=self.rollout.horizon,
-            n_cells=n_cells,
-            settle=self.rollout.settle,
-            **options,
-        )
-
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
@@ -309,102 +160,26 @@ class TwoStageModule(LightningModule):
         self.kl_coef, self._has_learned = done.kl_coef, True
         self._log_iteration(done)
 
+    def _explore(self, start: CellState) -> CellState:
+        seed = stream_seed(self.seed, self.current_epoch, 7)
+        return self.move(start, Generator(device=start.device).manual_seed(seed))
+
     def _log_iteration(self, done: Iteration) -> None:
         values = {name: float(value) for name, value in done.metrics().items()}
         several = self.trainer.world_size > 1
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1, sync_dist=several)
         self.last_iteration = done
 
-    # -- using the policy --------------------------------------------------------------------------------
-
-    def move(self, start: CellState, exploring: Generator | None = None) -> CellState:
-        """Where ``start`` cells are after an episode of the policy.
-
-        Args:
-            start: ``[cells, latent]``.
-            exploring: random numbers for actions drawn from the policy; ``None`` takes its best ones.
-        """
-        env = self.make_env(len(start))
-        seed = stream_seed(self.seed, 0, 7)
-        return episode_end(env, self.actor, start, self.rollout.horizon, seed, exploring)
-
-    def _explore(self, start: CellState) -> CellState:
-        seed = stream_seed(self.seed, self.current_epoch, 7)
-        return self.move(start, Generator(device=start.device).manual_seed(seed))
-
-    def decision(self) -> Decision:
-        """Whether what the policy learned is used, by conditions held back from its training."""
-        if not self._has_learned:
-            return untrained()
-        if len(self.deciding_start) == 0:
-            return decide(None, self.deciding_units)
-        start = self.deciding_start
-        gains = self.task.gains(start, self.task.as_used(start, self.move(start)), self.deciding_goal)
-        return decide(gains, self.deciding_units)
-
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """The return in an environment of the user's; designs are evaluated once, by the report callback."""
-        if self.env is not None:
-            env, steps = self.make_env(self.rollout.n_cells), self.rollout.steps or self.rollout.horizon
-            with torch.autocast(self.device.type, enabled=False):
-                mean = judge_policy(env, self.actor, steps, stream_seed(self.seed, 0, 5))
-            self.log("return", mean, batch_size=1)
-
-    def predict_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing per batch: the design is applied once, by the report callback."""
-
-    # -- checkpoints -------------------------------------------------------------------------------------
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to rebuild the module without its data."""
-        if self.env is not None:
-            checkpoint[CHECKPOINT_KEY] = {"kl_coef": self.kl_coef}
-            return
-        space = self.require_space()
-        checkpoint[CHECKPOINT_KEY] = {
-            "twin": self.twin.describe(),
-            "source": [str(self.data.source)],
-            "target": [str(self.data.target)],
-            "perturbations": [str(name) for name in space.names],
-            "limits": {"min_dose": space.min_dose, "max_perturbations": space.max_perturbations},
-            "observation_dim": self._observation_dim,
-            "kl_coef": self.kl_coef,
-            "has_learned": self._has_learned,
-        }
+        """Add what is needed to go on (see ``PolicyModule``)."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["kl_coef"] = self.kl_coef
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Rebuild what the tensors of the checkpoint go into, and take over what is no tensor.
+        """Go on from there (see ``PolicyModule``).
 
         Raises:
-            CheckpointError: it is not a checkpoint of perturbrl, or of another configuration.
+            CheckpointError: see ``PolicyModule``.
         """
-        description = description_in(checkpoint, own_env=self.env is not None)
-        self._trained, self.kl_coef = True, description["kl_coef"]
-        for name in KEPT:
-            setattr(self, name, torch.empty_like(checkpoint["state_dict"][name]))
-        if self.env is None:
-            self._take_over(description)
-        require_networks(checkpoint["state_dict"], self)
-
-    def _take_over(self, description: dict[str, Any]) -> None:
-        self._fitted_to, self._has_learned = self.data, description["has_learned"]
-        if self.space is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            require_widths(description["observation_dim"], self._observation_dim)
-            require_same_design(description, self.data.source, self.data.target, self.space.names)
-            return
-        self.twin.restore(description["twin"])
-        # Restored after this module, in place, and then moved with the twin.
-        self.twin.encoder = self.data.encoder if self.data.has_cells else None
-        self.space = self.twin.perturbations.restrict(description["perturbations"], **description["limits"])
-        say_unheeded_limits(self.data, self.twin, self.space, some_chosen=self.n_candidates is not None)
-        self._build_networks(description["observation_dim"], self.space)
-
-    def on_test_start(self) -> None:
-        """Refuse to judge a policy that was never trained, on other cells, or on what it was not trained to see."""
-        if not self._trained:
-            raise ConfigurationError(NOT_TRAINED)
-        if self.env is None:
-            require_own_cells(self._fitted_to, self.data, to_train=False)
-            require_widths(self._observation_dim, self._observe().width)
-
-    on_predict_start = on_test_start
+        super().on_load_checkpoint(checkpoint)
+        self.kl_coef = checkpoint[CHECKPOINT_KEY]["kl_coef"]

@@ -224,8 +224,9 @@ def respond(
         seed: of the cells drawn.
 
     Returns:
-        Responses: ``.delta`` and ``.sd`` by query and gene, ``.evidence``, ``.sentences``, ``.cells``;
-            ``.save(folder)`` writes tables, cells and a report.
+        Responses: ``.delta`` and ``.sd`` by query and gene, ``.evidence``, ``.claimed`` (whether there is an effect),
+            ``.genes(query, direction)``, ``.sentences``, ``.cells``; ``.save(folder)`` writes tables, cells and a
+            report.
 
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.

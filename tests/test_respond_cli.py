@@ -196,7 +196,7 @@ def test_a_prediction_says_what_the_last_test_found(fitted, tmp_path, capsys):
     tested = json.loads((again("test", run_folder) / "metrics.json").read_text())
     capsys.readouterr()
     after = again(*ask)
-    sentence = f"{tested['judgement']} (perturbrl test, report_2)"
+    sentence = f"As perturbrl test found (report_2): {tested['judgement']}"
     assert (
         "held-out conditions kriging against the baseline that is best in each: error of mean expression (L2)"
         in sentence

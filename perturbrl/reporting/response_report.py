@@ -29,6 +29,7 @@ from perturbrl.reporting.response_tables import (
     similarity_table,
     size_in_words,
     some_of_each_kind,
+    summed_up,
     surest_first,
 )
 from perturbrl.responses.answers import Answers
@@ -159,7 +160,8 @@ class ResponseReport:
         """The tables of the page."""
         judged = () if self.judged is None else (judged_table(self.judged, self.model),)
         answers = self.answers
-        return (*judged, evidence_table(answers), *answer_tables(answers), similarity_table(answers))
+        summary = (evidence_table(answers),) if summed_up(answers) else ()
+        return (*judged, *summary, *answer_tables(answers), similarity_table(answers))
 
     def plots(self) -> list[Plot]:
         """The figures of the page."""

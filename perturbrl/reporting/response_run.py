@@ -142,7 +142,7 @@ def judgement_of(folder: Path) -> str:
     """
     reports = [path for path in folder.glob("report*/metrics.json") if _number_of(path.parent)]
     said = [_judgement_in(path) for path in sorted(reports, key=lambda path: _number_of(path.parent))]
-    return next((f"{sentence} ({where})" for sentence, where in reversed(said) if sentence), "")
+    return next((f"{where}: {sentence}" for sentence, where in reversed(said) if sentence), "")
 
 
 def _number_of(report: Path) -> int:
@@ -156,7 +156,7 @@ def _judgement_in(path: Path) -> tuple[str, str]:
         written = json.loads(path.read_text())
     except json.JSONDecodeError:  # of a test that was stopped while it wrote
         written = {}
-    return written.get(JUDGEMENT, ""), f"perturbrl test, {path.parent.name}"
+    return written.get(JUDGEMENT, ""), f"As perturbrl test found ({path.parent.name})"
 
 
 def asked_run(

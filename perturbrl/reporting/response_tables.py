@@ -20,6 +20,7 @@ from perturbrl.schema import EXPRESSION_UNIT
 
 MOST_ROWS: Final = 40
 MOST_OF_A_KIND: Final = 20
+MOST_TO_READ: Final = 10
 NOTHING: Final = 0.005
 GENES_SHOWN: Final = 5
 GENES_UNSURE: Final = 3
@@ -63,6 +64,11 @@ def surest_first(answers: Answers) -> list[str]:
     sureness = effects["effect"] / (effects["high"] - effects["effect"])
     order = np.lexsort((-sureness.fillna(0.0).to_numpy(), ~answers.claimed.to_numpy()))
     return [str(query) for query in effects.index[order]]
+
+
+def summed_up(answers: Answers) -> bool:
+    """Whether queries are so many that effects are summed up by evidence."""
+    return len(answers.delta) > MOST_TO_READ
 
 
 def evidence_table(answers: Answers) -> Table:
@@ -159,8 +165,9 @@ def _answer_table(answers: Answers, key: str, title: str, queries: Sequence[str]
         "where none is",
         "predicted like": "measured conditions whose shifts enter the prediction with the largest weights",
     }
+    present = {} if summed_up(answers) else _present(answers.evidence)
     columns = ("query", "evidence", "size of effect", "FDR", "genes up", "genes down", "predicted like")
-    return Table(key, title, columns, rows, note, meaning | _present(answers.evidence[list(queries)]))
+    return Table(key, title, columns, rows, note, meaning | present)
 
 
 def _answer_row(answers: Answers, query: str) -> TableRow:
@@ -191,9 +198,9 @@ def answers_in_text(answers: Answers, most: int, rest: str) -> str:
     """
     tables = answer_tables(answers)
     each = -(-most // len(tables))
-    said = [] if len(tables) == 1 else [_text(evidence_table(answers), 5)]
+    said = [_text(evidence_table(answers), 5)] if summed_up(answers) else []
     for table in tables:
-        said += [*([] if len(tables) == 1 else [f"\n{table.title}:"]), _text(table, each)]
+        said += [*([f"\n{table.title}:"] if summed_up(answers) else []), _text(table, each)]
     more = len(answers.delta) - sum(min(each, len(table.rows)) for table in tables)
     said += [f"... and {more:,} more in {rest}"] if more > 0 else []
     return "\n".join([*said, f"size: {size_in_words(answers)}"])

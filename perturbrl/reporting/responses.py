@@ -14,6 +14,7 @@ from perturbrl.reporting.response_tables import (
     answer_tables,
     answers_in_text,
     evidence_table,
+    summed_up,
 )
 from perturbrl.responses.answers import Answers
 
@@ -56,7 +57,7 @@ class Responses(Answers):
 
     def _repr_html_(self) -> str:
         tables = answer_tables(self)
-        many = [evidence_table(self)] if len(tables) > 1 else []
+        many = [evidence_table(self)] if summed_up(self) else []
         shown = "".join(_html_table(table, -(-_SHOWN // len(tables))) for table in (*many, *tables))
         said = "".join(f"<p>{escape(line)}</p>" for line in self._said)
         return f"<p><b>{escape(self.report.answer)}</b></p>{shown}{said}"

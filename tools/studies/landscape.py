@@ -10,7 +10,7 @@ from time import perf_counter
 
 from studies.response_splits import add_data_argument
 
-PARTS = {"paul": "studies.landscape_paul", "larry": "studies.landscape_larry", "cao": "studies.landscape_cao"}
+PARTS = {name: f"studies.landscape_{name}" for name in ("paul", "larry", "cao", "joint")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,7 @@ from perturbrl.training.options import (
     TrustRegionOptions,
 )
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.response import ResponseTwin
 
 COLUMNS_REMEDY: Final = "give {'perturbation_key': ..., 'control_value': ..., 'cell_type_key': ...}"
 
@@ -106,8 +107,8 @@ def design(
 ) -> Report:
     """Find the perturbations that bring cells to ``target``, and judge them on held-out cells.
 
-    The same as ``perturbrl fit`` and ``perturbrl test`` with ``configs/gene_screen.yaml``: a linear twin with
-    measured effects, the target's cells held out of all fitting.
+    The same as ``perturbrl fit`` and ``perturbrl test`` with ``configs/gene_screen.yaml``: cells go where
+    kriging expects them under all doses together, the target's cells held out of all fitting.
 
     Args:
         adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
@@ -252,6 +253,7 @@ def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> Colum
 def screen_model() -> TwoStageModule:
     """The model of ``configs/gene_screen.yaml``."""
     return TwoStageModule(
+        ResponseTwin(),
         policy=PolicyOptions(init_log_std=-1.5),
         rollout=RolloutOptions(n_cells=2048),
         trust_region=TrustRegionOptions(max_kl=0.3),

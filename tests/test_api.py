@@ -84,6 +84,7 @@ def test_the_default_model_is_that_of_the_configuration() -> None:
     ours, theirs = screen_model(), parse_config([f"--config={CONFIGS / 'gene_screen.yaml'}"]).model
     for options in ("rollout", "trust_region", "ppo", "critic_options", "schedule"):
         assert getattr(ours, options) == getattr(theirs, options), options
+    assert type(ours.twin) is type(theirs.twin)
     assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
     assert ours.policy.init_log_std == theirs.policy.init_log_std
 

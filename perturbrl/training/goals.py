@@ -47,7 +47,7 @@ def _require_heeded(twin: DigitalTwin, data: PerturbationDataModule) -> None:
     if given and not twin.heeds_priors:
         raise ConfigurationError(
             f"{listed(given)} {'is' if len(given) == 1 else 'are'} given, and {type(twin).__name__} learns nothing "
-            "from prior knowledge; leave it out, or use ResidualTwin (configs/response.yaml)"
+            "from prior knowledge; leave it out, or use ResponseTwin (configs/gene_screen.yaml)"
         )
 
 

@@ -62,7 +62,7 @@ def test_no_held_out_perturbation_gets_into_what_is_learned() -> None:
         start_and_goal(ResidualTwin(), leaky, torch.Generator())
 
 
-@pytest.mark.parametrize("config", ["hematopoiesis.yaml", "gene_screen.yaml"])
+@pytest.mark.parametrize("config", ["hematopoiesis.yaml", "smoke.yaml"])
 def test_prior_knowledge_that_would_not_be_heeded_is_refused(config: str) -> None:
     built = parse_config(
         [f"--config={CONFIGS / config}", "--data.gene_sets=x.gmt", "--data.reference=y.h5ad"]

@@ -1,8 +1,9 @@
 """Does the policy recover measured double perturbations from single ones?
 
-Each double whose two singles were measured is the target in turn, its cells held out of all fitting. Actions
-are the single perturbations, doses cost nothing, policies act by their mean. Regret compares the distance of
-the dosed control cells' mean from the target cells' mean with its minimum over the same dose box and horizon.
+Each double whose two singles were measured is the target in turn, its cells held out of all fitting. The twin is
+linear (`GeneEffectTwin`), so that the optimum is known. Actions are the single perturbations, doses cost nothing,
+policies act by their mean. Regret compares the distance of the dosed control cells' mean from the target cells' mean
+with its minimum over the same dose box and horizon.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from perturbrl.planning.planners import default_planners
 from perturbrl.reporting.callback import design_problem, unseen_cells
 from studies.runner import Row, Run, add_common_arguments, run_all
 
+LINEAR = "perturbrl.twins.gene_effect.GeneEffectTwin"
 CONFIG = Path(__file__).parents[2] / "configs" / "gene_screen.yaml"
 
 
@@ -68,7 +70,9 @@ def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
-    built = parse_config([f"--config={CONFIG}", f"--seed_everything={setting['seed']}", *config])
+    built = parse_config(
+        [f"--config={CONFIG}", f"--model.twin={LINEAR}", f"--seed_everything={setting['seed']}", *config]
+    )
     rollout = built.model.rollout
     per_iteration = rollout.n_cells * (rollout.steps or rollout.horizon)
     trainer = Trainer(

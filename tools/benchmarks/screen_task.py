@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float
 
 from perturbrl.embeddings.base import EncodedCells, Encoder
+from perturbrl.embeddings.measured import Part
 from perturbrl.envs.base import Task
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.planning.optimum import optimal_dose
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
-from perturbrl.training.datamodule import Part, PerturbationDataModule
+from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.twins.gene_effect import GeneEffectTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 

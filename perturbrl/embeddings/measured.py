@@ -116,6 +116,10 @@ class MeasuredCells:
         unordered = "" if order is not None else why_unordered(self._obs(rows))
         return EncodedCells(latent, expression, labels, self.genes, types, order=order, unordered=unordered)
 
+    def held_out(self) -> CellState:
+        """Cell states of all cells that judge, whatever was done to them."""
+        return self._encoded(self.preprocessor.transform(self.dataset, self.require_split().test))
+
     def judged_order(self, label: str, part: Part) -> CellOrder | None:
         """When the cells with ``label`` in one part of the split are, to judge by; ``None`` where nothing orders them.
 

@@ -5,10 +5,11 @@ from perturbrl.pl.designs import plot_designs
 from perturbrl.pl.doses import plot_dose_schedule, plot_hits
 from perturbrl.pl.genes import plot_delta, plot_top_genes
 from perturbrl.pl.judged_responses import plot_calibration, plot_predicted_against_measured
-from perturbrl.pl.landscape import plot_landscape, wandering_states
+from perturbrl.pl.landscape import plot_landscape, travelled_states, wandering_states
 from perturbrl.pl.learning import plot_learning
 from perturbrl.pl.responses import plot_effects, plot_panel, plot_response_genes
 from perturbrl.pl.style import Plot
+from perturbrl.pl.undosed_ways import plot_fates, plot_undosed_components, plot_undosed_order
 
 __all__ = [
     "Plot",
@@ -17,6 +18,7 @@ __all__ = [
     "plot_designs",
     "plot_dose_schedule",
     "plot_effects",
+    "plot_fates",
     "plot_hits",
     "plot_landscape",
     "plot_latent_map",
@@ -26,6 +28,9 @@ __all__ = [
     "plot_response_genes",
     "plot_top_genes",
     "plot_trajectory_distances",
+    "plot_undosed_components",
+    "plot_undosed_order",
     "trajectory_distances",
+    "travelled_states",
     "wandering_states",
 ]

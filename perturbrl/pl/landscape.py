@@ -13,8 +13,9 @@ from scipy.stats import gaussian_kde
 from torch import Generator
 
 from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.evaluation.undosed_ways import undosed_path
 from perturbrl.pl.style import VERMILION, Plot, new_figure
-from perturbrl.schema import Points
+from perturbrl.schema import CellState, Points
 from perturbrl.twins.base import DigitalTwin
 
 GRID: Final = 90
@@ -58,6 +59,22 @@ def wandering_states(twin: DigitalTwin, n_cells: int = 2000, transitions: int = 
     return torch.cat(states[1:]).cpu().numpy()
 
 
+def travelled_states(twin: DigitalTwin, start: CellState, n_cells: int = 2000, seed: int = 0) -> Points:
+    """States that undosed cells pass through from where real cells are to where they come to rest.
+
+    All their states are pooled, so the density shows valleys as well as wells, and nothing where no cell would be.
+
+    Args:
+        twin: learned from cells.
+        start: real cells.
+        n_cells: cells that are followed, at most.
+        seed: of the choice of cells and of noise.
+    """
+    rows = torch.randperm(len(start), generator=Generator().manual_seed(seed))[:n_cells]
+    first = start[rows].to(twin.start_cells.device)
+    return undosed_path(twin, first, twin.relaxation_steps, seed).flatten(0, 1).cpu().numpy()
+
+
 def plot_landscape(
     states: Points,
     attractors: Mapping[str, Points],
@@ -68,7 +85,7 @@ def plot_landscape(
     """Quasi-potential -log p over the two leading principal components of the states, with paths on it.
 
     Args:
-        states: of free cells, see ``wandering_states``; their density p makes the potential.
+        states: of free cells, see ``wandering_states`` and ``travelled_states``; their density p makes the potential.
         attractors: named stable states, each ``[1, latent]``.
         paths: states of dosed cells from step to step, the start first.
         target: attractor to stress.

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbrl.embeddings.measured import MeasuredCells
-from perturbrl.errors import PerturbRLError
 from perturbrl.evaluation.design import DesignEvaluation
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.trajectories import pseudotime_path
@@ -19,12 +18,11 @@ from perturbrl.pl.cells import (
 from perturbrl.pl.designs import plot_designs
 from perturbrl.pl.doses import plot_dose_schedule, plot_hits
 from perturbrl.pl.genes import plot_delta
-from perturbrl.pl.landscape import plot_landscape, wandering_states
 from perturbrl.pl.learning import plot_learning
 from perturbrl.pl.style import Plot
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.report_tables import designs_frame
-from perturbrl.schema import PSEUDOTIME_OBS, Population
+from perturbrl.schema import Population
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
@@ -59,16 +57,6 @@ def way_figures(judged: Judged, simulation: Simulation, target: Population, said
     return [plot_latent_map(cells, to_numpy(simulation.path), said)]
 
 
-def landscape_figure(judged: Judged, simulation: Simulation) -> tuple[list[Plot], tuple[str, ...]]:
-    """Dosed cells' way over a network's landscape, or the reason why there is none to draw."""
-    if judged.measured is not None:
-        return [], ("Quasi-potential landscape: the twin was learned from cells and has no attractors.",)
-    try:
-        return [_landscape(judged, simulation)], ()
-    except PerturbRLError as error:
-        return [], (f"Quasi-potential landscape: {error}.",)
-
-
 def dose_figures(judged: Judged, simulation: Simulation, hits: pd.DataFrame) -> list[Plot]:
     """What is dosed, and when."""
     names = judged.problem.space.names
@@ -80,13 +68,6 @@ def learning_figure(curves: pd.DataFrame | None) -> list[Plot]:
     if curves is None or "return" not in curves:
         return []
     return [plot_learning(curves.dropna(subset=["return"]))]
-
-
-def _landscape(judged: Judged, simulation: Simulation) -> Plot:
-    twin = judged.problem.twin
-    attractors = {name: to_numpy(state) for name, state in twin.attractors().items()}
-    states = wandering_states(twin, seed=judged.problem.seed)
-    return plot_landscape(states, attractors, to_numpy(simulation.path), target=judged.target)
 
 
 def _delta(judged: Judged, cells: MeasuredCells, forecast: Simulation) -> Plot:
@@ -127,9 +108,6 @@ def _ends(start: Population, goal: Population) -> Float[np.ndarray, "_ 2 latent"
 
 
 def _pseudotime(cells: MeasuredCells, target: str) -> Float[np.ndarray, " cells"] | None:
-    """Pseudotime of the held-out target cells, where the file has it for all of them."""
-    obs, rows = cells.dataset.adata.obs, cells.rows(target, "test")
-    for key in PSEUDOTIME_OBS:
-        if key in obs and np.isfinite(times := obs[key].to_numpy(dtype=np.float64)[rows]).all():
-            return times
-    return None
+    """Pseudotime of the held-out target cells, where cells are ordered by it."""
+    order = cells.judged_order(target, "test")
+    return None if order is None or order.kind == "time" else order.values.numpy()

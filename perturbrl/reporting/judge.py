@@ -26,13 +26,13 @@ from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import (
     design_figures,
     dose_figures,
-    landscape_figure,
     learning_figure,
     to_numpy,
     way_figures,
 )
-from perturbrl.reporting.judged import Judged
+from perturbrl.reporting.judged import POLICY, Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
+from perturbrl.reporting.landscape_figures import landscape_figures
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
 from perturbrl.reporting.report_text import answer_sentence, caution, dosed
@@ -85,7 +85,7 @@ def judge(
     with working("comparing predicted with measured cells"):
         response, left_out = _response(judged, evaluation.forecast)
     with working("drawing figures"):
-        landscape, no_landscape = landscape_figure(judged, simulation)
+        landscape, no_landscape = landscape_figures(judged, evaluation.simulations, held_out=True)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *design_figures(judged, evaluation),
@@ -159,7 +159,7 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
         simulation = simulate(problem, judged.policy, start)
         hits = in_words(judged.measured, rank_hits(problem, simulation))
     with working("drawing figures"):
-        landscape, no_landscape = landscape_figure(judged, simulation)
+        landscape, no_landscape = landscape_figures(judged, {POLICY: simulation}, held_out=False)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *way_figures(judged, simulation, problem.goal_cells, "Target cells that define the goal"),

@@ -25,7 +25,10 @@ from perturbrl.reporting.report_tables import (
 LAYOUT: Final = (
     ("Designs compared", ("designs", "arrived")),
     ("Which perturbations, how much and when", ("hits", "schedule")),
-    ("Where the cells go", ("latent_map", "trajectories", "landscape")),
+    (
+        "Where the cells go",
+        ("latent_map", "trajectories", "landscape", "fates", "undosed_order", "undosed_components"),
+    ),
     ("Predicted and measured response", ("response", "delta", "top_genes")),
     ("How the policy learned", ("learning",)),
 )

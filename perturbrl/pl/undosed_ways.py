@@ -1,0 +1,98 @@
+"""Figures of cells that nobody doses: beside real cells in their order, and the types that they end in."""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from perturbrl.evaluation.undosed_ways import UndosedWays
+from perturbrl.pl.names import plain_name
+from perturbrl.pl.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    SEQUENTIAL,
+    Plot,
+    legend_beside,
+    new_figure,
+    shortened,
+)
+
+MOST_FATES: Final = 12
+_WAYS: Final = {
+    "landscape": ("moved by the landscape", BLUE),
+    "no_op": ("staying where they start", GREY),
+    "interpolated": ("halfway between the parts beside", ORANGE),
+    "replicate": ("other real cells", GREEN),
+}
+_BAR: Final = 0.8
+
+
+def plot_undosed_order(ways: UndosedWays) -> Plot:
+    """Energy distance to held-out real cells, by part of their order."""
+    table = ways.by_time
+    figure, (axes,) = new_figure(6.4, 3.6)
+    place = np.arange(len(table))
+    for name, (label, colour) in _WAYS.items():
+        axes.plot(place, table[name], "o-", color=colour, label=label, ms=4)
+    axes.set_xticks(
+        place, [f"{low:.3g} to {high:.3g}" for low, high in zip(table["from"], table["until"], strict=True)]
+    )
+    axes.set_ylim(bottom=min(0.0, float(table[list(_WAYS)].min().min())))
+    axes.set_xlabel("part of the order")
+    axes.set_ylabel("energy distance\n(latent units)")
+    legend_beside(axes)
+    caption = (
+        f"Energy distance of cells to the held-out real cells of each part of the order. {ways.said} The first part, "
+        "where they start, is left out."
+    )
+    return Plot("undosed_order", "Undosed cells beside real cells, by time", caption, figure, table)
+
+
+def plot_undosed_components(ways: UndosedWays) -> Plot:
+    """Dynamic time warping distance to real cells' path, by fate and latent component."""
+    table = ways.by_component
+    wide = table.pivot(index=["fate", "way"], columns="component", values="dtw")
+    rows = [
+        row for fate in table["fate"].unique() for row in ((fate, way) for way in _WAYS) if row in wide.index
+    ]
+    shown = wide.loc[rows]
+    figure, (axes,) = new_figure(min(4.6 + 0.3 * shown.shape[1], 9.0), 1.4 + 0.3 * len(shown))
+    image = axes.imshow(shown.to_numpy(), aspect="auto", cmap=SEQUENTIAL, vmin=0.0, interpolation="nearest")
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(shown.shape[1]), [str(name) for name in shown.columns], fontsize=8)
+    axes.set_yticks(np.arange(len(shown)), [f"{shortened(fate)}: {_WAYS[way][0]}" for fate, way in rows])
+    axes.set_xlabel("latent component")
+    figure.colorbar(image, ax=axes, label="DTW distance\n(latent units)")
+    caption = (
+        "Dynamic time warping (DTW) distance between the mean path of simulated cells that end in a type and that of "
+        f"held-out real cells of the types that they pass through; light is near. {ways.said} The table has the "
+        "Wasserstein distances, too."
+    )
+    return Plot("undosed_components", "Undosed cells beside real cells, by component", caption, figure, table)
+
+
+def plot_fates(table: pd.DataFrame, said: str) -> Plot:
+    """Share of cells that end in each cell type, by what was done to them.
+
+    Args:
+        table: see ``fates``.
+        said: which cells they are, as a sentence.
+    """
+    wide = table.pivot(index="cell_type", columns="design", values="share")[table["design"].unique()]
+    shown = wide.loc[wide.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_FATES]]
+    figure, (axes,) = new_figure(6.4, 1.4 + 0.42 * len(shown))
+    place, thick = np.arange(len(shown)), _BAR / shown.shape[1]
+    colours = (BLUE, GREY, ORANGE, GREEN)
+    for number, (design, colour) in enumerate(zip(shown.columns, colours, strict=False)):
+        where = place + thick * (number - (shown.shape[1] - 1) / 2)
+        axes.barh(where, shown[design], thick, color=colour, label=plain_name(str(design)))
+    axes.set_yticks(place, [shortened(str(name)) for name in shown.index])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.0)
+    axes.set_xlabel("share of cells")
+    legend_beside(axes)
+    left_out = f" Of {len(wide)} types the {len(shown)} with most cells." if len(wide) > len(shown) else ""
+    caption = f"Cell types that cells end in, told by the nearest training cells once they have settled. {said}{left_out}"
+    return Plot("fates", "Fates with and without the design", caption, figure, table)

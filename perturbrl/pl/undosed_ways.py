@@ -37,11 +37,15 @@ def plot_undosed_order(ways: UndosedWays) -> Plot:
     for name, (label, colour) in _WAYS.items():
         axes.plot(place, table[name], "o-", color=colour, label=label, ms=4)
     axes.set_xticks(
-        place, [f"{low:.3g} to {high:.3g}" for low, high in zip(table["from"], table["until"], strict=True)]
+        place, [f"{low:.3g} to\n{high:.3g}" for low, high in zip(table["from"], table["until"], strict=True)]
     )
-    axes.set_ylim(bottom=min(0.0, float(table[list(_WAYS)].min().min())))
+    # What a replicate differs by is noise around 0; beyond it, distances differ by factors.
+    highest = float(table[list(_WAYS)].max().max())
+    noise = max(float(table["replicate"].abs().max()), 1e-3 * highest)
+    axes.set_yscale("symlog", linthresh=noise)
+    axes.set_ylim(-1.2 * noise, 1.5 * highest)
     axes.set_xlabel("part of the order")
-    axes.set_ylabel("energy distance\n(latent units)")
+    axes.set_ylabel("energy distance (latent units),\nlinear below the replicate's")
     legend_beside(axes)
     caption = (
         f"Energy distance of cells to the held-out real cells of each part of the order. {ways.said} The first part, "
@@ -94,5 +98,5 @@ def plot_fates(table: pd.DataFrame, said: str) -> Plot:
     axes.set_xlabel("share of cells")
     legend_beside(axes)
     left_out = f" Of {len(wide)} types the {len(shown)} with most cells." if len(wide) > len(shown) else ""
-    caption = f"Cell types that cells end in, told by the nearest training cells once they have settled. {said}{left_out}"
+    caption = f"Cell types that settled cells are in, told by the nearest training cells. {said}{left_out}"
     return Plot("fates", "Fates with and without the design", caption, figure, table)

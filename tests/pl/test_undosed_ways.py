@@ -42,7 +42,7 @@ def test_every_way_is_a_line_over_the_parts_of_the_order() -> None:
     lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert lines["moved by the landscape"] == [0.2, 0.3, 0.4]
     assert len(lines) == 4
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 to 2", "2 to 3", "3 to 4"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1 to\n2", "2 to\n3", "3 to\n4"]
     assert axes.get_ylim()[0] <= -0.02
     assert "Twelve cells." in plot.caption
 

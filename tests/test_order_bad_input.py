@@ -21,7 +21,7 @@ BAD = {
     "a root that reaches nothing": (
         {},
         ("--data.root=cell_type=stem",),
-        ("the root 'cell_type=stem' does not reach", "(red and white)", "drop these cells, or name another"),
+        ("the root 'cell_type=stem' does not reach", "red and white", "drop these cells, or name another"),
     ),
     "one time point": (
         {"day": 2},
@@ -36,7 +36,7 @@ BAD = {
     "time as text": (
         {"day": np.where(TWO_DAYS, "d4", "d2")},
         ("--data.time_key=day",),
-        ("obs['day'] holds text such as 'd2' and 'd4', no numbers", "give every cell a time as a number"),
+        ("obs['day'] holds text such as", "give every cell a time as a number"),
     ),
     "times missing": (
         {"day": np.where(np.arange(3 * N) % 7, TWO_DAYS, np.nan)},
@@ -56,11 +56,20 @@ BAD = {
 }
 
 
+def apart(adata):
+    """Counts of the same types with so little noise that no cell has a neighbour of another type."""
+    types = adata.obs["cell_type"].to_numpy()
+    rate = np.concatenate([adata.X[types == name].mean(0, keepdims=True) for name in types[::N]])
+    return np.random.default_rng(0).poisson(200 * rate.repeat(N, axis=0)).astype(np.float32)
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_no_order_is_one_sentence_and_exit_2(tmp_path, monkeypatch, capsys, name):
     columns, options, expected = BAD[name]
     adata = atlas(N, **{column: values for column, values in columns.items() if values is not None})
     adata.obs = adata.obs.drop(columns=[column for column, values in columns.items() if values is None])
+    if name == "a root that reaches nothing":
+        adata.X = apart(adata)
     adata.write_h5ad(tmp_path / "atlas.h5ad")
     command = [
         *("perturbrl", "fit", f"--config={CONFIGS / 'landscape.yaml'}", f"--data.path={tmp_path}/atlas.h5ad"),

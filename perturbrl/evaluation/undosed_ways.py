@@ -111,26 +111,33 @@ def undosed_ways(twin: DigitalTwin, cells: EncodedCells, held_out: CellState, se
     """
     around, states = Surroundings(cells), held_out.cpu()
     training = around.order(None)
-    edges = np.quantile(training, np.linspace(0, 1, BINS + 1))
-    of_training, of_held = (_bins(order, edges) for order in (training, around.order(states)))
-    first = states[torch.from_numpy(of_held == 0)]
-    if len(first) < LEAST_IN_BIN:
+    # Where many cells are at one time, bins would be empty between equal edges.
+    edges = np.unique(np.quantile(training, np.linspace(0, 1, BINS + 1)))
+    judged = around.order(states)
+    of_training, of_held = (_bins(order, edges) for order in (training, judged))
+    if len(states) < BINS * LEAST_IN_BIN:
         raise DataError(
-            f"{len(first)} of {len(states)} held-out cells are in the earliest of {BINS} parts of the order, and "
-            f"{LEAST_IN_BIN} are needed to follow; hold out more cells (data.split)"
+            f"{len(states)} held-out cells are too few to follow the earliest of {BINS} parts of them, of which each "
+            f"needs {LEAST_IN_BIN}; hold out more cells (data.split)"
         )
+    first = states[torch.from_numpy(judged.argsort(kind="stable")[: len(states) // BINS])]
     start = first.repeat(-(-SIMULATED // len(first)), 1)
     # The encoder follows the twin's device; cells are compared on the processor.
     path = undosed_path(twin, start.to(held_out.device), twin.relaxation_steps, seed).cpu()
     rng = np.random.default_rng(seed)
     by_time = pd.DataFrame(
         _in_bin(own, edges, around, path, states, (of_training, of_held), rng)
-        for own in range(1, BINS)
+        for own in range(1, len(edges) - 1)
         if (of_held == own).sum() >= LEAST_IN_BIN
     )
+    if by_time.empty:
+        raise DataError(
+            f"no part of the order after the first has {LEAST_IN_BIN} held-out cells to compare with; hold out more cells "
+            "(data.split)"
+        )
     said = (
-        f"{len(first)} held-out cells, the earliest sixth of the order ({cells.require_order().source}), are followed "
-        f"without dose for {twin.relaxation_steps} transitions, and compared with {len(states)} held-out cells."
+        f"{len(first)} held-out cells, the earliest by {cells.require_order().source}, are followed without dose for "
+        f"{twin.relaxation_steps} transitions, and compared with all {len(states)} held-out cells."
     )
     return UndosedWays(_by_component(path, states, around), by_time, said)
 
@@ -212,7 +219,7 @@ def _in_bin(
     ways = {
         "landscape": passing,
         "no_op": path[:, 0],
-        "interpolated": 0.5 * (before + after) if len(after) else after,
+        "interpolated": 0.5 * (before + after) if len(before) == len(after) else after[:0],
         "replicate": training[torch.from_numpy(of_training == own)],
     }
     found = {name: _distance(around, states, real, rng) for name, states in ways.items()}

@@ -132,8 +132,8 @@ def undosed_ways(twin: DigitalTwin, cells: EncodedCells, held_out: CellState, se
     )
     if by_time.empty:
         raise DataError(
-            f"no part of the order after the first has {LEAST_IN_BIN} held-out cells to compare with; hold out more cells "
-            "(data.split)"
+            f"no part of the order after the first has {LEAST_IN_BIN} held-out cells to compare with; hold out more "
+            "cells (data.split)"
         )
     said = (
         f"{len(first)} held-out cells, the earliest by {cells.require_order().source}, are followed without dose for "

@@ -14,17 +14,19 @@ from lightning.pytorch.loggers import CSVLogger
 
 from perturbrl.data.aliases import read_aliases
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.populations import conditions_in
 from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.reading import ValueKind
-from perturbrl.data.splits import SplitStrategy
+from perturbrl.data.splits import HeldOutCells, SplitStrategy
 from perturbrl.embeddings.base import Encoder
+from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.responses import Responses
 from perturbrl.responses.answers import answer, fit_kriging
 from perturbrl.responses.prior_files import Paths, read_priors
-from perturbrl.schema import CONTROL_LABEL
+from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
 from perturbrl.training.adverts import silence_adverts
 from perturbrl.training.callbacks import IterationProgress, NoEmptyRun, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
@@ -36,6 +38,7 @@ from perturbrl.training.options import (
     TrustRegionOptions,
 )
 from perturbrl.training.two_stage import TwoStageModule
+from perturbrl.twins.landscape import LandscapeTwin
 from perturbrl.twins.response import ResponseTwin
 
 COLUMNS_REMEDY: Final = "give {'perturbation_key': ..., 'control_value': ..., 'cell_type_key': ...}"
@@ -107,16 +110,20 @@ def design(
 ) -> Report:
     """Find the perturbations that bring cells to ``target``, and judge them on held-out cells.
 
-    The same as ``perturbrl fit`` and ``perturbrl test`` with ``configs/gene_screen.yaml``: cells go where
-    kriging expects them under all doses together, the target's cells held out of all fitting.
+    Towards cells under a perturbation, the same as ``perturbrl fit`` and ``perturbrl test`` with
+    ``configs/gene_screen.yaml``: cells go where kriging expects them under all doses together, the target's cells
+    held out of all fitting.
+    Towards a state that cells reach by themselves (``cell_type=Erythrocyte``), with ``configs/landscape.yaml``: a
+    landscape learned from one half of the cells, and designs judged on one learned from the other half.
 
     Args:
-        adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``.
-        target: where cells should go: a perturbation of ``adata``, or a query of its obs
-            (``cell_type=B,perturbation=IFNB``).
+        adata: control and perturbed cells, or for a landscape cells that nobody perturbed; conventions are recognised
+            as in ``perturbrl inspect``.
+        target: where cells should go: a perturbation of ``adata``, or a query of its obs (``cell_type=Erythrocyte``,
+            ``cell_type=B,perturbation=IFNB``).
         source: where cells start, named in the same way.
         learn_target: whether genes, encoder and twin learn from those cells of the target that define the goal, as a
-            landscape must.
+            landscape must; a query without a perturbation as target asks for one.
         allowed_perturbations: the only perturbations that may be dosed: names, or a file of one name a line, of which
             those that the data know; ``None`` allows all.
         max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
@@ -124,7 +131,7 @@ def design(
         columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
             `ColumnOptions`, which names the keys.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
-        split: which cells are held out; ``None`` holds out a fifth of every population.
+        split: which cells are held out; ``None`` holds out a fifth of every population, and half for a landscape.
         goal_fraction: share of the target's cells that defines the goal; only the rest judges.
         reference_fraction: share of the source's cells that the encoder is not fitted on, to tell the target from.
         n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
@@ -144,6 +151,9 @@ def design(
     Raises:
         PerturbRLError: the data or an option cannot be used; the message says what to do.
     """
+    learn_target = learn_target or _is_state(adata, target, ColumnOptions.of(columns))
+    if learn_target and split is None:
+        split = HeldOutCells(0.5)
     allowed = allowed_perturbations
     allowed = allowed if allowed is None or isinstance(allowed, str) else list(allowed)
     data = PerturbationDataModule.from_adata(
@@ -165,9 +175,17 @@ def design(
         pseudotime_key=pseudotime_key,
         root=root,
     )
-    module = screen_model() if model is None else model
+    module = model or (landscape_model() if learn_target else screen_model())
     module.seed = module.seed if seed is None else seed
     return _trained_and_judged(module, data, max_epochs, folder)
+
+
+def _is_state(adata: AnnData, target: str, columns: ColumnOptions) -> bool:
+    """Whether a target is a query that says nothing of a perturbation, and no label either."""
+    asked = [condition.name for condition in conditions_in(target)]
+    key = detect_fields(adata, columns, labels_needed=False).perturbation_key if asked else None
+    is_label = key is not None and target in set(adata.obs[key])
+    return bool(asked) and not is_label and not {key, PERTURBATION_OBS} & set(asked)
 
 
 def _trained_and_judged(
@@ -259,4 +277,18 @@ def screen_model() -> TwoStageModule:
         trust_region=TrustRegionOptions(max_kl=0.3),
         ppo=PPOOptions(minibatch_size=512),
         critic=CriticOptions(minibatch_size=512),
+    )
+
+
+def landscape_model() -> TwoStageModule:
+    """The model of ``configs/landscape.yaml``."""
+    return TwoStageModule(
+        twin=LandscapeTwin(n_members=6, judging_members=2),
+        task=ReachCellState(goal="centroid", cost_l1=0.005),
+        policy=PolicyOptions(normalise_observations=True),
+        rollout=RolloutOptions(n_cells=512, horizon=4, settle=True),
+        trust_region=TrustRegionOptions(max_kl=0.3),
+        ppo=PPOOptions(minibatch_size=512),
+        critic=CriticOptions(minibatch_size=512),
+        n_candidates=12,
     )

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from landscape_run import SOURCE, TARGET, landscape_module, ordered_atlas
 from places import CONFIGS
 from renamed_screen import renamed_screen
 
 import perturbrl
-from perturbrl.api import screen_model
+from perturbrl.api import landscape_model, screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.errors import ConfigurationError
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import RolloutOptions
 from perturbrl.training.saved_data import PRIOR_FILES
@@ -99,6 +101,41 @@ def test_a_mistyped_option_is_named_with_the_closest() -> None:
         perturbrl.PerturbRLError, match="respond has no option 'geneset'; did you mean 'gene_sets'"
     ):
         perturbrl.respond(adata, ["GENE0000"], geneset="x.gmt")
+
+
+def test_the_landscape_model_is_that_of_the_configuration() -> None:
+    ours, theirs = landscape_model(), parse_config([f"--config={CONFIGS / 'landscape.yaml'}"]).model
+    for name in ("schedule", "n_candidates", "rollout", "trust_region", "ppo", "critic_options"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
+    assert ours.policy.init_log_std == theirs.policy.init_log_std
+    assert ours.policy.normalise_observations == theirs.policy.normalise_observations
+    for name in ("goal", "cost_l1", "success"):
+        assert getattr(ours.task, name) == getattr(theirs.task, name), name
+    assert (ours.twin.n_members, ours.twin.judging_members) == (
+        theirs.twin.n_members,
+        theirs.twin.judging_members,
+    )
+
+
+def test_a_cell_type_as_target_is_reached_on_a_landscape(tmp_path: Path) -> None:
+    adata = ordered_atlas()
+    report = perturbrl.design(
+        adata,
+        source=SOURCE,
+        target=TARGET,
+        max_perturbations=2,
+        encoder=PCAEncoder(4),
+        model=landscape_module(),
+        max_epochs=1,
+        folder=tmp_path,
+    )
+    assert report.question["digital twin"] == "LandscapeTwin"
+    assert set(report.evaluation.arrived["policy"]) == {
+        *("made on", "members kept back", "learned from the other half")
+    }
+    with pytest.raises(ConfigurationError, match="source 'control' has all 60 cells of target"):
+        perturbrl.design(adata, TARGET, folder=tmp_path)
 
 
 def test_options_are_those_of_the_data_module() -> None:

@@ -2,17 +2,27 @@
 
 import json
 import shlex
+from typing import Final
 
 import pandas as pd
 
+from perturbrl.data.cell_order import OrderOptions, order_column
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
 from perturbrl.errors import listed
+from perturbrl.schema import CELL_TYPE_OBS
+
+FEWEST_CELLS: Final = 8
 
 
 def uses_of(dataset: PerturbationDataset, path: str) -> list[str]:
     """One sentence for each use, of the cells of the file at ``path``."""
-    uses = ["encoder: yes, it needs no perturbation", _responses(dataset, path)]
+    uses = [
+        "encoder: yes, it needs no perturbation",
+        _responses(dataset, path),
+        _landscape(dataset, path),
+        "network: yes, it needs no cells, for example perturbrl fit --config configs/hematopoiesis.yaml",
+    ]
     n = len(dataset.perturbations)
     if n < 2:
         return [*uses, f"design: no, it needs two measured perturbations and there are {n}"]
@@ -43,6 +53,24 @@ def _responses(dataset: PerturbationDataset, path: str) -> str:
     return (
         f"responses nobody measured: yes, {listed(asked)}, for example perturbrl fit --config configs/response.yaml "
         f"--data.path {shlex.quote(path)}{types}"
+    )
+
+
+def _landscape(dataset: PerturbationDataset, path: str) -> str:
+    """Cells whose order is known and whose types are tell how they move by themselves."""
+    if dataset.fields.cell_type_key is None:
+        return "landscape: no, the file does not say the type of each cell; give columns.cell_type_key"
+    types = pd.Series(dataset.cell_types).value_counts()
+    large = [str(name) for name in types.index[types >= FEWEST_CELLS]]
+    if len(large) < 2:
+        return f"landscape: no, it needs two cell types of at least {FEWEST_CELLS} cells and there are {len(large)}"
+    column = order_column(dataset.adata.obs, OrderOptions())
+    ordered = f"ordered by obs['{column.key}']" if column else "if you name what orders the cells"
+    order = "" if column else f" --data.root {shlex.quote(f'{CELL_TYPE_OBS}={large[-1]}')}"
+    source, target = (shlex.quote(f"{CELL_TYPE_OBS}={name}") for name in (large[1], large[0]))
+    return (
+        f"landscape: yes, {ordered}, for example perturbrl fit --config configs/landscape.yaml --data.path "
+        f"{shlex.quote(path)} --data.source {source} --data.target {target} --data.max_perturbations 2{order}"
     )
 
 

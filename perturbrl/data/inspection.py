@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -112,7 +112,7 @@ class Inspection:
             ("size factors", self.size_factors),
             ("labels", self._labels()),
         ]
-        if self.fields is not None:
+        if self.fields is not None and self.fields.perturbation_key is not None:
             singles = sum(not label.is_combination for label in self.perturbations)
             facts += [
                 ("control", f"'{self.fields.control_value}', {self.control_cells:,} cells"),
@@ -131,6 +131,8 @@ class Inspection:
     def _labels(self) -> str:
         if self.fields is None:
             return "none recognised"
+        if self.fields.perturbation_key is None:
+            return "none recognised: without any, cells count as untreated where a landscape is learned"
         how = "as you named it" if self.fields.preset == "explicit" else f"preset {self.fields.preset}"
         dose = f", doses in obs['{self.fields.dose_key}']" if self.fields.dose_key else ""
         return f"obs['{self.fields.perturbation_key}'], {how}{dose}"
@@ -180,9 +182,7 @@ def inspect_dataset(
     except DataError as error:
         if columns.names_labels:
             raise
-        matrix = matrix_of(adata)
-        kind = kind_of_values(matrix) if value_kind is None else require_kind(matrix, value_kind)
-        return _without_labels(Path(path).name, adata, kind, str(error))
+        return _without_labels(Path(path), adata, columns, value_kind, str(error))
     return _with_labels(Path(path), adata, PerturbationDataset.from_adata(adata, fields, value_kind))
 
 
@@ -192,7 +192,21 @@ _UNLABELLED: Final = (
 )
 
 
-def _without_labels(file: str, adata: AnnData, kind: ValueKind, problem: str) -> Inspection:
+def _without_labels(
+    path: Path, adata: AnnData, columns: ColumnOptions, value_kind: ValueKind | None, problem: str
+) -> Inspection:
+    """Of an atlas, which tells of no perturbation, what can be done with untreated cells; of a screen, nothing."""
+    try:
+        fields = detect_fields(adata, columns, labels_needed=False)
+    except DataError:
+        matrix = matrix_of(adata)
+        kind = kind_of_values(matrix) if value_kind is None else require_kind(matrix, value_kind)
+        return _unusable(path.name, adata, kind, problem)
+    found = _with_labels(path, adata, PerturbationDataset.from_adata(adata, fields, value_kind))
+    return replace(found, problems=(problem, *found.problems))
+
+
+def _unusable(file: str, adata: AnnData, kind: ValueKind, problem: str) -> Inspection:
     return Inspection(
         file=file,
         n_cells=adata.n_obs,

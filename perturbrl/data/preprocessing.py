@@ -1,6 +1,6 @@
 """From counts to the numbers an encoder sees: normalised, logarithmic, of genes chosen on training cells."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,9 @@ class Preprocessor:
         self.genes: tuple[str, ...] = ()
         self.value_kind: ValueKind = "counts"
 
-    def fit(self, dataset: PerturbationDataset, train_index: CellIndex) -> "Preprocessor":
+    def fit(
+        self, dataset: PerturbationDataset, train_index: CellIndex, keep: Collection[str] = ()
+    ) -> "Preprocessor":
         """Choose the genes whose log values vary most among the training cells, in the order of the data.
 
         The variance is not normalised by the mean, as PCA does not either: what is dropped is what an encoder
@@ -48,6 +50,7 @@ class Preprocessor:
         Args:
             dataset: the cells.
             train_index: rows to learn from; ``Split.require_train`` tells whether they may be.
+            keep: genes kept however little they vary, if they do.
 
         Raises:
             DataError: there is no training cell, or no gene varies among them.
@@ -57,7 +60,8 @@ class Preprocessor:
             raise DataError("there is no training cell to choose genes on; hold out fewer cells")
         variance = self._variance(dataset, train_index)
         order = np.argsort(-variance, kind="stable")[: self.n_top_genes]
-        kept = np.sort(order[variance[order] > 0])
+        order = np.union1d(order, np.flatnonzero(np.isin(dataset.genes, list(keep))))
+        kept = order[variance[order] > 0]
         if len(kept) == 0:
             raise DataError(f"no gene varies among {len(train_index)} training cells; give cells that differ")
         self.genes = tuple(dataset.genes[column] for column in kept)

@@ -55,7 +55,8 @@ class PerturbationDataModule(PreparedData):
         reference_fraction: share of the source's cells, after those that judge, that neither genes are chosen
             on nor the encoder is fitted on: only cells as unseen as the target's can tell whether it differs. With
             learn_target both are learned from.
-        n_top_genes: highly variable genes kept, chosen on training cells; null keeps all.
+        n_top_genes: highly variable genes kept, chosen on training cells; null keeps all. With learn_target the allowed
+            perturbations are kept, too, where they are genes.
         encoder: turns expression into cell states; null is 20 principal components (PCAEncoder).
         allowed_perturbations: the only perturbations that may be dosed: a list, or a file of one name a line, of which
             those that the data know; null allows all.
@@ -202,7 +203,9 @@ class PerturbationDataModule(PreparedData):
             rows = self._rows_to_learn_from()
             # Where they learned the goal's cells, those to tell these from must be as well known to them.
             rows = rows if self.learn_target else np.setdiff1d(rows, self._split_now().reference)
-            self.preprocessor.fit(dataset, rows)
+            # On a landscape a factor is dosed by what goes with its own expression.
+            keep = self._allowed.names if self.learn_target and self._allowed else ()
+            self.preprocessor.fit(dataset, rows, keep)
             self.encoder.fit(self.preprocessor.transform(dataset, rows))
 
     def train_dataloader(self) -> DataLoader:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from anndata import AnnData
+from atlas import atlas
 from places import DATA
 from rich.console import Console
 
@@ -96,7 +97,7 @@ def test_labels_that_nobody_recognises_are_a_problem_unless_they_were_asked_for(
 ) -> None:
     screen.obs = screen.obs.rename(columns={"perturbation": "guide"})
     found = inspect(screen, tmp_path)
-    assert found.fields is None
+    assert found.fields.perturbation_key is None
     assert "no perturbation labels recognised" in found.problems[0]
     assert "none recognised" in text(found)
     assert "none recognised" in rendered(found)
@@ -108,7 +109,9 @@ def test_labels_that_nobody_recognises_are_a_problem_unless_they_were_asked_for(
 def test_only_control_cells(screen: AnnData, tmp_path: Path) -> None:
     found = inspect(screen[screen.obs["perturbation"] == "control"].copy(), tmp_path)
     assert found.problems[0].startswith("there are only control cells")
-    assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == ["yes", "no", "no"]
+    assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == [
+        *("yes", "no", "no", "yes", "no")
+    ]
 
 
 def test_other_measurements_are_listed_and_embeddings_are_not(screen: AnnData, tmp_path: Path) -> None:
@@ -179,3 +182,36 @@ def test_doses_are_listed_and_a_dose_of_zero_is_said(screen: AnnData, tmp_path: 
     assert f"{zero} cells are named by a perturbation at dose 0 and count as control" in found.problems
     facts = [line for line in found.lines() if line.startswith("doses:")]
     assert [line.split(maxsplit=1)[1] for line in facts] == ["GENE0000 at 1, 2, 5"]
+
+
+def test_an_atlas_without_perturbations_is_good_for_a_landscape(tmp_path: Path) -> None:
+    found = inspect(atlas(30), tmp_path)
+    assert "none recognised: without any, cells count as untreated" in text(found)
+    landscape = next(use for use in found.uses if use.startswith("landscape"))
+    assert landscape.startswith(
+        "landscape: yes, ordered by obs['day'], for example perturbrl fit --config configs/"
+    )
+    assert "--data.source cell_type=red --data.target cell_type=stem" in landscape
+    assert "--data.root" not in landscape
+
+
+def test_what_a_landscape_lacks_is_said(tmp_path: Path) -> None:
+    unordered = atlas(30)
+    del unordered.obs["day"]
+    assert "--data.root cell_type=white" in "".join(inspect(unordered, tmp_path).uses)
+    untyped = unordered.copy()
+    del untyped.obs["cell_type"]
+    assert any(
+        use.startswith("landscape: no, the file does not say the type")
+        for use in inspect(untyped, tmp_path).uses
+    )
+    assert any(
+        use.startswith("landscape: no, it needs two cell types of at least 8 cells")
+        for use in inspect(atlas(3), tmp_path).uses
+    )
+
+
+def test_a_screen_without_control_is_good_for_nothing_yet(screen: AnnData, tmp_path: Path) -> None:
+    found = inspect(screen[screen.obs["perturbation"] != "control"].copy(), tmp_path)
+    assert found.fields is None
+    assert found.uses[0].startswith("nothing until the labels are known")

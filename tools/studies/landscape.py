@@ -10,7 +10,7 @@ from time import perf_counter
 
 from studies.response_splits import add_data_argument
 
-PARTS = {name: f"studies.landscape_{name}" for name in ("paul", "larry", "cao", "joint")}
+PARTS = {name: f"studies.landscape_{name}" for name in ("paul", "larry", "cao", "designs", "joint")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from perturbrl.responses.kriging import Kriging
 
 MOST_PAIRS: Final = 500
 MOST_UNMEASURED: Final = 2000  # over all contexts
-_AT_ONCE: Final = 1024  # names compared with all measured ones at a time
+_AT_ONCE: Final = 256  # names compared with all measured ones at a time
 _DIGITS: Final = 9  # beyond which a similarity is rounding, which would decide between equals
 
 

@@ -21,21 +21,6 @@ def test_columns_of_published_networks_are_known(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("a\nb\n", r"has 1 column"),
-        ("a,b,w\nx,y,strong\n", r"no weight .* is a number \(first: 'strong'\)"),
-        ("a,b,w\nx,y,1\nx,z,\n", r"1 weights .* are missing"),
-        ("a,b,w\nx,y,0.5\nx,z,strong\n", r"1 weights .* no numbers \(first: 'strong'\)"),
-        ("A pp B\nB pp C\n", r"\(first: 'C'\).*call the file \.sif"),
-    ],
-)
-def test_a_file_that_is_something_else_is_told_so(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
-        read_edges(write(tmp_path, text, "prior.csv"))
-
-
-@pytest.mark.parametrize(
     ("text", "names"),
     [
         ("A\tB\nB\tC\n", ("A", "B", "C")),

@@ -15,21 +15,6 @@ def test_features_are_centred_before_they_are_compared(tmp_path):
     assert unlike < -0.9
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("gene,x\nA,1\nB,\n", r"1 of 2 features .* \(first: of B\)"),
-        ("gene,x\nA,1\nB,inf\n", r"1 of 2 features .* \(first: of B\)"),
-        ("gene,x\nA,nan\nB,2\n", r"1 of 2 features .* \(first: of A\)"),
-        ("A\nB\n", r"0 of 0 features"),
-        ("gene,x\nA,1\nA,2\n", r"features of A twice"),
-    ],
-)
-def test_a_file_that_is_something_else_is_told_so(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
-        read_features(write(tmp_path, text, "prior.csv"))
-
-
 @pytest.mark.parametrize("header", ["", "name\tx\ty\n"])
 def test_a_table_of_features_needs_no_line_of_names(tmp_path, header):
     path = tmp_path / "features.tsv"

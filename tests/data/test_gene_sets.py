@@ -28,18 +28,6 @@ def test_small_sets_say_more(tmp_path):
     assert to_c > to_b > 0
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("A,B,C\n", r"no GMT file: line 1 \('A,B,C'\) has 1 tab-separated"),
-        ("one\tabout\tA\n", r"no gene set of 3 to 500 genes"),
-    ],
-)
-def test_a_file_that_is_something_else_is_told_so(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
-        read_gene_sets(write(tmp_path, text, "prior.csv"))
-
-
 def test_a_missing_and_a_broken_file_are_told_so(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_gene_sets(tmp_path / "nowhere.gmt")

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from perturbrl.data.cell_order import WHAT_ORDERS, CellOrder
@@ -43,6 +43,16 @@ class Encoder(FittedModule, ABC):
     @abstractmethod
     def decode(self, state: CellState) -> Expression:
         """Expression that belongs to ``state``; an approximation, since the latent space is smaller."""
+
+    def unseen_spread(self, expression: Expression) -> Float[Tensor, " latent"]:
+        """Standard deviation, in each dimension, of cells not fitted on, in units of that of the cells fitted on.
+
+        An encoder gives the noise of the cells it was fitted on a place of its own. 1 where an encoder cannot tell.
+
+        Args:
+            expression: the cells that it was fitted on.
+        """
+        return torch.ones(self.latent_dim)
 
 
 def check_enough(expression: Expression, latent_dim: int) -> None:

@@ -12,7 +12,21 @@ from perturbrl.twins.mixture_drift import DriftComponents
 from perturbrl.twins.state_mixture import StateMixture, fit_mixture
 
 _FASTEST: Final = 8.0  # steps from component to component at least
-_RARITY: Final = 0.5
+
+
+def as_unseen(latent: Points, kinds: CellIndex, spread: Float[np.ndarray, " latent"]) -> Points:
+    """Cells around the mean of their type as wide as the encoder spreads cells that it has not seen.
+
+    Simulated cells stand for unseen ones. Means of types are told by many cells, so they stay.
+
+    Args:
+        latent: training cells.
+        kinds: number of each cell's type.
+        spread: of unseen cells, see ``Encoder.unseen_spread``.
+    """
+    size = np.bincount(kinds)[:, None]
+    middle = (np.eye(len(size))[:, kinds] @ latent / size)[kinds]
+    return middle + (latent - middle) * spread
 
 
 def fit_member(
@@ -44,10 +58,7 @@ def fit_member(
     size = np.maximum(counted.sum(0), 1e-12)
     resting = (counted.T @ steps.resting) / size
     velocity = _velocity(mixture, counted, steps, couplings, pace) * (1 - resting[:, None])
-    # Between equal weight of every cell and of every type: rare types hold their ground at the border.
-    of_kind = np.bincount(lineages.kinds, weights)[mixture.kinds]
-    log_priors = np.log(np.maximum(mixture.shares, 1e-12)) + (1 - _RARITY) * np.log(of_kind)
-    return DriftComponents(mixture, velocity, resting, log_priors)
+    return DriftComponents(mixture, velocity, resting, np.log(size / size.sum()))
 
 
 def _drawn(kinds: CellIndex, seed: int) -> Float[np.ndarray, " cells"]:

@@ -14,7 +14,7 @@ from perturbrl.schema import CellState, Dose, Members
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.couplings import couple
 from perturbrl.twins.drift_effects import dosable, drift_effects
-from perturbrl.twins.drift_fit import fit_member
+from perturbrl.twins.drift_fit import as_unseen, fit_member
 from perturbrl.twins.lineages import ALL_CELLS, find_lineages, lineage_steps
 from perturbrl.twins.mixture_drift import MixtureDrift
 from perturbrl.twins.perturbations import PerturbationSpace
@@ -106,7 +106,7 @@ class LandscapeTwin(DigitalTwin):
         """
         self.encoder, self.latent_dim = encoder, encoder.latent_dim
         self._fit_pushes(cells, encoder)
-        self._fit_drift(cells)
+        self._fit_drift(cells, encoder.unseen_spread(cells.expression))
         types = cells.contexts or (ALL_CELLS,) * len(cells.latent)
         found = find_attractors(self.drift, cells.latent, types, self.n_steps, self.seed)
         self._attractors = tuple(attractor.name for attractor in found)
@@ -122,12 +122,13 @@ class LandscapeTwin(DigitalTwin):
         space = PerturbationSpace(effects.names, effects.low.tolist(), 1.0)
         self.perturbations = space.to(self.pushes.device)
 
-    def _fit_drift(self, cells: EncodedCells) -> None:
+    def _fit_drift(self, cells: EncodedCells, unseen: Float[Tensor, " latent"]) -> None:
         order = cells.require_order()
         couplings = couple(cells.latent, order, cells.contexts)
-        values, latent = order.values.double().numpy(), cells.latent.double().numpy()
+        values, states = order.values.double().numpy(), cells.latent.double().numpy()
         lineages = find_lineages(cells.contexts, values, couplings, self.progenitors)
         steps = lineage_steps(couplings, lineages, values)
+        latent = as_unseen(states, lineages.kinds, unseen.double().numpy())
         members = [
             fit_member(
                 latent,

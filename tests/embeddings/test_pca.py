@@ -59,3 +59,21 @@ def test_cells_that_were_not_fitted_do_not_change_the_map():
 def test_too_few_cells_are_refused():
     with pytest.raises(DataError, match="latent_dim"):
         PCAEncoder(20).fit(screen(cells=10))
+
+
+def test_the_spread_of_unseen_cells_is_told_before_any_is_seen():
+    """Few cells of many noisy genes: two components are real, the others are noise of these very cells."""
+    generator = torch.Generator().manual_seed(0)
+    loadings = torch.randn(2, 300, generator=generator)
+
+    def cells(n):
+        return torch.randn(n, 2, generator=generator) @ loadings + 3 * torch.randn(
+            n, 300, generator=generator
+        )
+
+    seen, unseen = cells(200), cells(2000)
+    encoder = PCAEncoder(6).fit(seen)
+    told, real = encoder.unseen_spread(seen), encoder.encode(unseen).std(0) / encoder.encode(seen).std(0)
+    assert torch.allclose(told, real, atol=0.12)
+    assert (told[:2] > 0.8).all()
+    assert (told[2:] < 0.7).all()

@@ -15,7 +15,7 @@ from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.couplings import couple
 from perturbrl.twins.drift_effects import dosable, drift_effects
 from perturbrl.twins.drift_fit import as_unseen, fit_member
-from perturbrl.twins.lineages import ALL_CELLS, find_lineages, lineage_steps
+from perturbrl.twins.lineages import find_lineages, lineage_steps
 from perturbrl.twins.mixture_drift import MixtureDrift
 from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.settling import find_attractors
@@ -107,8 +107,7 @@ class LandscapeTwin(DigitalTwin):
         self.encoder, self.latent_dim = encoder, encoder.latent_dim
         self._fit_pushes(cells, encoder)
         self._fit_drift(cells, encoder.unseen_spread(cells.expression))
-        types = cells.contexts or (ALL_CELLS,) * len(cells.latent)
-        found = find_attractors(self.drift, cells.latent, types, self.n_steps, self.seed)
+        found = find_attractors(self.drift, cells.latent, cells.contexts, self.n_steps, self.seed)
         self._attractors = tuple(attractor.name for attractor in found)
         states = [attractor.state for attractor in found]
         self.set_buffers(resting_places=torch.stack(states) if states else torch.empty(0, self.latent_dim))

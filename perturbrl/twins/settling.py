@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import scipy.sparse as sp
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Generator, Tensor
@@ -28,7 +28,7 @@ class Attractor:
     """A place that cells stay at.
 
     Attributes:
-        name: the cell type most frequent around it.
+        name: the cell type most frequent around it, or its number.
         state: ``[latent]`` the fixed point that most cells settle in.
         basin: share of the training cells that settle there.
         kept: share of the cells at rest there that are there still after the noise of ``steps`` steps.
@@ -42,18 +42,18 @@ class Attractor:
 
 @torch.no_grad()
 def find_attractors(
-    drift: MixtureDrift, latent: CellState, types: Sequence[str], steps: int, seed: int
+    drift: MixtureDrift, latent: CellState, types: Sequence[str] | None, steps: int, seed: int
 ) -> list[Attractor]:
     """Let training cells settle, and tell which of their resting places keep them; the largest basin first.
 
-    Cells flow without noise until they stand. Places between which noise carries more than a twentieth of the cells
-    both ways are one basin, and so are those with the same type around. A basin that loses most of its cells to noise
-    is none.
+    Cells flow without noise until they stand. Places with the same type around are one basin; where types are not
+    known, those between which noise carries more than a twentieth of the cells both ways. A basin that loses most of
+    its cells to noise is none.
 
     Args:
         drift: the landscape; its first member is looked at.
         latent: training cells.
-        types: of each.
+        types: of each; ``None`` where not known, and places have numbers then.
         steps: for which noise then acts.
         seed: of the cells looked at and of the noise.
     """
@@ -61,12 +61,17 @@ def find_attractors(
     looked_at = torch.randperm(len(latent), generator=generator)[:MOST_SETTLED]
     settled = _settled(drift, latent[looked_at])
     place, points = _places(drift, settled)
-    names = _names(points, latent, types)
     shaken = drift.advance(
         settled, torch.zeros_like(settled), _noise(settled, steps, generator), _first(settled)
     )
     after = _nearest(drift, _settled(drift, shaken), points)
-    basin = _basins(place, after, names)
+    names = [f"state {i + 1}" for i in range(len(points))] if types is None else _names(points, latent, types)
+    joined = (
+        _exchanging(place, after, len(points))
+        if types is None
+        else np.array(names)[:, None] == np.array(names)
+    )
+    basin = connected_components(sp.csr_array(joined), directed=False)[1]
     found = [_attractor(own, basin, place, after, points, names) for own in range(basin.max() + 1)]
     return sorted((a for a in found if a.kept >= _STABLE), key=lambda attractor: -attractor.basin)
 
@@ -109,15 +114,12 @@ def _nearest(drift: MixtureDrift, state: CellState, points: Population) -> np.nd
     return torch.cdist(state @ whitening, points @ whitening).argmin(1).numpy()
 
 
-def _basins(place: np.ndarray, after: np.ndarray, names: list[str]) -> np.ndarray:
-    """The basin of every place."""
-    n = len(names)
+def _exchanging(place: np.ndarray, after: np.ndarray, n: int) -> Bool[np.ndarray, "places places"]:
+    """Which places noise carries cells between, both ways."""
     moved = np.zeros((n, n))
     np.add.at(moved, (place, after), 1.0)
     share = moved / np.maximum(moved.sum(1, keepdims=True), 1.0)
-    one = (share > _EXCHANGE) & (share.T > _EXCHANGE)
-    alike = np.array(names)[:, None] == np.array(names)
-    return connected_components(sp.csr_array(one & alike | alike), directed=False)[1]
+    return (share > _EXCHANGE) & (share.T > _EXCHANGE)
 
 
 def _attractor(

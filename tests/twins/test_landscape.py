@@ -120,15 +120,14 @@ def test_equal_seeds_fit_equal_landscapes(cells):
 
 
 def test_cells_without_types_have_resting_places(cells):
-    twin = fitted_without_types(cells)
-    assert twin.attractors()
-    check_twin(twin)
-
-
-def fitted_without_types(cells):
     twin = LandscapeTwin(n_members=1).fit(replace(cells, contexts=None), encoder_of(cells))
     twin.start_from(cells.latent)
-    return twin
+    check_twin(twin)
+    places = torch.cat(list(twin.attractors().values()))
+    assert all(name.startswith("state ") for name in twin.attractors())
+    for name in ("left", "right"):
+        own = of_type(cells, name)
+        assert torch.cdist(places, own.mean(0)[None]).min() < (own - own.mean(0)).norm(dim=1).max()
 
 
 def test_what_cannot_be_learned_is_said(cells):

@@ -58,6 +58,7 @@ class ResponseTwin(DigitalTwin):
         self.n_members, self.max_unmeasured, self.seed = n_members, max_unmeasured, seed
         self.evidence: tuple[str, ...] = ()
         self.contexts: tuple[str, ...] = ()
+        self._most = _EVERYTHING
         self.shifts = CombinedShifts()
         self.register_buffer("middles", torch.empty(0, 0))
 
@@ -79,7 +80,7 @@ class ResponseTwin(DigitalTwin):
         self.set_buffers(middles=_middles(cells, response.contexts))
         levels = measured_doses(response, tuple(known))
         doses = [[part.dose for part in own if part.dose is not None] for own in levels]
-        self._take(tuple(known), doses, encoder.latent_dim, _EVERYTHING)
+        self._take(tuple(known), doses, encoder.latent_dim)
         return self
 
     def _known(self, cells: EncodedCells, response: Kriging) -> dict[str, Evidence]:
@@ -92,14 +93,14 @@ class ResponseTwin(DigitalTwin):
         told = response.predict(asked).evidence
         return {name: one for name, one in zip(names, told, strict=True) if one != "none"}
 
-    def _take(self, names: tuple[str, ...], doses: list[list[float]], place_dim: int, most: int) -> None:
+    def _take(self, names: tuple[str, ...], doses: list[list[float]], place_dim: int) -> None:
         space = PerturbationSpace(names, 0.0, 1.0, measured_doses=doses)
         self.perturbations, self._place_dim = space.to(self.middles.device), place_dim
-        self.remember(most)
+        self.remember(self._most)
 
     def remember(self, n_perturbations: int) -> None:
         """See ``DigitalTwin``."""
-        n = self.perturbations.n_perturbations
+        self._most, n = n_perturbations, self.perturbations.n_perturbations
         self._memory = DoseMemory(n, min(n_perturbations, n)) if n_perturbations else None
         self.remembers = self._memory is not None
         self.latent_dim = self._place_dim + self._has_context + (self._memory.width if self._memory else 0)

@@ -114,6 +114,11 @@ def test_a_state_remembers_no_more_than_it_must(remembered: int) -> None:
     check_twin(twin)
 
 
+def test_a_twin_fitted_again_remembers_as_much() -> None:
+    twin = response_twin(remembered=1)
+    assert twin.fit(*screen()).latent_dim == twin.start_cells.shape[1] == 7
+
+
 def test_members_are_draws_around_what_is_expected() -> None:
     twin, mean = response_twin(n_members=32), response_twin()
     encoder = screen()[1]

@@ -157,7 +157,8 @@ def _answer_table(answers: Answers, key: str, title: str, queries: Sequence[str]
     if len(queries) > most:
         note += f" The other {len(queries) - most:,} of {len(queries):,} are in responses.csv."
     meaning = {
-        "size of effect": f"{size_in_words(answers)}. Brackets: 90 % interval of the shift in that direction",
+        "size of effect": f"{size_in_words(answers)}. Brackets: 90 % interval of the shift in that direction, "
+        "which can clear 0 where there is no effect: the FDR tells",
         "FDR": "false discovery rate: the share of queries expected to have no effect among all whose FDR is as small "
         "as this one's or smaller",
         "genes up, genes down": "genes that shift, the largest shift first, at the same rate over genes: a query has "

@@ -285,6 +285,11 @@ def test_bad_network_options_are_one_sentence_and_exit_2(
             ["fit", "--data.min_dose", "x"],
             "data.min_dose is x; give float or null (perturbrl fit --help says more)",
         ),
+        (
+            ["predict", "--data.queries", "STAT1", "JAK2"],
+            "'JAK2' belongs to no option; write several values as a list, such as '[..., JAK2]' "
+            "(perturbrl predict --help says more)",
+        ),
         (["fit", "--config", "nope.yaml"], "nope.yaml' (perturbrl fit --help says more)"),
         (["fti"], "'fti' (choose from 'fit', 'test', 'predict') (perturbrl --help says more)"),
     ],

@@ -4,10 +4,12 @@ import os
 
 os.environ.setdefault("RL_WARNINGS", "0")
 
+import jaxtyping
+import shape_checker
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-install_import_hook("perturbrl", "shape_checker.check")
+jaxtyping.jaxtyped = shape_checker.jaxtyped
+jaxtyping.install_import_hook("perturbrl", "shape_checker.jaxtyped")
 
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("suite", deadline=None)

@@ -104,12 +104,14 @@ def _drawn(
     n, times = len(genes), len(SHARES)
     # All shares at once: a calibration of few genes takes hardly less time than one of many.
     controls = population.controls.columns(np.tile(genes, times))
-    levels = split_levels(controls.mean, np.tile(population.shift[genes], times), np.repeat(SHARES, n))
-    uneven = np.tile(dispersion, times)
-    moves = [
-        controls.calibrate(level, population.depth, spread)
-        for level, spread in zip(levels, (None, uneven), strict=True)
-    ]
+    near, further = split_levels(controls.mean, np.tile(population.shift[genes], times), np.repeat(SHARES, n))
+    # Cells that stay are where the control is, whatever their share, unless a gene cannot go as far as it should.
+    once, back = np.unique([np.tile(genes, times), near], axis=1, return_inverse=True)
+    different = population.controls.columns(once[0].astype(np.int64))
+    moves = (
+        different.calibrate(once[1], population.depth).columns(back),
+        controls.calibrate(further, population.depth, np.tile(dispersion, times)),
+    )
     for part in (slice(i * n, (i + 1) * n) for i in range(times)):
         still, moved = (move.columns(part).applied(again, population.depth, rng) for move in moves)
         yield still.log_expression, moved.log_expression

@@ -53,7 +53,7 @@ class Move:
         """Cells as they are."""
         return cls(np.ones(n_genes), np.zeros(n_genes), np.zeros(n_genes))
 
-    def columns(self, genes: slice) -> Self:
+    def columns(self, genes: slice | Int[np.ndarray, " some"]) -> Self:
         """What is done to some genes."""
         return type(self)(self.keep[genes], self.add[genes], self.dispersion[genes])
 

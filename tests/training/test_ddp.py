@@ -34,6 +34,15 @@ def _launch(*command: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def _fit_on_one_and_two(folder: Path, config: str, *options: str) -> list[list[dict[str, Any]]]:
+    """The records of one process, which is this one, and of two."""
+    base, both = f"--config={config}", f"--config={CONFIGS / 'ddp.yaml'}"
+    own = [[f"--trainer.logger.init_args.save_dir={folder / n}", *_recording(folder / n)] for n in ("1", "2")]
+    run(["fit", base, *options, *own[0]])
+    _launch(*CLI, "fit", base, both, *options, *own[1])
+    return [_records(folder / "1", 1), _records(folder / "2", 2)]
+
+
 def _records(folder: Path, n_ranks: int) -> list[dict[str, Any]]:
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(n_ranks)]
 
@@ -86,20 +95,12 @@ def test_two_processes_equal_one(tmp_path: Path, alone: tuple[Path, dict[str, An
 @pytest.mark.slow
 def test_an_ensemble_ends_alike_on_two_processes(tmp_path: Path) -> None:
     # 512 cells are no multiple of 3 members, nor are the 256 of each process.
-    folders, records = [tmp_path / name for name in ("alone", "shared")], []
-    three = (
-        f"--config={CONFIGS / 'hematopoiesis.yaml'}",
-        "--model.twin.init_args.n_members=3",
-        "--model.twin.init_args.steps_per_action=5",
-        "--trainer.accelerator=cpu",
-        "--trainer.max_epochs=1",
-        "--model.policy.hidden_sizes=[16]",
+    (alone,), (first, second) = _fit_on_one_and_two(
+        tmp_path,
+        str(CONFIGS / "hematopoiesis.yaml"),
+        *("--model.twin.init_args.n_members=3", "--model.twin.init_args.steps_per_action=5"),
+        *("--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--model.policy.hidden_sizes=[16]"),
     )
-    for folder, overlay in zip(folders, ([], [f"--config={CONFIGS / 'ddp.yaml'}"]), strict=True):
-        save = f"--trainer.logger.init_args.save_dir={folder}"
-        _launch(*CLI, "fit", *three[:1], *overlay, *three[1:], save, *_recording(folder / "record"))
-        records.append(_records(folder / "record", 1 + len(overlay)))
-    (alone,), (first, second) = records
     _assert_equal_bits(first, second)
     _assert_close(alone, first)
     assert torch.equal(torch.cat((first["cells"], second["cells"])), alone["cells"])
@@ -107,18 +108,13 @@ def test_an_ensemble_ends_alike_on_two_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_predicting_responses_ends_alike_on_two_processes(tmp_path: Path) -> None:
-    folders, records = [tmp_path / name for name in ("alone", "shared")], []
-    config = f"--config={CONFIGS / 'response.yaml'}"
-    small = (
+    (alone,), (first, second) = _fit_on_one_and_two(
+        tmp_path,
+        str(CONFIGS / "response.yaml"),
         *("--data.synthetic.n_perturbations=8", "--data.synthetic.n_genes=60", "--data.encoder.latent_dim=4"),
         *("--model.rollout.n_cells=128", "--model.twin.cells_per_condition=16", "--trainer.max_epochs=2"),
         "--trainer.accelerator=cpu",
     )
-    for folder, overlay in zip(folders, ([], [f"--config={CONFIGS / 'ddp.yaml'}"]), strict=True):
-        save = f"--trainer.logger.init_args.save_dir={folder}"
-        _launch(*CLI, "fit", config, *overlay, *small, save, *_recording(folder / "record"))
-        records.append(_records(folder / "record", 1 + len(overlay)))
-    (alone,), (first, second) = records
     _assert_equal_bits(first, second)
     _assert_close(alone, first)
 

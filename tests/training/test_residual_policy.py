@@ -1,5 +1,7 @@
 """A policy learns what is systematically left over, and is used then; what is not there is not learned."""
 
+from functools import cache
+
 import pytest
 import torch
 from smoke_run import quiet_trainer
@@ -57,6 +59,12 @@ def trained(twin, schedule, iterations=25):
     return module, trainer
 
 
+@cache
+def half_way(schedule):
+    """Read by several tests."""
+    return trained(HalfWayTwin(cells_per_condition=32), schedule)
+
+
 SLOW = pytest.mark.slow
 
 
@@ -68,14 +76,14 @@ SLOW = pytest.mark.slow
     ],
 )
 def test_a_systematic_error_is_learned_and_taken_away(schedule):
-    module, _ = trained(HalfWayTwin(cells_per_condition=32), schedule)
+    module, _ = half_way(schedule)
     decision = module.decision()
     assert decision.kept, decision.sentence
     assert decision.gain > 0.5
 
 
 def test_a_policy_that_is_kept_stands_beside_kriging():
-    module, trainer = trained(HalfWayTwin(cells_per_condition=32), "alternate")
+    module, trainer = half_way("alternate")
     module.trainer = trainer
     run = responding(module, 0)
     assert isinstance(run.used, CorrectedKriging)

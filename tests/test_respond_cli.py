@@ -1,5 +1,7 @@
 """The forward problem from end to end: fit, test, predict, resume, and what a user sees when something is wrong."""
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -71,6 +73,25 @@ def fitted(tmp_path_factory, screen, gene_sets):
     return fit(tmp_path_factory.mktemp("runs"), screen, f"--data.gene_sets={gene_sets}")
 
 
+def said_by(command, folder, *options):
+    """What the command writes, and what it says on the terminal."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        report = again(command, folder, *options)
+    return report, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def judged(fitted):
+    return said_by("test", fitted)
+
+
+@pytest.fixture(scope="module")
+def everything(fitted):
+    """Asked without queries."""
+    return said_by("predict", fitted, "--report.n_cells=0")
+
+
 def test_a_fit_says_whether_the_policy_is_used(tmp_path, screen, capsys):
     folder = fit(tmp_path, screen)
     said = capsys.readouterr().err
@@ -82,9 +103,8 @@ def test_a_fit_says_whether_the_policy_is_used(tmp_path, screen, capsys):
     assert {"config.yaml", "checkpoints", "metrics.csv"} <= {path.name for path in folder.iterdir()}
 
 
-def test_it_is_judged_beside_every_baseline(fitted, capsys):
-    report = again("test", fitted)
-    said = capsys.readouterr().out
+def test_it_is_judged_beside_every_baseline(fitted, judged):
+    report, said = judged
     assert "Beside every baseline" in said
     assert "kept from its training" in said
     metrics = json.loads((report / "metrics.json").read_text())
@@ -124,8 +144,8 @@ def test_aliases_and_another_screen_are_options_of_the_data(tmp_path, screen):
     assert "other.h5ad" in (report / "metrics.json").read_text()
 
 
-def test_without_queries_everything_is_asked(fitted):
-    table = pd.read_csv(again("predict", fitted, "--report.n_cells=0") / "responses.csv")
+def test_without_queries_everything_is_asked(everything):
+    table = pd.read_csv(everything[0] / "responses.csv")
     asked = set(table["query"])
     assert {f"GENE000{i}" for i in range(8)} <= asked
     assert {"GENE0050", "GENE0051"} <= asked
@@ -134,7 +154,7 @@ def test_without_queries_everything_is_asked(fitted):
     assert set(table["evidence"]) >= {"measured", "combined", "prior"}
 
 
-def test_what_was_held_out_is_learned_from_in_predict_and_not_in_test(fitted, capsys):
+def test_what_was_held_out_is_learned_from_in_predict_and_not_in_test(fitted, judged, capsys):
     checkpoint = torch.load(fitted / "checkpoints" / "last.ckpt", weights_only=True)
     held_out = checkpoint["PerturbationDataModule"]["split"]["held_out_perturbations"]
     known = {parts[0][0] for parts, _ in checkpoint["perturbrl"]["twin"]["kriging"]["moments"]["conditions"]}
@@ -150,9 +170,10 @@ def test_what_was_held_out_is_learned_from_in_predict_and_not_in_test(fitted, ca
     assert sentence in said
     assert sentence in (report / "report.html").read_text()
     assert pd.read_csv(report / "responses.csv")["evidence"].tolist() == ["measured"]
-    judged = json.loads((again("test", fitted) / "metrics.json").read_text())
-    assert "Learned from all" not in capsys.readouterr().out
-    assert not any(row["evidence"] == "measured" for row in judged["responses"])
+    without, said = judged
+    assert "Learned from all" not in said
+    responses = json.loads((without / "metrics.json").read_text())["responses"]
+    assert not any(row["evidence"] == "measured" for row in responses)
 
 
 def test_predicted_shifts_of_what_was_held_out_are_the_measured_ones(fitted, screen):
@@ -171,10 +192,9 @@ def test_predicted_shifts_of_what_was_held_out_are_the_measured_ones(fitted, scr
     assert np.corrcoef(found, shift)[0, 1] > 0.9
 
 
-def test_answers_are_a_short_table_on_the_terminal(fitted, capsys):
+def test_answers_are_a_short_table_on_the_terminal(fitted, everything, capsys):
+    report, said = everything[0], everything[1].splitlines()
     capsys.readouterr()
-    report = again("predict", fitted, "--report.n_cells=0")
-    said = capsys.readouterr().out.splitlines()
     asked = set(pd.read_csv(report / "responses.csv")["query"])
     heads = [i for i, line in enumerate(said) if line.split()[:2] == ["query", "evidence"]]
     shown = [line.split()[0] for head in heads for line in said[head + 1 : head + 11]]

@@ -39,6 +39,7 @@ def landscape_data(**options) -> PerturbationDataModule:
         "target": TARGET,
         "source": SOURCE,
         "learn_target": True,
+        "pseudotime_key": "pseudotime",
         "split": HeldOutCells(0.5),
         "encoder": PCAEncoder(4),
         "max_perturbations": 2,

@@ -116,6 +116,14 @@ class MeasuredCells:
         unordered = "" if order is not None else why_unordered(self._obs(rows))
         return EncodedCells(latent, expression, labels, self.genes, types, order=order, unordered=unordered)
 
+    @property
+    def order_source(self) -> str | None:
+        """What orders the training cells, in words; ``None`` where nothing does."""
+        if self.ordering.root is not None:
+            return f"diffusion pseudotime from {self.ordering.root}"
+        column = order_column(self._obs(self.require_split().train), self.ordering)
+        return None if column is None else f"obs['{column.key}'] ({column.kind})"
+
     def held_out(self) -> CellState:
         """Cell states of all cells that judge, whatever was done to them."""
         return self._encoded(self.preprocessor.transform(self.dataset, self.require_split().test))

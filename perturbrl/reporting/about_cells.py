@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.embeddings.measured import MeasuredCells
+from perturbrl.twins.base import DigitalTwin
 
 
 def cells_and_genes(cells: MeasuredCells, kind: str = "") -> Mapping[str, str]:
@@ -17,3 +18,10 @@ def what_was_measured(dataset: PerturbationDataset) -> Mapping[str, str]:
     """Control cells and perturbations."""
     perturbations = f"{len(dataset.singles)} single perturbations, {len(dataset.combinations)} combinations"
     return {"measured": f"{len(dataset.control_cells)} control cells, {perturbations}"}
+
+
+def what_orders(cells: MeasuredCells, twin: DigitalTwin) -> Mapping[str, str]:
+    """What the twin took the time of cells from, where it has a landscape of theirs."""
+    if cells.split is None or not twin.attractors():
+        return {}
+    return {"order of cells": cells.order_source or "unknown"}

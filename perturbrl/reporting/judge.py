@@ -21,7 +21,7 @@ from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
 from perturbrl.planning.pairs import PairSearch
 from perturbrl.planning.planners import default_planners, search_planners
-from perturbrl.reporting.about_cells import cells_and_genes, what_was_measured
+from perturbrl.reporting.about_cells import cells_and_genes, what_orders, what_was_measured
 from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import (
     design_figures,
@@ -228,7 +228,10 @@ def _data(judged: Judged, n_start: int, n_judged: int) -> Mapping[str, str]:
             "cells": f"simulated by the network, {judged.problem.twin.latent_dim} genes",
             "judged by": f"{judges}, simulated at rest in these attractors, where start and goal cells come from, too",
         }
-    return _about_cells(judged.measured, judged.file) | (_parts(judged, judges) if n_judged else {})
+    about = _about_cells(judged.measured, judged.file) | dict(
+        what_orders(judged.measured, judged.problem.twin)
+    )
+    return about | (_parts(judged, judges) if n_judged else {})
 
 
 def _about_cells(cells: MeasuredCells, file: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import ot
 import scipy.sparse as sp
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
@@ -40,22 +40,14 @@ class Couplings:
         later: ``[cells, cells]``, each row sums to 1, or to 0 where nothing later is known.
         duration: time until then, in the order's unit; 0 where nothing later is known.
         growth: descendants at the next time point, 1 on average; ``None`` where numbers of cells say nothing of it.
-        terminal: cells at rest. Other cells without a row were measured last, or were left out of a large plan.
+
+    In pseudotime, cells without a row have come to an end; between time points they were measured last, or were left
+    out of a large plan.
     """
 
     later: sp.csr_array
     duration: Float[Tensor, " cells"]
     growth: Float[Tensor, " cells"] | None
-    terminal: Bool[Tensor, " cells"]
-
-    @property
-    def known(self) -> Bool[Tensor, " cells"]:
-        """Cells with later ones."""
-        return self.duration > 0
-
-    def mean_later(self, latent: CellState) -> CellState:
-        """Mean state of the later cells; 0 where none are known."""
-        return torch.from_numpy(self.later @ latent.numpy()).float()
 
 
 def couple(latent: CellState, order: CellOrder, cell_types: Sequence[str] | None) -> Couplings:
@@ -98,14 +90,11 @@ def _between_times(states: Points, times: np.ndarray, types: np.ndarray | None) 
         plans.append(_placed(_heaviest(plan), early, late, len(states)))
         duration[early] = then - now
     later = sp.csr_array(sum(plans[1:], start=plans[0]))
-    at_rest = np.zeros(len(states), dtype=bool)
     if types is not None:
-        flow = _flow(later, types)
-        at_rest = (times == points[-1]) & _keeps_its_cells(flow)[types]
-        later = _without_exchange(later, flow, types)
+        later = _without_exchange(later, types)
     later = _as_distributions(later)
     duration[later.sum(axis=1) == 0] = 0.0
-    return Couplings(later, _tensor(duration), _tensor(growth), torch.from_numpy(at_rest))
+    return Couplings(later, _tensor(duration), _tensor(growth))
 
 
 def _heaviest(plan: np.ndarray) -> np.ndarray:
@@ -160,12 +149,12 @@ def _along_pseudotime(states: Points, times: np.ndarray, types: np.ndarray | Non
     pairs = (near.data[forward], (near.row[forward], near.col[forward]))
     later = sp.csr_array(pairs, shape=(n, n))
     if types is not None:
-        later = _without_exchange(later, _flow(later, types), types)
+        later = _without_exchange(later, types)
     few = later.sum(axis=1) < FEWEST_LATER * k
     later = sp.csr_array(later.multiply(~few[:, None]))
     later = _as_distributions(later)
     duration = np.where(few, 0.0, later @ times - times)
-    return Couplings(later, _tensor(duration), None, torch.from_numpy(few))
+    return Couplings(later, _tensor(duration), None)
 
 
 def _flow(later: sp.csr_array, types: np.ndarray) -> Float[np.ndarray, "types types"]:
@@ -174,21 +163,15 @@ def _flow(later: sp.csr_array, types: np.ndarray) -> Float[np.ndarray, "types ty
     return (member.T @ later @ member).toarray()
 
 
-def _without_exchange(later: sp.csr_array, flow: np.ndarray, types: np.ndarray) -> sp.csr_array:
+def _without_exchange(later: sp.csr_array, types: np.ndarray) -> sp.csr_array:
     """Scale what goes from type to type by the share that nothing comes back for."""
+    flow = _flow(later, types)
     with np.errstate(divide="ignore", invalid="ignore"):
         kept = np.nan_to_num(np.clip(1 - flow.T / flow, 0.0, 1.0))
     np.fill_diagonal(kept, 1.0)
     entries = sp.coo_array(later)
     scaled = entries.data * kept[types[entries.row], types[entries.col]]
     return sp.csr_array((scaled, (entries.row, entries.col)), shape=later.shape)
-
-
-def _keeps_its_cells(flow: Float[np.ndarray, "types types"]) -> np.ndarray:
-    """Types from which less than half as much goes to others as comes from them, and most stays."""
-    stays = np.diag(flow)
-    leaves, comes = flow.sum(axis=1) - stays, flow.sum(axis=0) - stays
-    return (2 * leaves < comes) & (leaves < stays)
 
 
 def _as_distributions(later: sp.csr_array) -> sp.csr_array:

@@ -8,13 +8,17 @@ from scipy.stats import norm
 
 from perturbrl.data.cell_order import CellOrder
 from perturbrl.errors import DataError
-from perturbrl.twins.couplings import BLUR, couple, transport
+from perturbrl.twins.couplings import BLUR, Couplings, couple, transport
 
 
 def at_times(*populations: np.ndarray) -> tuple[torch.Tensor, CellOrder]:
     states = torch.from_numpy(np.concatenate(populations)).float()
     times = np.repeat(2.0 * np.arange(len(populations)), [len(population) for population in populations])
     return states, CellOrder(torch.from_numpy(times).float(), "time")
+
+
+def mean_later(couplings: Couplings, states: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(couplings.later @ states.numpy()).float()
 
 
 def gaussian(scale: float, shift: float, n: int = 400) -> np.ndarray:
@@ -31,7 +35,7 @@ def clusters(*sizes: int) -> np.ndarray:
 def test_cells_of_a_gaussian_move_as_entropic_transport_between_gaussians_says() -> None:
     early, late = gaussian(1.0, 0.0), gaussian(2.0, 3.0)
     states, order = at_times(early, late)
-    moved = couple(states, order, None).mean_later(states)[: len(early), 0].numpy()
+    moved = mean_later(couple(states, order, None), states)[: len(early), 0].numpy()
     blur = BLUR * np.median(np.square(early - late.T))
     # The minimum of E|x-y|^2 + blur KL over Gaussians with these margins.
     covariance = np.sqrt(blur**2 / 16 + 1.0 * 2.0**2) - blur / 4
@@ -50,7 +54,7 @@ def test_identical_populations_couple_to_themselves() -> None:
     plan = couplings.later[: len(cells), len(cells) :].toarray()
     assert plan[own].sum() / plan.sum() > 0.999
     assert plan == pytest.approx(plan.T, abs=2e-3)  # a stationary population is as likely to go back
-    stay = couplings.mean_later(states)[: len(cells)] - states[: len(cells)]
+    stay = mean_later(couplings, states)[: len(cells)] - states[: len(cells)]
     assert stay.mean(0).abs().max() < 0.05
     assert couplings.growth.numpy() == pytest.approx(1.0, abs=0.05)
 
@@ -62,7 +66,6 @@ def test_rows_are_distributions_over_the_next_time_point_only_and_last_cells_hav
     assert sums[:120] == pytest.approx(1.0)
     assert not sums[120:].any()
     assert couplings.duration.tolist() == [2.0] * 120 + [0.0] * 60
-    assert torch.equal(couplings.known, order.values < 4)
     entries = sp.coo_array(couplings.later)
     assert (order.values[entries.col] - order.values[entries.row] == 2).all()
 
@@ -95,15 +98,6 @@ def test_what_goes_both_ways_between_types_alike_is_dropped_and_one_way_is_kept(
     assert flow["ab"] > 5
 
 
-def test_types_that_others_become_are_at_rest_when_measured_last() -> None:
-    states, order = at_times(clusters(80, 20), clusters(20, 80))
-    types = ["young"] * 80 + ["old"] * 20 + ["young"] * 20 + ["old"] * 80
-    terminal = couple(states, order, types).terminal.numpy()
-    assert not terminal[:120].any()
-    assert terminal[120:].all()
-    assert not couple(states, order, None).terminal.any()
-
-
 def arm(angle: float, n: int = 100) -> tuple[np.ndarray, np.ndarray]:
     place = np.linspace(0.0, 1.0, n)
     direction = np.array([np.cos(angle), np.sin(angle)])
@@ -120,10 +114,10 @@ def test_pseudotime_couples_along_each_arm_and_its_end_is_at_rest() -> None:
     assert (times[entries.col] > times[entries.row]).all()
     along = (entries.row < 100) == (entries.col < 100)
     assert along[times[entries.row] > 0.3].all()
-    assert couplings.terminal[[99, 199]].all()
-    assert not couplings.terminal[:90].any()
+    known = couplings.duration.numpy() > 0
+    assert not known[[99, 199]].any()
+    assert known[:90].all()
     assert couplings.growth is None
-    known = couplings.known.numpy()
     mean = couplings.later @ times
     assert couplings.duration.numpy()[known] == pytest.approx(mean[known] - times[known], abs=1e-5)
 

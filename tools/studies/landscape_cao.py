@@ -5,8 +5,10 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Generator
 
 from perturbrl.data.cell_order import OrderOptions
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
@@ -15,12 +17,14 @@ from perturbrl.data.split import Split
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.evaluation.distances import energy_distance
+from perturbrl.schema import CellState
 from perturbrl.twins.landscape import LandscapeTwin
 from studies.landscape_cells import moved, states_of
 
 FILE: Final = "cao2018_a549_dex_rna_atac.h5ad"
 KNOWN: Final = (0.0, 1.0)
 AHEAD: Final = 3.0
+HELD_OUT: Final = 0.2
 COPIES: Final = 3
 
 
@@ -37,36 +41,44 @@ def rows(folder: Path, seeds: int) -> dict[str, object]:
 def _one_seed(dataset: PerturbationDataset, seed: int) -> dict[str, float]:
     """Energy distance of each prediction to half of the cells of three hours; the other half is the replicate.
 
-    All predictions are made of the training cells of one hour. Cells that the encoder was fitted on spread more along
-    its minor components than others do, and that is alike in all of them.
+    All predictions are made of held-out cells of one hour: cells that the encoder was fitted on spread more along its
+    minor components than others do, so that a landscape would seem to gain by what it does to that spread alone.
     """
     measured = _early(dataset, seed)
-    cells = measured.training()
-    twin = LandscapeTwin(seed=seed).fit(cells, measured.encoder)
-    time = cells.require_order().values
-    start, later = (cells.latent[time == known] for known in KNOWN)
+    twin = LandscapeTwin(seed=seed).fit(measured.training(), measured.encoder)
+    start, later = (_judging(measured, known) for known in KNOWN)
     ahead = (AHEAD - KNOWN[1]) / (KNOWN[1] - KNOWN[0])
     transitions = round(twin.n_steps * ahead / twin.steps_per_action)
-    half = np.random.default_rng(seed).permutation(measured.require_split().test)
-    real, other = half[::2], half[1::2]
+    ahead_cells = _judging(measured, AHEAD)
+    drawn = ahead_cells[torch.randperm(len(ahead_cells), generator=Generator().manual_seed(seed))]
+    real, other = drawn[::2], drawn[1::2]
     predictions = {
         "landscape": moved(twin, later.repeat(COPIES, 1), transitions, seed)[-1],
         "stays": later,
         "extrapolated": later + ahead * (later.mean(0) - start.mean(0)),
-        "replicate": states_of(measured, other),
+        "replicate": other,
     }
-    real_states = states_of(measured, real)
-    return {name: energy_distance(states, real_states, "u") for name, states in predictions.items()}
+    return {name: energy_distance(states, real, "u") for name, states in predictions.items()}
 
 
 def _early(dataset: PerturbationDataset, seed: int) -> MeasuredCells:
-    """All that is learned before the landscape, from the cells of the known times."""
-    time = dataset.adata.obs["time_h"].to_numpy()
-    train, test, none = (np.flatnonzero(chosen) for chosen in (np.isin(time, KNOWN), time == AHEAD, time < 0))
+    """All that is learned before the landscape, from four fifths of the cells of the known times."""
+    time, rng = dataset.adata.obs["time_h"].to_numpy(), np.random.default_rng(seed)
+    known = rng.permutation(np.flatnonzero(np.isin(time, KNOWN)))
+    held = round(HELD_OUT * len(known))
+    train, none = np.sort(known[held:]), np.array([], dtype=int)
+    test = np.sort(np.concatenate((known[:held], np.flatnonzero(time == AHEAD))))
     split = Split("hours", seed, train, none, test, none, none, dataset.barcodes)
     genes = Preprocessor(n_top_genes=None).fit(dataset, train)
     encoder = PCAEncoder(20).fit(genes.transform(dataset, train))
     return MeasuredCells(dataset, split, genes, encoder, OrderOptions(time_key="time_h"))
+
+
+def _judging(measured: MeasuredCells, time: float) -> CellState:
+    """Held-out cells of one time."""
+    test = measured.require_split().test
+    times = measured.dataset.adata.obs["time_h"].to_numpy()[test]
+    return states_of(measured, test[times == time])
 
 
 def _print(table: pd.DataFrame) -> None:

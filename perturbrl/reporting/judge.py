@@ -35,7 +35,7 @@ from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.landscape_figures import landscape_figures
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
-from perturbrl.reporting.report_text import answer_sentence, caution, dosed
+from perturbrl.reporting.report_text import answer_sentence, caution, dosed, percent
 from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,
@@ -98,7 +98,7 @@ def judge(
         answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
         question=_question(judged),
-        data=_data(judged, len(cells.start), len(cells.target)),
+        data={**_data(judged, len(cells.start), len(cells.target)), **_recognised(judged, cells)},
         evaluation=evaluation,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
@@ -255,6 +255,21 @@ def _parts(judged: Judged, judges: str) -> dict[str, str]:
         "goal": f"{len(judged.problem.goal_cells)} cells of {judged.target}, told apart from "
         f"{len(judged.reference_cells)} of {judged.source}: the encoder was fitted on neither",
         "judged by": f"{judges}: cells that nothing was learned from",
+    }
+
+
+def _recognised(judged: Judged, cells: UnseenCells) -> dict[str, str]:
+    """How far the verdict on dosed cells holds for real ones."""
+    if not judged.judges:
+        return {}
+    goal = judged.problem.goal_cells.mean(0)
+    shares = [
+        percent(float(judged.problem.task.is_success(own, goal.expand_as(own)).float().mean()))
+        for own in (cells.target, cells.start)
+    ]
+    return {
+        "arrived": f"what takes dosed cells for {judged.target} takes {shares[0]} of its real held-out cells for "
+        f"it, and {shares[1]} of the undosed {judged.source} cells"
     }
 
 

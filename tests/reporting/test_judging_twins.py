@@ -1,5 +1,6 @@
 """A design on a landscape is judged on members kept back, and on a landscape of the other half of the cells."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,8 @@ def test_the_report_says_what_arrives_where():
     assert f"cells of {TARGET}, which define the goal" in report.data["learned from"]
     assert "a twin learned from their half" in report.data["judged by"]
     assert np.isfinite(row.observed_distance)
+    real, undosed = (int(share) for share in re.findall(r"(\d+) %", report.data["arrived"]))
+    assert real > 80 > 20 > undosed
 
 
 def test_a_policy_chooses_among_a_few_and_the_checkpoint_knows_which(tmp_path):

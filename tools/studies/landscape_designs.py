@@ -14,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from perturbrl.data.reading import read_cells
 from perturbrl.data.splits import HeldOutCells
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.embeddings.pca import PCAEncoder
@@ -162,6 +163,7 @@ def one_setting(folder: Path, source: str, target: str, seed: int) -> list[dict[
 
 
 def _setting(folder: Path, source: str, target: str, seed: int) -> Setting:
+    measured = set(read_cells(folder / FILE).var_names)
     data = PerturbationDataModule(
         path=str(folder / FILE),
         source=f"cell_type={source}",
@@ -170,12 +172,11 @@ def _setting(folder: Path, source: str, target: str, seed: int) -> Setting:
         split=HeldOutCells(0.5, seed=seed),
         n_top_genes=None,
         encoder=PCAEncoder(20),
+        allowed_perturbations=[name for name in factors(folder) if name in measured],
         max_perturbations=2,
         pseudotime_key="pseudotime",
     )
     data.setup("fit")
-    measured = set(data.genes)
-    data.allowed_perturbations = [name for name in factors(folder) if name in measured]
     twin = KeptLandscape(n_members=4, judging_members=1, seed=seed)
     return Setting(source, target, seed, twin, data)
 

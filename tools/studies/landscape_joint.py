@@ -7,7 +7,7 @@ under the drift of the one and the effects of the other.
   mature, others do so while one gene is over-expressed. Each twin learns from these cells, a policy learns on the twin
   to bring granulocytes to erythrocytes with at most two genes, and the network itself says how many arrive.
 - Effects (Norman 2019): each single perturbation is left out in turn; cosine of the predicted and the measured shift.
-- Paul 2015 has no perturbed cells: the experimental half cannot be built on it, and both halves are the in-silico one.
+- Paul 2015 has no perturbed cells: the experimental half cannot be built on it.
 """
 
 import logging
@@ -35,6 +35,7 @@ from perturbrl.evaluation.statistics import mean_interval
 from perturbrl.reporting.callback import design_problem
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import Expression
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import PolicyOptions, RolloutOptions, StageSchedule, TrustRegionOptions
 from perturbrl.training.two_stage import TwoStageModule
@@ -160,15 +161,18 @@ def held_out_effects(folder: Path) -> pd.DataFrame:
     every = np.arange(dataset.n_cells)
     preprocessor.fit(dataset, every)
     expression, labels = preprocessor.transform(dataset, every), [str(label) for label in dataset.labels]
-    encoder = PCAEncoder(20).fit(expression)
-    cells = EncodedCells(encoder.encode(expression), expression, tuple(labels), tuple(preprocessor.genes))
     singles = [str(label) for label in dataset.singles]
-    return pd.DataFrame([_left_out(cells, encoder, name, folder) for name in singles])
+    genes = tuple(preprocessor.genes)
+    return pd.DataFrame([_left_out(expression, labels, genes, name, folder) for name in singles])
 
 
-def _left_out(cells: EncodedCells, encoder: PCAEncoder, name: str, folder: Path) -> dict[str, object]:
+def _left_out(
+    expression: Expression, labels: list[str], genes: tuple[str, ...], name: str, folder: Path
+) -> dict[str, object]:
+    kept = [i for i, label in enumerate(labels) if name not in label.split("+")]
+    encoder = PCAEncoder(20).fit(expression[kept])
+    cells = EncodedCells(encoder.encode(expression), expression, tuple(labels), genes)
     measured = cells.mean_of(name) - cells.mean_of("control")
-    kept = [i for i, label in enumerate(cells.labels) if name not in label.split("+")]
     others = replace(
         cells,
         latent=cells.latent[kept],
@@ -205,7 +209,7 @@ def _summary(designs: pd.DataFrame, effects: pd.DataFrame) -> dict[str, object]:
         },
         "joint_gain_norman": _interval(_gain(effects, "joint")),
         "joint_norman": {half: round(float(effects[half].mean()), 3) for half in HALVES[:3]},
-        "joint_gain_paul": 0.0,
+        "joint_gain_paul": None,  # nobody perturbed these cells, so there is no experimental half to join
         "joint_seeds": int(designs["seed"].nunique()),
     }
 
@@ -234,5 +238,5 @@ def _print(designs: pd.DataFrame, effects: pd.DataFrame) -> None:
             shown.add_row(*(str(row[one]) for one in first), *(f"{row[half]:.2f}" for half in halves))
         console.print(shown)
     console.print(
-        "Paul 2015: no cell was perturbed, so both halves are the in-silico one and there is no gain."
+        "Paul 2015: no cell was perturbed, so there is no experimental half, and nothing to gain from."
     )

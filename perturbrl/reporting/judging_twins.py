@@ -26,7 +26,9 @@ def judging_problems(problem: DesignProblem, data: PerturbationDataModule) -> di
         found[KEPT_BACK] = replace(problem, twin=problem.twin.in_judging_members())
     with working("learning the landscape of the other half"):
         twin = deepcopy(problem.twin).cpu()
-        twin.fit(data.judging_cells(), data.encoder)
+        # A factor that no design may dose need not vary in the other half.
+        cells = replace(data.judging_cells(), allowed=tuple(problem.space.names))
+        twin.fit(cells, data.encoder)
     space = twin.perturbations.restrict(
         problem.space.names,
         min_dose=problem.space.min_dose,

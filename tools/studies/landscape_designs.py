@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -53,6 +54,7 @@ ITERATIONS: Final = 60
 N_CELLS: Final = 512
 N_CANDIDATES: Final = 12
 ENOUGH: Final = 0.9
+FEWEST_CELLS: Final = 20
 _LOOKS: Final = 5
 _SEEN: Final = 128
 RECIPES: Final = ("exhaustive", "cem", "greedy", "differential_expression")
@@ -163,7 +165,10 @@ def one_setting(folder: Path, source: str, target: str, seed: int) -> list[dict[
 
 
 def _setting(folder: Path, source: str, target: str, seed: int) -> Setting:
-    measured = set(read_cells(folder / FILE).var_names)
+    adata = read_cells(folder / FILE)
+    # A factor seen in a few cells may not vary in one half, where nothing would tell what it does.
+    seen = np.asarray((adata.X > 0).sum(axis=0)).ravel()
+    measured = set(adata.var_names[seen >= FEWEST_CELLS])
     data = PerturbationDataModule(
         path=str(folder / FILE),
         source=f"cell_type={source}",
@@ -212,7 +217,9 @@ def _judge(problem: DesignProblem, setting: Setting) -> DesignProblem:
     """The same problem on a landscape that the other half teaches."""
     untaught = LandscapeTwin(n_members=3, seed=setting.seed)
     untaught.start_from(problem.twin.start_cells)
-    return judging_problems(replace(problem, twin=untaught), setting.data)[OTHER_HALF]
+    every = setting.data.restrict(setting.twin)
+    judge = judging_problems(replace(problem, twin=untaught, space=every), setting.data)[OTHER_HALF]
+    return replace(judge, space=judge.space.restrict(problem.space.names))
 
 
 def _baselines(setting: Setting, problem: DesignProblem, judge: DesignProblem) -> list[dict[str, object]]:

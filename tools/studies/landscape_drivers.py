@@ -42,23 +42,22 @@ def published(folder: Path) -> dict[str, set[str]]:
 def fate_shifts(twin: LandscapeTwin, atlas: Atlas, seed: int) -> pd.DataFrame:
     """By how much each factor at dose 1 changes the shares of types that held-out progenitors end in.
 
-    All factors see the same cells, members and noise.
+    Every factor is given to all of them, all factors in one batch; nobody is dosed in as many copies.
     """
     start = atlas.states[torch.from_numpy(np.isin(atlas.types, PROGENITORS))]
-    before = _fates(twin, atlas, moved(twin, start, twin.relaxation_steps, seed)[-1])
-    shifts = {}
-    for column, name in enumerate(twin.perturbations.names):
-        dose = torch.zeros(twin.perturbations.n_perturbations)
-        dose[column] = 1.0
-        dosed = moved(twin, start, _DOSED_TRANSITIONS, seed, dose)[-1]
-        rested = moved(twin, dosed, twin.relaxation_steps - _DOSED_TRANSITIONS, seed + 1)[-1]
-        shifts[name] = _fates(twin, atlas, rested) - before
-    return pd.DataFrame(shifts).T
+    names = twin.perturbations.names
+    everyone = start.repeat(len(names), 1)
+    dose = torch.eye(len(names)).repeat_interleave(len(start), 0)
+    before = _fates(twin, atlas, moved(twin, everyone, twin.relaxation_steps, seed)[-1]).mean()
+    dosed = moved(twin, everyone, _DOSED_TRANSITIONS, seed, dose)[-1]
+    rested = moved(twin, dosed, twin.relaxation_steps - _DOSED_TRANSITIONS, seed + 1)[-1]
+    return _fates(twin, atlas, rested).groupby(np.repeat(names, len(start)), sort=False).mean() - before
 
 
-def _fates(twin: LandscapeTwin, atlas: Atlas, states: torch.Tensor) -> pd.Series:
-    types = pd.Series(0.0, index=list(twin.cell_types))
-    return types.add(pd.Series(atlas.recognised(states)).value_counts(normalize=True), fill_value=0.0)
+def _fates(twin: LandscapeTwin, atlas: Atlas, states: torch.Tensor) -> pd.DataFrame:
+    """Which type each state is recognised as, a column for each type."""
+    recognised = pd.Categorical(atlas.recognised(states), categories=twin.cell_types)
+    return pd.get_dummies(recognised, dtype=float)
 
 
 def signs(shifts: pd.DataFrame) -> dict[str, bool]:

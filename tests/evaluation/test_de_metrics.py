@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import scanpy as sc
-import torch
 from anndata import AnnData
 from scipy.stats import mannwhitneyu
 from toy_screen import ToyScreen
@@ -18,14 +17,6 @@ from perturbrl.evaluation.de_metrics import (
 )
 
 LABELS = ("G0", "G1", "G2", "G3")
-
-
-@pytest.fixture(autouse=True)
-def torch_threads():
-    """Undo numba, whose first parallel kernel (in scanpy, in pdex) raises the thread count of torch, too."""
-    n = torch.get_num_threads()
-    yield
-    torch.set_num_threads(n)
 
 
 @pytest.fixture(scope="module")

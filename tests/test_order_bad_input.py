@@ -1,13 +1,10 @@
 """What a user sees when nothing, or nothing usable, orders the cells of a landscape: one sentence, exit 2."""
 
-import sys
-
 import numpy as np
 import pytest
 from atlas import atlas
 from places import CONFIGS
-
-from perturbrl.cli import main
+from refused import the_one_sentence
 
 N = 120
 TWO_DAYS = np.arange(3 * N) % 2
@@ -72,7 +69,7 @@ def test_no_order_is_one_sentence_and_exit_2(tmp_path, monkeypatch, capsys, name
         adata.X = apart(adata)
     adata.write_h5ad(tmp_path / "atlas.h5ad")
     command = [
-        *("perturbrl", "fit", f"--config={CONFIGS / 'landscape.yaml'}", f"--data.path={tmp_path}/atlas.h5ad"),
+        *("fit", f"--config={CONFIGS / 'landscape.yaml'}", f"--data.path={tmp_path}/atlas.h5ad"),
         *("--data.source=cell_type=white", "--data.target=cell_type=red", "--trainer.max_epochs=1"),
         *(
             "--data.encoder.init_args.latent_dim=4",
@@ -80,10 +77,5 @@ def test_no_order_is_one_sentence_and_exit_2(tmp_path, monkeypatch, capsys, name
             *options,
         ),
     ]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("perturbrl: error:")]
-    assert len(said) == 1
-    assert all(piece in said[0] for piece in expected), said[0]
+    said = the_one_sentence(monkeypatch, capsys, *command)
+    assert all(piece in said for piece in expected), said

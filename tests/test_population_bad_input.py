@@ -1,13 +1,10 @@
 """What a user sees whose source, target or factors cannot be meant: one sentence, exit 2."""
 
-import sys
-
 import numpy as np
 import pytest
 from atlas import atlas
 from places import CONFIGS
-
-from perturbrl.cli import main
+from refused import the_one_sentence
 
 SOURCE, TARGET = "--data.source=cell_type=white", "--data.target=cell_type=red"
 # Each with the sentence's parts.
@@ -57,14 +54,9 @@ def test_a_population_that_cannot_be_meant_is_one_sentence_and_exit_2(tmp_path, 
     adata.obs["cell_type"] = np.where(np.arange(90) == 0, "lone", adata.obs["cell_type"])
     adata.write_h5ad(tmp_path / "atlas.h5ad")
     command = [
-        *("perturbrl", "fit", f"--config={CONFIGS / 'landscape.yaml'}", f"--data.path={tmp_path}/atlas.h5ad"),
+        *("fit", f"--config={CONFIGS / 'landscape.yaml'}", f"--data.path={tmp_path}/atlas.h5ad"),
         *("--trainer.max_epochs=1", "--data.encoder.init_args.latent_dim=4"),
         *(f"--trainer.logger.init_args.save_dir={tmp_path}", *options),
     ]
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("perturbrl: error:")]
-    assert len(said) == 1
-    assert all(piece in said[0] for piece in expected), said[0]
+    said = the_one_sentence(monkeypatch, capsys, *command)
+    assert all(piece in said for piece in expected), said

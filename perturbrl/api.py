@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -20,7 +19,7 @@ from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import HeldOutCells, SplitStrategy
 from perturbrl.embeddings.base import Encoder
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.errors import ConfigurationError
+from perturbrl.errors import ConfigurationError, option_meant
 from perturbrl.reporting.callback import ReportCallback
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.responses import Responses
@@ -57,9 +56,9 @@ def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
         for name in kwargs:
             if name not in options:
-                near = get_close_matches(name, options, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(options)}"
-                raise ConfigurationError(f"{call.__name__} has no option '{name}'; {hint}")
+                raise ConfigurationError(
+                    f"{call.__name__} has no option '{name}'; {option_meant(name, options)}"
+                )
         bound = signature(call).bind(*args, **kwargs)
         given = bound.arguments
         _require_type(call.__name__, given, "adata", (AnnData,), "read the file with anndata.read_h5ad")

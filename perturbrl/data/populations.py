@@ -1,6 +1,5 @@
 """Populations of cells by name: a label of the file, or a query of its obs (``cell_type=B,perturbation=IFNB``)."""
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from perturbrl.data.labels import CONTROL, Label, label_in_file
-from perturbrl.errors import ConfigurationError, DataError, listed
+from perturbrl.errors import ConfigurationError, DataError, closest, listed
 from perturbrl.schema import CELL_TYPE_OBS, IS_CONTROL_OBS, PERTURBATION_OBS, SIZE_FACTOR_OBS, CellIndex
 
 # A comma separates where a further "name=" follows it; others belong to a value.
@@ -253,11 +252,10 @@ class Populations:
         return list(dict.fromkeys(found))[:_SHOWN]
 
     def _closest(self, label: Label) -> list[Label]:
-        folded = {measured.casefold(): measured for measured in self.perturbations}
-        near = difflib.get_close_matches(label.casefold(), folded, n=3, cutoff=0.5)
+        near = closest(label, self.perturbations, cutoff=0.5)
         names = set(label.names)
         related = [measured for measured in self.perturbations if names & set(measured.names)]
-        return list(dict.fromkeys([*(folded[name] for name in near), *related]))[:_SHOWN]
+        return list(dict.fromkeys([*near, *related]))[:_SHOWN]
 
     def _examples(self) -> str:
         return listed(self.perturbations, _SHOWN) or "none: there are only control cells"
@@ -276,8 +274,7 @@ def _equal_numbers(one: str, other: str) -> bool:
 
 def nearest_names(text: str, known: Sequence[str]) -> str:
     """What was probably meant, in whatever case, or what there is."""
-    folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(text.casefold(), folded, n=3, cutoff=0.6)
+    near = closest(text, known)
     if near:
-        return f"did you mean {' or '.join(folded[name] for name in near)}?"
+        return f"did you mean {' or '.join(near)}?"
     return f"choose one of {listed(known, 8)}" if known else "it has no value in any cell"

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from perturbrl.data.labels import DOSE_NUMBER, label_in_file
-from perturbrl.errors import ConfigurationError, DataError, listed
+from perturbrl.errors import ConfigurationError, DataError, listed, option_meant
 from perturbrl.schema import CONTROL_LABEL
 
 CELL_TYPE_KEYS: Final = ("cell_type", "celltype")
@@ -87,9 +87,7 @@ class ColumnOptions:
             return given
         names = [field.name for field in fields(cls)]
         for name in (name for name in given if name not in names):
-            near = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"choose among {', '.join(names)}"
-            raise ConfigurationError(f"columns has no key '{name}'; {hint}")
+            raise ConfigurationError(f"columns has no key '{name}'; {option_meant(str(name), names)}")
         return cls(**given)
 
     @property

@@ -1,13 +1,12 @@
 """Questions about responses, as a person writes them: ``KLF1+MAP2K6``, ``IFNB@cell_type=NK``, ``dexamethasone:3``."""
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
 from perturbrl.data.labels import Label, Part
-from perturbrl.errors import DataError
+from perturbrl.errors import DataError, closest
 from perturbrl.responses.training_cells import ONE_CONTEXT, Condition
 from perturbrl.schema import CELL_TYPE_OBS
 
@@ -180,13 +179,8 @@ def _require(name: str, known: Collection[str], what: str, likeliest: Collection
     parts = [part.strip() for part in name.split(",")]
     if len(parts) > 1 and set(parts) <= set(known):
         raise DataError(f"'{name}' is no {what} here; ask for several as a list, '[{', '.join(parts)}]'")
-    near = list(dict.fromkeys([*_close(name, likeliest), *_close(name, known)]))[:3]
+    near = list(dict.fromkeys([*closest(name, likeliest), *closest(name, known)]))[:3]
     hint = (
         f"did you mean {' or '.join(near)}?" if near else f"choose one such as {', '.join(sorted(known)[:5])}"
     )
     raise DataError(f"'{name}' is no {what} here; {hint}")
-
-
-def _close(name: str, known: Collection[str]) -> list[str]:
-    folded = {one.casefold(): one for one in known}
-    return [folded[one] for one in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]

@@ -1,7 +1,5 @@
 """Our side of the training benchmark: TwoStageModule under Lightning's Trainer, rates, and where the time goes."""
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from quiet import quiet
 
 from benchmarks.breakdown import TRAINING_PARTS, Parts
 from benchmarks.peer_training import peer_collection, peer_update
@@ -79,9 +78,7 @@ class _Judge(Callback):
 def quiet_trainer(device: str, max_epochs: int, *callbacks: Callback) -> Trainer:
     """Without files and output; metrics are still logged to the trainer in every iteration."""
     keep_freed_memory()  # as the command does
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     return Trainer(
         max_epochs=max_epochs,
         accelerator="gpu" if device == "cuda" else "cpu",

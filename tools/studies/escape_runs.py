@@ -1,14 +1,13 @@
 """One run of the escape study: a method on a task with a seed, judged exactly."""
 
-import logging
 import time
-import warnings
 from math import inf, nan
 from typing import Any, Final
 
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from quiet import quiet
 
 from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch, ModelPredictiveControl
@@ -53,13 +52,6 @@ class ExactCurve(TrainingClock):
         assert isinstance(pl_module, TwoStageModule)
         self.results.append(self.chain.judge(pl_module.actor))
         trainer.should_stop = self.results[-1].success >= self.enough
-
-
-def quiet() -> None:
-    """One line per run is the runner's; Lightning's notes are not wanted beside it."""
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def one_run(setting: Run) -> Row:

@@ -9,15 +9,14 @@ with its minimum over the same dose box and horizon.
 import argparse
 import hashlib
 import json
-import logging
 import tempfile
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from lightning import Trainer
+from quiet import quiet
 from rich.console import Console
 from rich.table import Table
 
@@ -66,9 +65,7 @@ def recoverable_doubles(path: Path) -> Sequence[str]:
 
 def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     """Train on one target with one seed; what the policy and the baselines reach."""
-    warnings.filterwarnings("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
     built = parse_config(
         [f"--config={CONFIG}", f"--model.twin={LINEAR}", f"--seed_everything={setting['seed']}", *config]

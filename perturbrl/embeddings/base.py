@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -110,6 +110,18 @@ class EncodedCells:
         if self.order is None:
             raise DataError(self.unordered or f"nothing orders the cells; {WHAT_ORDERS}")
         return self.order
+
+    def of_rows(self, rows: Int[Tensor, " some"]) -> "EncodedCells":
+        """Some of the cells, with all that is known beside them."""
+        chosen = rows.tolist()
+        return replace(
+            self,
+            latent=self.latent[rows],
+            expression=self.expression[rows],
+            labels=tuple(self.labels[i] for i in chosen),
+            contexts=None if self.contexts is None else tuple(self.contexts[i] for i in chosen),
+            order=None if self.order is None else replace(self.order, values=self.order.values[rows]),
+        )
 
     def rows_of(self, label: str) -> Int[Tensor, " rows"]:
         """Row numbers of the cells with ``label``, in whatever spelling."""

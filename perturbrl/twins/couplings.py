@@ -92,7 +92,7 @@ def _between_times(states: Points, times: np.ndarray, types: np.ndarray | None) 
     later = sp.csr_array(sum(plans[1:], start=plans[0]))
     if types is not None:
         later = _without_exchange(later, types)
-    later = _as_distributions(later)
+    later = as_distributions(later)
     duration[later.sum(axis=1) == 0] = 0.0
     return Couplings(later, _tensor(duration), _tensor(growth))
 
@@ -152,7 +152,7 @@ def _along_pseudotime(states: Points, times: np.ndarray, types: np.ndarray | Non
         later = _without_exchange(later, types)
     few = later.sum(axis=1) < FEWEST_LATER * k
     later = sp.csr_array(later.multiply(~few[:, None]))
-    later = _as_distributions(later)
+    later = as_distributions(later)
     duration = np.where(few, 0.0, later @ times - times)
     return Couplings(later, _tensor(duration), None)
 
@@ -174,12 +174,13 @@ def _without_exchange(later: sp.csr_array, types: np.ndarray) -> sp.csr_array:
     return sp.csr_array((scaled, (entries.row, entries.col)), shape=later.shape)
 
 
-def _as_distributions(later: sp.csr_array) -> sp.csr_array:
-    """Rows that sum to 1 where they hold anything."""
-    later.eliminate_zeros()
+def as_distributions(later: sp.csr_array) -> sp.csr_array:
+    """Rows that sum to 1 where they hold anything, without entries that are 0."""
     sums = later.sum(axis=1)
     scale = sp.diags_array(np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0))
-    return sp.csr_array(scale @ later)
+    found = sp.csr_array(scale @ later)
+    found.eliminate_zeros()
+    return found
 
 
 def _tensor(values: np.ndarray) -> Float[Tensor, " cells"]:

@@ -80,7 +80,7 @@ class JointTwin(DigitalTwin):
         self.encoder, self.latent_dim = encoder, encoder.latent_dim
         self.response.fit(cells, encoder)
         self.response.remember(0)
-        resting, file = _unperturbed(cells), self.landscape.regulators
+        resting, file = cells.of_rows(cells.rows_of(CONTROL_LABEL)), self.landscape.regulators
         measured = self.response.perturbations.names
         wanted = tuple(dict.fromkeys((*measured, *(cells.allowed or ()))))
         known = known_unperturbed(resting, wanted, None if file is None else read_regulators(file))
@@ -131,8 +131,7 @@ class JointTwin(DigitalTwin):
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """The landscape's."""
-        shape = (n_cells, self.landscape.steps_per_action, self.latent_dim)
-        return torch.randn(shape, generator=generator, device=self.start_cells.device)
+        return self.landscape.draw_noise(n_cells, generator)
 
     def attractors(self) -> dict[str, CellState]:
         """The landscape's."""
@@ -154,17 +153,3 @@ class JointTwin(DigitalTwin):
         self.landscape.restore(description["landscape"])
         self.response.restore(description["response"])
         self.evidence = tuple(description["evidence"])
-
-
-def _unperturbed(cells: EncodedCells) -> EncodedCells:
-    rows = cells.rows_of(CONTROL_LABEL)
-    chosen = rows.tolist()
-    order = cells.order
-    return replace(
-        cells,
-        latent=cells.latent[rows],
-        expression=cells.expression[rows],
-        labels=tuple(cells.labels[i] for i in chosen),
-        contexts=None if cells.contexts is None else tuple(cells.contexts[i] for i in chosen),
-        order=None if order is None else replace(order, values=order.values[rows]),
-    )

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.schema import CellIndex
-from perturbrl.twins.couplings import Couplings
+from perturbrl.twins.couplings import Couplings, as_distributions
 
 ALL_CELLS: Final = "cells"
 _PASSING: Final = 0.85  # share of later cells of other types above which a type's latest cells do not stay
@@ -127,7 +127,7 @@ def lineage_steps(couplings: Couplings, lineages: Lineages, order: np.ndarray) -
     same = kinds[entries.row] == kinds[entries.col]
     stays = same | ~matures[entries.row]
     later = sp.csr_array((entries.data * stays, (entries.row, entries.col)), shape=couplings.later.shape)
-    later = _normalised(sp.csr_array(later.multiply(~_rests(lineages, order)[:, None])))
+    later = as_distributions(sp.csr_array(later.multiply(~_rests(lineages, order)[:, None])))
     if matures.any() and (~matures).any():
         later = _in_proportion(later, lineages, order)
     unknown = later.sum(axis=1) == 0
@@ -151,7 +151,7 @@ def _in_proportion(later: sp.csr_array, lineages: Lineages, order: np.ndarray) -
     factor = np.ones(len(lineages.names))
     rows = later[early]
     for _ in range(_ROUNDS):
-        scaled = _normalised(sp.csr_array(rows.multiply(factor[lineages.kinds][None, :])))
+        scaled = as_distributions(sp.csr_array(rows.multiply(factor[lineages.kinds][None, :])))
         fates = _fates(scaled, early, lineages)[np.isin(early, first)].mean(0)[aims]
         reached = fates > 0
         change = np.sqrt(wanted[reached] / fates[reached] * fates.sum())
@@ -169,11 +169,3 @@ def _fates(rows: sp.csr_array, early: CellIndex, lineages: Lineages) -> Float[np
     among = rows[:, early].toarray()
     # Cells from which nothing leads on would make the chain singular: they reach nothing.
     return np.linalg.solve(np.eye(len(early)) * (1 + 1e-6) - among, into)
-
-
-def _normalised(later: sp.csr_array) -> sp.csr_array:
-    sums = later.sum(axis=1)
-    scale = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
-    result = sp.csr_array(sp.diags_array(scale) @ later)
-    result.eliminate_zeros()
-    return result

@@ -159,14 +159,14 @@ class MixtureDrift(FittedModule):
 
     def responsibilities(self, state: CellState, member: int = 0) -> Float[Tensor, "cells components"]:
         """Probability of each component at each state."""
-        white = state @ self.whitening[member]
-        square = white.square().sum(1, keepdim=True)
-        logits = white @ self.loadings[member] + self.offsets[member] + square * self.precisions[member]
-        return torch.softmax(logits, dim=1)
+        return torch.softmax(self._log_densities(state, member), dim=1)
 
     def potential(self, state: CellState, member: int = 0) -> Float[Tensor, " cells"]:
         """-log p, up to a constant: the height of the landscape."""
+        return -torch.logsumexp(self._log_densities(state, member), dim=1)
+
+    def _log_densities(self, state: CellState, member: int) -> Float[Tensor, "cells components"]:
+        """Of each component, its weight included, up to a constant."""
         white = state @ self.whitening[member]
         square = white.square().sum(1, keepdim=True)
-        logits = white @ self.loadings[member] + self.offsets[member] + square * self.precisions[member]
-        return -torch.logsumexp(logits, dim=1)
+        return white @ self.loadings[member] + self.offsets[member] + square * self.precisions[member]

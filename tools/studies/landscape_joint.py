@@ -10,9 +10,6 @@ under the drift of the one and the effects of the other.
 - Paul 2015 has no perturbed cells: the experimental half cannot be built on it.
 """
 
-import logging
-import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +18,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from lightning import Trainer
+from quiet import quiet
 from rich.console import Console
 from rich.table import Table
 
@@ -62,9 +60,7 @@ _PROGENITOR: Final = {"Gata2": 0.8, "Cebpa": 0.5, "Pu1": 0.5}
 
 def rows(folder: Path, seeds: int) -> dict[str, object]:
     """The keys of this part."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")
+    quiet()
     schedules = SCHEDULES if seeds >= FULL_SEEDS else SCHEDULES[:1]
     designs = pd.DataFrame(
         [
@@ -173,12 +169,7 @@ def _left_out(
     encoder = PCAEncoder(20).fit(expression[kept])
     cells = EncodedCells(encoder.encode(expression), expression, tuple(labels), genes)
     measured = cells.mean_of(name) - cells.mean_of("control")
-    others = replace(
-        cells,
-        latent=cells.latent[kept],
-        expression=cells.expression[kept],
-        labels=tuple(cells.labels[i] for i in kept),
-    )
+    others = cells.of_rows(torch.tensor(kept))
     response = Kriging().fit(TrainingCells(others.expression, others.labels, others.genes))
     regulators = read_regulators(folder / "prior" / "dorothea_hs_ABC.csv.gz")
     shift = torch.as_tensor(response.overall([name])).float() @ encoder.components.T

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from anndata import AnnData
-from places import DATA
+from places import measured_file
 
 from perturbrl.data.dataset import PerturbationDataset, load_dataset
 from perturbrl.data.presets import ColumnOptions, FieldMap
@@ -182,9 +182,7 @@ def test_a_file_on_disk_gives_what_the_file_in_memory_gives(tmp_path: Path, dens
     ],
 )
 def test_published_screens(file: str, singles: int, combinations: int, control: int) -> None:
-    path = DATA / f"{file}.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {DATA}")
+    path = measured_file(f"{file}.h5ad")
     dataset = load_dataset(path)
     assert dataset.fields.preset == "scperturb"
     assert dataset.value_kind == "counts"
@@ -197,9 +195,7 @@ def test_published_screens(file: str, singles: int, combinations: int, control: 
 
 @pytest.mark.realdata
 def test_a_published_file_without_labels() -> None:
-    path = DATA / "mimitou2019_pbmc_citeseq.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {DATA}")
+    path = measured_file("mimitou2019_pbmc_citeseq.h5ad")
     with pytest.raises(DataError, match="no perturbation labels recognised"):
         load_dataset(path)
     dataset = load_dataset(path, ColumnOptions(perturbation_key="condition", control_value="healthy PBMC"))

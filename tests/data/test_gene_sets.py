@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 from numpy.testing import assert_allclose
-from places import DATA
+from places import measured_file
 from prior_texts import GMT, write
 
 from perturbrl.data.gene_sets import read_gene_sets
@@ -38,8 +38,6 @@ def test_a_missing_and_a_broken_file_are_told_so(tmp_path):
 
 @pytest.mark.realdata
 def test_reactome_knows_the_interferon_pathway():
-    path = DATA / "prior" / "reactome_pathways.gmt"
-    if not path.exists():
-        pytest.skip("reactome_pathways.gmt is absent; set PERTURBRL_DATA to the folder that holds prior/")
+    path = measured_file("prior/reactome_pathways.gmt")
     near, far = read_gene_sets(path).similarity(["STAT1"], ["JAK2", "SMAD4"])[0]
     assert near > 2 * far

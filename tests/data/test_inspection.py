@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from anndata import AnnData
 from atlas import atlas
-from places import DATA
+from places import measured_file
 from rich.console import Console
 
 from perturbrl.data.inspection import Inspection, inspect_dataset
@@ -163,9 +163,7 @@ def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: P
     ],
 )
 def test_published_files(file: str, facts: list[str]) -> None:
-    path = DATA / f"{file}.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {DATA}")
+    path = measured_file(f"{file}.h5ad")
     shown = text(inspect_dataset(path))
     assert all(fact in shown for fact in facts)
 

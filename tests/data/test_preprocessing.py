@@ -8,7 +8,7 @@ import torch
 from anndata import AnnData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from places import DATA
+from places import measured_file
 from scipy.stats import ttest_ind
 
 from perturbrl.data import preprocessing
@@ -181,9 +181,7 @@ def test_options_and_uses_that_cannot_work() -> None:
     [("kang2018_pbmc_ifnb", "IFNB", 2000, 48), ("cao2018_a549_dex_rna_atac", "dexamethasone", 500, 43)],
 )
 def test_genes_that_respond_are_kept(file: str, label: str, n_top_genes: int, at_least: int) -> None:
-    path = DATA / f"{file}.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {DATA}")
+    path = measured_file(f"{file}.h5ad")
     dataset = load_dataset(path)
     every = Preprocessor(None).fit(dataset, np.arange(dataset.n_cells))
     perturbed, control = (
@@ -198,9 +196,7 @@ def test_genes_that_respond_are_kept(file: str, label: str, n_top_genes: int, at
 
 @pytest.mark.realdata
 def test_interferon_genes_come_out_of_stimulated_blood() -> None:
-    path = DATA / "kang2018_pbmc_ifnb.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in {DATA}")
+    path = measured_file("kang2018_pbmc_ifnb.h5ad")
     dataset = load_dataset(path)
     fitted = Preprocessor(500).fit(dataset, HeldOutCells().split(dataset).train)
     means = [

@@ -3,7 +3,7 @@ import four_genes
 import numpy as np
 import pytest
 from four_genes import CONTROL, MEANS, NK_SHIFT, TRAINING_MEAN, shifted
-from places import DATA
+from places import measured_file
 
 from perturbrl.data.labels import Label
 from perturbrl.errors import DataError
@@ -128,9 +128,7 @@ def test_replicate_without_cells_is_an_error(cells):
 
 @pytest.fixture(scope="module")
 def norman():
-    path = DATA / "norman2019_k562_crispra.h5ad"
-    if not path.exists():
-        pytest.skip(f"{path.name} is absent; set PERTURBRL_DATA to the folder that holds it")
+    path = measured_file("norman2019_k562_crispra.h5ad")
     adata = ad.read_h5ad(path)
     size = adata.obs["n_umis_full"].to_numpy(dtype=np.float64)
     expression = np.log1p(1e4 * adata.X.toarray().astype(np.float64) / size[:, None])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from places import DATA
+from places import measured_file
 from scipy.sparse import csr_matrix
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
@@ -147,7 +147,7 @@ def test_too_few_cells_that_nobody_perturbed_are_said() -> None:
 
 @pytest.mark.realdata
 def test_published_drivers_of_blood_lineages_push_the_right_way() -> None:
-    adata = anndata.read_h5ad(DATA / "paul2015_myeloid_trajectory.h5ad")
+    adata = anndata.read_h5ad(measured_file("paul2015_myeloid_trajectory.h5ad"))
     counts = torch.as_tensor(adata.X.toarray())
     values = torch.log1p(1e4 * counts / counts.sum(1, keepdim=True))
     encoder = PCAEncoder(20).fit(values)
@@ -158,7 +158,7 @@ def test_published_drivers_of_blood_lineages_push_the_right_way() -> None:
     drivers = dict.fromkeys(("Gata1", "Klf1", "Gfi1b", "Tal1", "Zfpm1"), 1.0) | dict.fromkeys(
         ("Cebpa", "Cebpe", "Sfpi1", "Irf8", "Gfi1", "Runx1"), -1.0
     )
-    regulators = read_regulators(DATA / "prior" / "dorothea_mm_ABC.csv.gz").renamed({"Spi1": "Sfpi1"})
+    regulators = read_regulators(measured_file("prior/dorothea_mm_ABC.csv.gz")).renamed({"Spi1": "Sfpi1"})
     found = drift_effects(paul, encoder, list(drivers), regulators=regulators)
     right = torch.tensor(list(drivers.values())) * (found.rows @ axis) > 0
     assert int(right.sum()) >= 10

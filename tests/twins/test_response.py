@@ -7,7 +7,7 @@ import anndata
 import numpy as np
 import pytest
 import torch
-from places import DATA
+from places import measured_file
 from response_screen import kriging, response_twin, screen
 from scipy.sparse import csr_matrix
 
@@ -211,7 +211,7 @@ def test_options_out_of_range_are_refused(option: dict[str, int]) -> None:
 
 
 def real(file: str, n_dimensions: int) -> tuple[EncodedCells, PCAEncoder]:
-    adata = anndata.read_h5ad(DATA / file)
+    adata = anndata.read_h5ad(measured_file(file))
     counts = torch.as_tensor(adata.X.toarray())
     expression = torch.log1p(
         1e4 * counts / torch.as_tensor(adata.obs["n_umis_full"].to_numpy(np.float32))[:, None]

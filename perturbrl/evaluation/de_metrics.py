@@ -63,12 +63,18 @@ def differential_expression(perturbed: LogExpression, control: LogExpression) ->
     Source: Mann & Whitney 1947; ``scipy.stats.mannwhitneyu``.
 
     Raises:
-        DataError: fewer than two cells on a side.
+        DataError: fewer than two cells on a side, or a negative value, which no log1p of counts is.
     """
     if min(len(perturbed), len(control)) < 2:
         raise DataError(
             f"a rank-sum test needs at least 2 cells on either side, not {len(perturbed)} perturbed and "
             f"{len(control)} control; leave this perturbation out of the DE metrics"
+        )
+    lowest = min(perturbed.min(), control.min())
+    if lowest < 0:
+        raise DataError(
+            f"differential expression takes log1p of counts and the lowest value is {lowest:.3g}; give values that "
+            "were not scaled or centred, and cut predicted ones at 0"
         )
     test = mannwhitneyu(perturbed, control, axis=0, method="asymptotic")
     p_value = np.nan_to_num(test.pvalue, nan=1.0)

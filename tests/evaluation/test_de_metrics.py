@@ -202,3 +202,9 @@ def test_top_genes_are_the_strongest_of_the_real_test():
 def test_one_cell_is_too_few():
     with pytest.raises(DataError, match="not 1 perturbed and 5 control"):
         differential_expression(np.zeros((1, 3)), np.zeros((5, 3)))
+
+
+def test_what_is_no_log_of_counts_is_refused():
+    cells = np.ones((5, 3))
+    with pytest.raises(DataError, match=r"the lowest value is -2; give values that were not scaled"):
+        differential_expression(cells - [0, 3, 0], cells)

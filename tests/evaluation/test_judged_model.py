@@ -25,7 +25,8 @@ def cells(effects, n_cells=60, n_control=200, noise=0.4, seed=0, contexts=("",))
     for place, context in enumerate(contexts):
         for label, effect in {"control": np.zeros(N_GENES), **effects}.items():
             n = n_control if label == "control" else n_cells
-            blocks.append(5.0 + place + effect + noise * rng.normal(size=(n, N_GENES)))
+            drawn = 5.0 + place + effect + noise * rng.normal(size=(n, N_GENES))
+            blocks.append(drawn.clip(0.0))  # log expression is never negative
             labels += [label] * n
             types += [context] * n
     return TrainingCells(np.concatenate(blocks), labels, GENES, types if len(contexts) > 1 else None)

@@ -36,7 +36,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="study", required=True)
     for name, module in STUDIES.items():
         study = importlib.import_module(module)
-        study.add_arguments(commands.add_parser(name, help=study.__doc__, description=study.__doc__))
+        about = str(study.__doc__)
+        # argparse expands percent signs in what stands in a list of commands, and in no description.
+        brief = about.partition("\n\n")[0].replace("%", "%%")
+        study.add_arguments(commands.add_parser(name, help=brief, description=about))
     arguments = parser.parse_args()
     try:
         importlib.import_module(STUDIES[arguments.study]).run(arguments)

@@ -1,6 +1,7 @@
 """A study that is killed goes on where it was, and a run that fails loses nothing but itself."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import benchmark
 import pandas as pd
 import pytest
 import study
@@ -250,6 +252,43 @@ def test_the_command_ends_in_a_sentence(
         study.main()
     assert end.value.code == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", *study.STUDIES])
+def test_help_says_what_a_study_is_in_the_words_of_its_file(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["study.py", *filter(None, [name]), "--help"])
+    with pytest.raises(SystemExit) as end:
+        study.main()
+    assert end.value.code == 0
+    said = "".join(capsys.readouterr().out.split())
+    for own in [name] if name else study.STUDIES:
+        about = str(importlib.import_module(study.STUDIES[own]).__doc__)
+        assert "".join((about if name else about.partition("\n\n")[0]).split()) in said
+
+
+def test_percent_signs_reach_the_list_of_studies_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub = SimpleNamespace(add_arguments=print, __doc__="Clear of 0 by its 95 % t interval.")
+    monkeypatch.setitem(sys.modules, "stub_study", stub)
+    monkeypatch.setattr(study, "STUDIES", {"stub": "stub_study"})
+    monkeypatch.setattr(sys, "argv", ["study.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        study.main()
+    assert "0 by its 95 % t interval." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", *benchmark.BENCHMARKS])
+def test_help_of_benchmarks(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *filter(None, [name]), "--help"])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 0
+    assert "usage: " in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -39,7 +39,6 @@ class Couplings:
     Attributes:
         later: ``[cells, cells]``, each row sums to 1, or to 0 where nothing later is known.
         duration: time until then, in the order's unit; 0 where nothing later is known.
-        growth: descendants at the next time point, 1 on average; ``None`` where numbers of cells say nothing of it.
 
     In pseudotime, cells without a row have come to an end; between time points they were measured last, or were left
     out of a large plan.
@@ -47,7 +46,6 @@ class Couplings:
 
     later: sp.csr_array
     duration: Float[Tensor, " cells"]
-    growth: Float[Tensor, " cells"] | None
 
 
 def couple(latent: CellState, order: CellOrder, cell_types: Sequence[str] | None) -> Couplings:
@@ -82,11 +80,11 @@ def _between_times(states: Points, times: np.ndarray, types: np.ndarray | None) 
             f"all cells are at time {points[0]:g}, and what moves is seen between two time points at least; give cells "
             "of another time, or order them by pseudotime"
         )
-    duration, growth = np.zeros(len(states)), np.ones(len(states))
+    duration = np.zeros(len(states))
     plans = []
     for now, then in pairwise(points):
         early, late = (_spread_out(np.flatnonzero(times == point)) for point in (now, then))
-        plan, growth[early] = transport(states[early], states[late])
+        plan = transport(states[early], states[late])
         plans.append(_placed(_heaviest(plan), early, late, len(states)))
         duration[early] = then - now
     later = sp.csr_array(sum(plans[1:], start=plans[0]))
@@ -94,7 +92,7 @@ def _between_times(states: Points, times: np.ndarray, types: np.ndarray | None) 
         later = _without_exchange(later, types)
     later = as_distributions(later)
     duration[later.sum(axis=1) == 0] = 0.0
-    return Couplings(later, _tensor(duration), _tensor(growth))
+    return Couplings(later, _tensor(duration))
 
 
 def _heaviest(plan: np.ndarray) -> np.ndarray:
@@ -115,21 +113,19 @@ def _spread_out(rows: CellIndex) -> CellIndex:
 
 def transport(
     early: Float[np.ndarray, "n latent"], late: Float[np.ndarray, "m latent"]
-) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, " n"]]:
-    """Plan from the cells of one time point to those of the next, and how each cell multiplies.
+) -> Float[np.ndarray, "n m"]:
+    """Plan from the cells of one time point to those of the next, of total mass about 1.
 
     Entropic, by squared distance over its median. The early cells' weights are free at a price (Kullback-Leibler),
-    those of the late cells nearly fixed. Of POT's solvers the stabilized one does not converge here (a total mass
-    of 1e30 between two normal distributions); the translation-invariant one does.
-
-    Returns:
-        tuple: the plan, of total mass about 1, and each cell's mass over the mean.
+    those of the late cells nearly fixed: a row's sum over the mean of all says how the cell multiplies. Of POT's
+    solvers the stabilized one does not converge here (a total mass of 1e30 between two normal distributions); the
+    translation-invariant one does.
 
     Source: Schiebinger 2019 (10.1016/j.cell.2019.01.006), Séjourné 2022 (translation-invariant); ``ot.unbalanced``.
     """
     cost = cdist(early, late, "sqeuclidean")
     cost /= max(float(np.median(cost)), np.finfo(float).tiny)
-    plan = ot.unbalanced.sinkhorn_unbalanced(
+    return ot.unbalanced.sinkhorn_unbalanced(
         np.full(len(early), 1 / len(early)),
         np.full(len(late), 1 / len(late)),
         np.minimum(cost, FARTHEST),
@@ -138,7 +134,6 @@ def transport(
         method="sinkhorn_translation_invariant",
         numItermax=_ITERATIONS,
     )
-    return plan, plan.sum(axis=1) * len(early) / plan.sum()
 
 
 def _along_pseudotime(states: Points, times: np.ndarray, types: np.ndarray | None) -> Couplings:
@@ -154,7 +149,7 @@ def _along_pseudotime(states: Points, times: np.ndarray, types: np.ndarray | Non
     later = sp.csr_array(later.multiply(~few[:, None]))
     later = as_distributions(later)
     duration = np.where(few, 0.0, later @ times - times)
-    return Couplings(later, _tensor(duration), None)
+    return Couplings(later, _tensor(duration))
 
 
 def _flow(later: sp.csr_array, types: np.ndarray) -> Float[np.ndarray, "types types"]:

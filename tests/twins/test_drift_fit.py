@@ -28,7 +28,7 @@ def chain(bootstrap=False, seed=0, duration=0.5):
     later = sp.csr_array(np.where(kinds[:, None] == 0, (kinds == 1) / 100, 0.0))
     moving = torch.from_numpy(kinds == 0)
     steps = LineageSteps(later, kinds.astype(float))
-    couplings = Couplings(later, duration * moving.float(), None)
+    couplings = Couplings(later, duration * moving.float())
     lineages = Lineages(("stem", "end"), kinds, np.array([False, True]))
     return fit_member(
         latent,

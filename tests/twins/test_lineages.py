@@ -13,7 +13,7 @@ from perturbrl.twins.lineages import find_lineages, lineage_steps
 def couplings(later):
     later = sp.csr_array(np.array(later, dtype=float))
     moving = torch.from_numpy(later.sum(axis=1) > 0)
-    return Couplings(later, moving.float(), None)
+    return Couplings(later, moving.float())
 
 
 def staying(n):

@@ -1,6 +1,6 @@
 """What the commands do, as Python calls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from inspect import signature
@@ -62,6 +62,8 @@ def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
         bound = signature(call).bind(*args, **kwargs)
         given = bound.arguments
         _require_type(call.__name__, given, "adata", (AnnData,), "read the file with anndata.read_h5ad")
+        _require_type(call.__name__, given, "queries", (str, Collection), "name the perturbations")
+        _require_texts("queries", given.get("queries"))
         _require_type(call.__name__, given, "columns", (ColumnOptions, Mapping), COLUMNS_REMEDY)
         return call(*args, **kwargs)
 
@@ -77,9 +79,18 @@ def _require_type(
         raise ConfigurationError(f"{call}: {name} is {type(given).__name__}, not {kinds}; {remedy}")
 
 
-def _listed(names: str | Sequence[str]) -> list[str]:
+def _require_texts(name: str, given: object) -> None:
+    others = [] if isinstance(given, str) or not isinstance(given, Collection) else list(given)
+    wrong = next((one for one in others if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise ConfigurationError(
+            f"{name} holds {wrong!r}, of type {type(wrong).__name__}; give names as text"
+        )
+
+
+def _listed(names: str | Collection[str]) -> list[str]:
     """One name, or several; a text is a sequence of letters, which nobody means."""
-    return [names] if isinstance(names, str) else list(names)
+    return [names] * bool(names) if isinstance(names, str) else list(names)
 
 
 @_with_known_options
@@ -211,7 +222,7 @@ def _trained_and_judged(
 @_with_known_options
 def respond(
     adata: AnnData,
-    queries: str | Sequence[str],
+    queries: str | Collection[str],
     *,
     gene_sets: Paths = (),
     edges: Paths = (),
@@ -253,7 +264,7 @@ def respond(
     dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
     model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features, reference, aliases))
     names = {} if aliases is None else read_aliases(aliases)
-    found = answer(model, dataset, genes, _listed(queries or ()), aliases=names, n_cells=n_cells, seed=seed)
+    found = answer(model, dataset, genes, _listed(queries), aliases=names, n_cells=n_cells, seed=seed)
     return Responses.of(found)
 
 

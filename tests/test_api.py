@@ -5,6 +5,7 @@ from inspect import signature
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from landscape_run import SOURCE, TARGET, landscape_module, ordered_atlas
@@ -205,5 +206,20 @@ def test_wrong_types_and_no_question_are_errors_of_the_user() -> None:
         perturbrl.design("screen.h5ad", "GENE0000")  # type: ignore[arg-type]
     with pytest.raises(perturbrl.PerturbRLError, match="columns is str, not ColumnOptions or Mapping; give"):
         perturbrl.respond(adata, ["GENE0000"], columns="kind")  # type: ignore[arg-type]
-    with pytest.raises(perturbrl.PerturbRLError, match="queries is empty"):
-        perturbrl.respond(adata, [])
+    for nothing in ([], "", np.array([])):
+        with pytest.raises(perturbrl.PerturbRLError, match="queries is empty"):
+            perturbrl.respond(adata, nothing)
+    with pytest.raises(
+        perturbrl.PerturbRLError, match="queries is NoneType, not str or Collection; name the"
+    ):
+        perturbrl.respond(adata, None)  # type: ignore[arg-type]
+    with pytest.raises(perturbrl.PerturbRLError, match=r"queries holds 1, of type int; give names as text"):
+        perturbrl.respond(adata, [1])  # type: ignore[list-item]
+    with pytest.raises(perturbrl.PerturbRLError, match=r"n_cells is -1; give 0 for none, or how many"):
+        perturbrl.respond(adata, "GENE0000", n_cells=-1)
+
+
+def test_queries_are_an_array_or_a_column_too() -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    for queries in (np.array(["GENE0000", "GENE0001"]), pd.Index(["GENE0000", "GENE0001"])):
+        assert list(perturbrl.respond(adata, queries).evidence) == ["measured", "measured"]

@@ -18,6 +18,9 @@ FILES = {
     "pairs.sif": "GENE0000 GENE0001\n",
     "holes.csv": "gene,x\nGENE0000,1\nGENE0001,\n",
     "text.csv": "gene,x\nGENE0000,1\nGENE0001,high\n",
+    "lower.gmt": "a\tx\tgene0000\tgene0001\tgene0002\n",
+    "silent.csv": "GENE0000,GENE0001,0\nGENE0002,GENE0003,0\n",
+    "header.csv": "gene,x\n",
 }
 OF_FILES = {
     "comma.gmt": ("gene_sets", "'comma.gmt' is no GMT file: line 1 ('A,B,C')", "on every line"),
@@ -26,6 +29,17 @@ OF_FILES = {
     "words.csv": ("edges", "no weight of 'words.csv' is a number (first: 'strong')", "give numbers"),
     "pairs.sif": ("edges", "'pairs.sif' is no SIF file ('GENE0000 GENE0001'", "give a source"),
     "holes.csv": ("features", "1 of 2 features of 'holes.csv' are missing", "give a name and then numbers"),
+    "lower.gmt": (
+        "gene_sets",
+        "look like lower-case names and the others like upper-case symbols",
+        "convert one",
+    ),
+    "silent.csv": ("edges", "all their features are 0", "give weights"),
+    "header.csv": (
+        "features",
+        "'header.csv' has features of no perturbation",
+        "give a name and then numbers",
+    ),
     "text.csv": ("features", "(first: of GENE0001)", "give a name and then numbers"),
 }
 
@@ -119,6 +133,11 @@ def test_one_cell_of_each_population_tells_nothing_of_how_cells_vary(tmp_path, s
     adata[first].copy().write_h5ad(tmp_path / "single.h5ad")
     found = said(*fit(tmp_path, tmp_path / "single.h5ad", "--data.encoder.latent_dim=2"))
     assert "every population has one cell, so nothing tells how cells vary; give two of some" in found
+
+
+def test_fewer_than_no_cells(tmp_path, screen, said):
+    found = said(*fit(tmp_path, screen, "--report.n_cells=-1"))
+    assert "n_cells is -1; give 0 for none, or how many" in found
 
 
 def test_a_fit_that_fails_leaves_no_run_folder(tmp_path, screen, said):

@@ -20,10 +20,18 @@ def read_features(path: Path | str) -> PriorKnowledge:
     path = Path(path)
     table = table_of(path, has_no_number)
     table = table.reset_index() if names_rows(table) else table
+    if table.empty:
+        raise DataError(
+            f"'{path.name}' has features of no perturbation; give a name and then numbers on every line"
+        )
+    if table.shape[1] < 2:
+        raise DataError(
+            f"'{path.name}' has a column of names and no feature; give a name and then numbers on every line"
+        )
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     finite = np.isfinite(numbers.to_numpy(dtype=np.float64))
-    if numbers.shape[1] == 0 or not finite.all():
-        row = int(np.argmin(finite.all(axis=1))) if numbers.shape[1] else 0
+    if not finite.all():
+        row = int(np.argmin(finite.all(axis=1)))
         raise DataError(
             f"{int((~finite).sum())} of {numbers.size} features of '{path.name}' are missing or no numbers (first: of "
             f"{table.iloc[row, 0]!s}); give a name and then numbers on every line"

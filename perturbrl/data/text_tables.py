@@ -2,9 +2,11 @@
 
 import gzip
 import re
+import zlib
 from collections.abc import Callable, Iterator
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -17,12 +19,21 @@ def lines_of(path: Path) -> Iterator[str]:
     Raises:
         DataError: the file is not there, or is no text.
     """
+    with _opened(path) as file:
+        yield from (line.rstrip("\n") for line in file if line.strip())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as file
+        ):
+            yield file
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"'{path}' cannot be read as text ({error}); check the path and the file") from error
-    yield from (line for line in text.splitlines() if line.strip())
 
 
 def table_of(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame:
@@ -38,25 +49,28 @@ def table_of(path: Path, is_header: Callable[[list[str]], bool]) -> pd.DataFrame
     Raises:
         DataError: it cannot be read as one.
     """
-    lines = list(lines_of(path))
-    first = lines[0] if lines else ""
+    first = next(lines_of(path), "")
+    if not first:
+        raise DataError(f"'{path.name}' is empty; give a table with tabs or commas")
     separator = next((mark for mark in "\t," if mark in first), r"\s+")
     fields = [field.strip().strip("\"'") for field in re.split(separator, first.strip())]
-    try:
-        table = pd.read_csv(
-            StringIO("\n".join(lines)), sep=separator, header=0 if is_header(fields) else None
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(
-            f"'{path}' cannot be read as a table ({error}); give one with tabs or commas"
-        ) from error
+    with _opened(path) as file:
+        try:
+            table = pd.read_csv(file, sep=separator, header=0 if is_header(fields) else None)
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            raise DataError(
+                f"'{path}' cannot be read as a table ({error}); give one with tabs or commas"
+            ) from error
     if table.index.nlevels > 1:
         raise DataError(
             f"the first line of '{path.name}' names {table.shape[1]} columns, and other lines have "
             f"{table.shape[1] + table.index.nlevels}; name every column"
         )
-    counted = list(table.index) == list(range(1, len(table) + 1))
-    return table.reset_index(drop=True) if counted else table
+    if names_rows(table) and list(table.index) == list(range(1, len(table) + 1)):
+        return table.reset_index(drop=True)
+    return table
 
 
 def names_rows(table: pd.DataFrame) -> bool:

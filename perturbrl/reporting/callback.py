@@ -31,6 +31,7 @@ from perturbrl.reporting.response_run import (
     on_everything,
 )
 from perturbrl.reporting.response_tables import answers_in_text, explains, source_in_words
+from perturbrl.responses.answered_cells import require_number
 from perturbrl.schema import CellState
 from perturbrl.training.progress import working
 from perturbrl.training.two_stage import TwoStageModule
@@ -49,9 +50,13 @@ class ReportCallback(Callback):
         search: also judge the planners that search on the twin (lookahead, cross-entropy, MPC, exhaustive); null
             does so where the twin is linear, because on a network it takes minutes.
         n_cells: where there is no target, predicted cells of each query, if the file holds counts; 0 makes none.
+
+    Raises:
+        ConfigurationError: ``n_cells`` is negative.
     """
 
     def __init__(self, folder: str | None = None, search: bool | None = None, n_cells: int = 100) -> None:
+        require_number(n_cells)
         self.folder, self.search, self.n_cells = folder, search, n_cells
         self.report: Report | None = None
         self.responses: ResponseReport | None = None

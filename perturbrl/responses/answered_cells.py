@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
-from perturbrl.errors import DataError
+from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.responses.counted_cells import counted_cells, rows_of
 from perturbrl.responses.emission import CellEmitter
 from perturbrl.responses.kriging import Kriging
@@ -23,6 +23,18 @@ from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
 
 QUERY_OBS: Final = "query"
 SPREAD_UNS: Final = "spread"
+
+
+def require_number(n_cells: int) -> None:
+    """Refuse fewer than no cells.
+
+    Raises:
+        ConfigurationError: there are.
+    """
+    if n_cells < 0:
+        raise ConfigurationError(
+            f"n_cells is {n_cells}; give 0 for none, or how many cells are to be predicted of each query"
+        )
 
 
 def answered_cells(

@@ -18,7 +18,7 @@ from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import listed
 from perturbrl.responses import discoveries
-from perturbrl.responses.answered_cells import answered_cells
+from perturbrl.responses.answered_cells import answered_cells, require_number
 from perturbrl.responses.base import EVIDENCE, Evidence, PredictedShifts
 from perturbrl.responses.inner_split import measured_conditions, require_others
 from perturbrl.responses.kriging import Kriging
@@ -153,9 +153,11 @@ def answer(
         seed: of the cells drawn.
 
     Raises:
+        ConfigurationError: ``n_cells`` is negative.
         DataError: a query cannot be answered, prior knowledge has no name of the data, or cells are asked for and the
             data are no counts.
     """
+    require_number(n_cells)
     asked = questions(queries, _known(model, dataset, aliases))
     conditions = [one.condition for one in asked]
     names = {name for label, _ in conditions for name in label.names}
@@ -290,8 +292,10 @@ def _sentence(one: Asked, answers: Answers) -> str:
     evidence = answers.evidence[one.text]
     named = answers.named(one.text)
     unsure = "" if answers.claimed[one.text] else "it may have no effect at all"
-    like = f"it is predicted like {named}" if named and evidence != "measured" else ""
     unknown = [name for name in one.condition[0].names if name in answers.unknown]
+    # Of what nobody knows, all measured ones tell a little: none of them is like it.
+    alike = evidence != "measured" and len(unknown) < len(one.condition[0].names)
+    like = f"it is predicted like {named}" if named and alike else ""
     known = EVIDENCE[evidence]
     if unknown:
         known = (

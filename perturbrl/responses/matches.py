@@ -3,13 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 import pandas as pd
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.errors import DataError, listed
+from perturbrl.errors import DataError, closest, listed
 
 _NAMED: Final = 5
 # What names look like; the first that fits counts.
@@ -20,6 +19,7 @@ _KINDS: Final = (
     ("numbers, such as Entrez ids", re.compile(r"\d+")),
     ("upper-case symbols, as of human genes", re.compile(r"(?=.*[A-Z])[A-Z0-9][A-Z0-9.orf-]*")),
     ("capitalised symbols, as of mouse genes", re.compile(r"(?=.*[a-z])[A-Z][a-z0-9.-]*|\d+[A-Z]\d+Rik")),
+    ("lower-case names", re.compile(r"(?=.*[a-z])[a-z0-9][a-z0-9.-]*")),
 )
 
 
@@ -51,6 +51,12 @@ def matched_names(
 
 
 def _nothing_in_common(prior: PriorKnowledge, measured: Sequence[str]) -> str:
+    if silent := sorted(set(measured) & set(prior.names)):
+        return (
+            f"'{prior.source}' has {listed(silent, _NAMED)} of the {len(measured)} measured perturbations, and all "
+            "their features are 0 (weights of 0, or columns with one value), so it says nothing of them; give weights "
+            "or features that differ"
+        )
     ours, theirs = kind_of_names(measured), kind_of_names(prior.names)
     differ = (
         f"; the first look like {theirs} and the others like {ours}, so convert one"
@@ -64,7 +70,7 @@ def _nothing_in_common(prior: PriorKnowledge, measured: Sequence[str]) -> str:
 
 
 def _remedy(prior: PriorKnowledge, measured: Sequence[str]) -> str:
-    near = {name: get_close_matches(name, prior.names, n=1, cutoff=0.8) for name in measured[:_NAMED]}
+    near = {name: closest(name, prior.names, cutoff=0.8) for name in measured[:_NAMED]}
     meant = [f"{found[0]} by {name}" for name, found in near.items() if found]
     if not meant:
         return "give one that names these perturbations"

@@ -28,6 +28,12 @@ def test_small_sets_say_more(tmp_path):
     assert to_c > to_b > 0
 
 
+def test_sets_of_one_name_are_sets_of_their_own_and_a_line_that_comes_twice_counts_once(tmp_path):
+    prior = read_gene_sets(write(tmp_path, "one\tx\tA\tB\tC\n" + GMT.replace("two", "one")))
+    assert prior.names == ("A", "B", "C", "D", "E")
+    assert prior.features.shape == (5, 2)
+
+
 def test_a_missing_and_a_broken_file_are_told_so(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_gene_sets(tmp_path / "nowhere.gmt")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import read_h5ad
+from scipy.sparse import csr_matrix
 
 import perturbrl
 from perturbrl.data.presets import ColumnOptions
@@ -77,6 +78,19 @@ def test_what_nothing_is_known_of_has_next_to_no_effect_and_a_wide_interval(scre
     assert said in found.sentences["GENE0050"]
     assert said in found.sentences["GENE0000+GENE0050"]
     assert "it may have no effect at all" in found.sentences["GENE0050"]
+
+
+def test_what_nothing_is_known_of_is_like_nothing(few):
+    """All perturbations shift six genes alike, so each tells a little of what nobody measured."""
+    adata = few.copy()
+    counts = adata.X.toarray()
+    counts[np.ix_(adata.obs["perturbation"] != "control", range(30, 36))] += 8
+    adata.X = csr_matrix(counts)
+    found = perturbrl.respond(adata, ["GENE0020", "GENE0000+GENE0020"])
+    assert list(found.evidence) == ["none", "none"]
+    assert found.named("GENE0020")
+    assert "it is predicted like" not in found.sentences["GENE0020"]
+    assert "it is predicted like GENE0000 ." in found.sentences["GENE0000+GENE0020"]
 
 
 def test_genes_go_up_and_down_for_sure(answers):

@@ -34,6 +34,9 @@ def test_how_many_names_match_is_counted():
         ),
         (("6772", "3717"), "numbers, such as Entrez ids"),
         (("9606.ENSP00000354394",), "STRING ids"),
+        (("stat1", "jak2"), "like lower-case names and the others like upper-case symbols"),
+        (("STAT_1", "Jak_2"), "did you mean Jak_2 by JAK2 and STAT_1 by STAT1? Say so"),
+        (("stat-1", "TP53", "MYC"), "did you mean stat-1 by STAT1? Say so"),
         (("TP53", "MYC"), "; give one that names these perturbations"),
         (
             ("JAK22", "MYC"),
@@ -55,3 +58,15 @@ def test_kinds_of_names():
     assert kind_of_names([]) is None
     assert kind_of_names(["HLA-A", "NKX2-1", "C1orf112"]) == "upper-case symbols, as of human genes"
     assert kind_of_names(["Gata1", "1700001C19Rik", "Sfpi1"]) == "capitalised symbols, as of mouse genes"
+    assert kind_of_names(["gata1", "sfpi1"]) == "lower-case names"
+
+
+def test_names_that_are_there_without_a_feature_are_no_case_for_aliases():
+    silent = PriorKnowledge("edges.csv", ("JAK2", "STAT1", "TP53"), csr_matrix(np.diag([0.0, 0.0, 1.0])))
+    with pytest.raises(DataError) as error:
+        matched_names([silent], {"STAT1", "JAK2", "C1orf112"})
+    said = str(error.value)
+    assert (
+        "'edges.csv' has JAK2 and STAT1 of the 3 measured perturbations, and all their features are 0" in said
+    )
+    assert "aliases" not in said

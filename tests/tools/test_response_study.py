@@ -9,11 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from places import TOOLS
-from studies import response, response_scaled, response_simulated, response_splits, response_verdicts
+from scipy.sparse import csr_matrix
+from studies import (
+    response,
+    response_cells,
+    response_scaled,
+    response_simulated,
+    response_splits,
+    response_verdicts,
+)
 
 from perturbrl.data.module_screen import ModuleScreenOptions
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.errors import DataError
+from perturbrl.responses.spread import ResponseSpread
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +54,12 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["conditions"] == 4
-    assert sorted(said["wins"] + said["ties"] + said["losses"]) == sorted(
+    undecided = [one[:2] for one in said["undecided"]]
+    assert sorted(said["wins"] + undecided + said["losses"]) == sorted(
         ["norman_both", metric] for metric in response_verdicts.JUDGED
     )
+    assert said["ties"] == said["not_compared"] == []
+    assert said["shifted_copy"]["norman_both"] in ("wins", "undecided")
     assert 0.8 < said["coverage_90"] == said["coverage_90_by_split"]["norman_both"] <= 1.0
     rows = pd.read_csv(tmp_path / "rows.csv")
     assert (rows["kriging:pearson_delta"] > 0.6).all()
@@ -56,6 +68,8 @@ def test_additive_effects_are_found_and_the_winner_is_said(folder, tmp_path):
     assert (energy["kriging"] < energy["no_op"]).all()
     assert energy["kriging"].mean() < energy["shifted_copy"].mean()
     assert rows["shifted_copy:l2"].isna().all()
+    assert (rows["kriging:energy_distance_as_many"] > rows["kriging:energy_distance"]).all()
+    assert (rows["kriging:energy_distance"] > rows["kriging:energy_distance_unbiased"]).all()
 
 
 def test_a_folder_without_the_file_is_an_error(tmp_path):
@@ -77,7 +91,11 @@ def rows_of(gains):
 
 @pytest.mark.parametrize(
     ("gains", "verdict"),
-    [([0.1, 0.2, 0.15], "wins"), ([0.1, -0.2, 0.15], "ties"), ([-0.1, -0.2, -0.15], "losses")],
+    [
+        ([0.1, 0.2, 0.15], "wins"),
+        ([0.1, -0.2, 0.15, 0.1, -0.1], "ties"),
+        ([-0.1, -0.2, -0.15], "losses"),
+    ],
 )
 def test_verdicts_are_clear_of_nothing_by_their_interval(gains, verdict):
     table = rows_of(gains)
@@ -88,12 +106,98 @@ def test_verdicts_are_clear_of_nothing_by_their_interval(gains, verdict):
     assert ["made", "l2"] in said[better_is_less]
 
 
-def test_of_one_condition_it_is_said_who_leads():
-    table = rows_of([-0.1])
-    said = response_verdicts.summary(table, pd.DataFrame(list(response_verdicts.verdicts_of(table))))
+@pytest.mark.parametrize("gains", [[-0.1], [0.05, -0.3], [0.1, -0.2, 0.15, 0.1]])
+def test_of_few_conditions_it_is_said_who_leads_and_by_how_much_on_which(gains, capsys):
+    table = rows_of(gains)
+    verdicts = pd.DataFrame(list(response_verdicts.verdicts_of(table)))
+    said = response_verdicts.summary(table, verdicts)
     assert said["wins"] == said["ties"] == said["losses"] == []
-    assert ["made", "l2", "kriging"] in said["one_condition"]
-    assert [split for split, metric, leads in said["one_condition"] if leads != "kriging"] == ["made"] * 2
+    found = {metric: (leads, each) for _, metric, leads, each in said["undecided"]}
+    assert set(found) == set(response_verdicts.JUDGED)
+    leads, each = found["pearson_delta"]
+    assert (leads == "kriging") == (sum(gains) > 0)
+    assert each == {f"p{i}": gain for i, gain in enumerate(gains)}
+    assert found["l2"][1] == {name: -gain for name, gain in each.items()}
+    response_verdicts.print_verdicts(verdicts)
+    printed = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    last = [[field.strip() for field in line] for line in printed if "energy_distance" in line[2]][-1]
+    assert last[4:6] == [f"p{len(gains) - 1}", f"{-gains[-1]:.3f}"]
+
+
+def test_what_could_not_be_compared_is_listed():
+    table = rows_of([0.1, 0.2, 0.15])
+    table["kriging:energy_distance"] = np.nan  # as of a screen that has no cells to emit
+    table["knn_prior:l2"] = np.nan  # as of a predictor that is none of this split
+    table.loc[1, "additive:l2"] = np.nan
+    verdicts = pd.DataFrame(list(response_verdicts.verdicts_of(table)))
+    assert "energy_distance" not in set(verdicts["metric"])
+    said = response_verdicts.summary(table, verdicts)
+    assert said["not_compared"] == [["made", "l2", "additive"], ["made", "energy_distance", "kriging"]]
+    assert said["shifted_copy"] == {}
+
+
+class Emitter:
+    """Remembers what it was asked for."""
+
+    class control:
+        log_mean = np.zeros(3)
+
+    def __init__(self):
+        self.asked = []
+
+    def emit(self, log_mean, n_cells, stream=0, spread=None):
+        self.asked.append((tuple(log_mean), n_cells, spread))
+        cells = np.random.default_rng(0).normal(log_mean, 1.0, (n_cells, 3))
+        return argparse.Namespace(log_expression=cells)
+
+
+def test_cells_of_all_predictors_are_made_alike_and_a_copy_is_kept_apart():
+    """Two predictors with one mean have one energy distance, whoever they are."""
+    rng, emitter, spread = np.random.default_rng(1), Emitter(), ResponseSpread.none(3)
+    shift = np.ones(3)
+    replicate, judging = rng.normal(1.0, 1.0, (2, 60, 3))
+    found = response_cells.energy_distances(
+        emitter,
+        spread,
+        {"kriging": shift, "additive": shift, "no_op": 0 * shift},
+        "kriging",
+        judging,
+        replicate,
+    )
+    assert found["kriging"] == found["additive"]
+    assert found["kriging"]["energy_distance"] < found["no_op"]["energy_distance"]
+    moved = [(mean, given) for mean, _, given in emitter.asked if given is not None]
+    assert moved == [((1.0, 1.0, 1.0), spread)] * 2 + [((0.0, 0.0, 0.0), spread)]
+    assert {n for _, n, _ in emitter.asked} == {response_cells.N_CELLS}
+    assert set(found) == {"kriging", "additive", "no_op", "shifted_copy", "split_half_replicate"}
+    # Without the bias of few cells, a replicate is as near as 1,000 cells of the true mean.
+    unbiased = {name: own["energy_distance_unbiased"] for name, own in found.items()}
+    assert abs(unbiased["split_half_replicate"] - unbiased["kriging"]) < 0.1
+
+
+def test_genes_are_chosen_on_what_is_learned_from(tmp_path, monkeypatch):
+    """A gene that only held-out cells vary in is none of the study's."""
+    adata = simulate_screen(4, 60, 80, 40, n_combinations=2, seed=1)
+    counts = adata.X.toarray()
+    double = next(one for one in adata.obs["perturbation"].unique() if "+" in one)
+    rows = np.flatnonzero(adata.obs["perturbation"] == double)
+    counts[rows[::2], 7] += 500
+    adata.X = csr_matrix(counts)
+    adata.write_h5ad(tmp_path / response_splits.NORMAN)
+    monkeypatch.setattr(response_splits, "MOST_GENES", 20)
+    split = response_splits.SPLITS["norman_both"]
+    one = response_splits.divided(tmp_path, split, double, 0)
+    loud = adata.var_names[7]
+    everything = np.arange(adata.n_obs)
+    assert loud in response_splits.cells_on(tmp_path, split, everything).genes
+    assert loud not in response_splits.cells_on(tmp_path, split, one.learned).genes
+    asked = []
+    monkeypatch.setattr(
+        response, "expected_of", lambda folder, split, one, training: asked.append(training.genes) or {}
+    )
+    with pytest.raises(KeyError):
+        response.one_condition(tmp_path, {"split": "norman_both", "held_out": double, "seed": 0})
+    assert loud not in asked[0]
 
 
 def test_the_genes_of_one_pathway_are_told_apart_by_name():

@@ -1,13 +1,13 @@
 """Predicted cells of the response study: how far whole populations are from held-out ones.
 
-Energy distance over all genes in log expression, as the registry defines it (V-statistic), between ``N_CELLS``
-predicted cells and ``MOST_JUDGING`` held-out ones at most. Kriging's cells are emitted with the spread that training
-cells tell. Those of every baseline, and of kriging's own mean as ``shifted_copy``, are control cells with the expected
-shift added to their log expression. Every predictor starts from the same control cells. What is drawn has sampling
-noise and a shifted copy has none, so predicted cells are many.
+Every predictor's mean becomes cells by the same emission, from the same control cells and with the spread that training
+cells tell; ``shifted_copy`` is control cells with kriging's shift added to their log expression. Energy distance over
+all genes in log expression to ``MOST_JUDGING`` held-out cells at most, three times: of ``N_CELLS`` predicted cells and
+of as many as judge, as the registry defines it (V-statistic, too large by what the number of cells makes of it), and
+without that bias (U-statistic), by which predictors and a replicate of fewer cells compare.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from perturbrl.evaluation.distances import energy_distance
@@ -18,34 +18,47 @@ from perturbrl.schema import GeneVector, LogExpression
 N_CELLS: Final = 1000
 MOST_JUDGING: Final = 300
 SHIFTED_COPY: Final = "shifted_copy"
+REPLICATE: Final = "split_half_replicate"
+MANY, AS_MANY, UNBIASED = "energy_distance", "energy_distance_as_many", "energy_distance_unbiased"
+OF_CELLS: Final = (MANY, AS_MANY, UNBIASED)
 
 
 def energy_distances(
     emitter: CellEmitter,
     spread: ResponseSpread,
-    emitted: str,
     shifts: Mapping[str, GeneVector],
+    copied: str,
     judging: LogExpression,
     replicate: LogExpression,
-) -> dict[str, float]:
-    """Of the cells of every predictor.
+) -> dict[str, dict[str, float]]:
+    """Of the cells of every predictor, by metric.
 
     Args:
         emitter: of the context's control cells.
-        spread: of the predictor whose cells are emitted.
-        emitted: this predictor's name.
-        shifts: by predictor; those of the replicate are its own cells.
+        spread: of the condition.
+        shifts: by predictor.
+        copied: the predictor whose shift is added to control cells.
         judging: held-out cells.
         replicate: others of them.
     """
+    real = judging[:MOST_JUDGING]
+    populations = _populations(emitter, spread, shifts, copied)
+    found = {name: _distances(cells, real) for name, cells in populations}
+    return found | {REPLICATE: _distances(replicate[:MOST_JUDGING], real)}
+
+
+def _populations(
+    emitter: CellEmitter, spread: ResponseSpread, shifts: Mapping[str, GeneVector], copied: str
+) -> Iterator[tuple[str, LogExpression]]:
     control = emitter.control.log_mean
-    start, real = emitter.emit(control, N_CELLS).log_expression, judging[:MOST_JUDGING]
-    copies = {SHIFTED_COPY: shifts[emitted]} | {
-        name: shift for name, shift in shifts.items() if name != emitted
-    }
-    moved = emitter.emit(control + shifts[emitted], N_CELLS, spread=spread).log_expression
-    found = {name: energy_distance(start + shift, real) for name, shift in copies.items()}
-    return found | {
-        emitted: energy_distance(moved, real),
-        "split_half_replicate": energy_distance(replicate[:MOST_JUDGING], real),
+    for name, shift in shifts.items():
+        yield name, emitter.emit(control + shift, N_CELLS, spread=spread).log_expression
+    yield SHIFTED_COPY, emitter.emit(control, N_CELLS).log_expression + shifts[copied]
+
+
+def _distances(cells: LogExpression, real: LogExpression) -> dict[str, float]:
+    return {
+        MANY: energy_distance(cells, real),
+        AS_MANY: energy_distance(cells[: len(real)], real),
+        UNBIASED: energy_distance(cells, real, "u"),
     }

@@ -8,6 +8,8 @@ Needs the extra `eval`.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from functools import partial, reduce
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -28,10 +30,11 @@ from studies.response_splits import (
     SPLITS,
     Split,
     add_data_argument,
-    cells_of,
+    cells_on,
     dataset_of,
     divided,
     held_out_conditions,
+    training_cells,
 )
 from studies.response_verdicts import KRIGING
 
@@ -68,20 +71,25 @@ def run(arguments: argparse.Namespace) -> None:
 
 def scores_of_split(folder: Path, split: Split, seed: int) -> pd.DataFrame:
     """Scores of every predictor over the split's held-out perturbations."""
-    cells, means, judging = cells_of(folder, split), {}, {}
-    for held_out in held_out_conditions(folder, split):
-        one = divided(folder, split, held_out, seed)
-        if len(one.judging) < FEWEST:
-            continue
-        start = cells.mean(one.starts)
-        judging[held_out] = one.judging
-        means[held_out] = {
-            name: start + found.mean[0] for name, found in expected_of(folder, split, one).items()
-        }
-    groups = {CONTROL_LABEL: _counted(folder, split, one.controls)}
-    groups |= {label: _counted(folder, split, rows) for label, rows in judging.items()}
+    every = {name: divided(folder, split, name, seed) for name in held_out_conditions(folder, split)}
+    held_out = {name: one for name, one in every.items() if len(one.judging) >= FEWEST}
+    if not held_out:
+        raise DataError(f"no held-out perturbation has {FEWEST} cells to judge by; give more cells")
+    # One panel has one set of genes, which no held-out cell may choose.
+    learned = reduce(np.intersect1d, [one.learned for one in held_out.values()])
+    cells = cells_on(folder, split, learned)
+    # Which control cells judge depends on the seed alone.
+    same = next(iter(held_out.values()))
+    start, means = cells.mean(same.starts), {}
+    for name, one in held_out.items():
+        training = training_cells(folder, split, cells, one.learned)
+        expected = expected_of(folder, split, one, training)
+        means[name] = {predictor: start + found.mean[0] for predictor, found in expected.items()}
+    counted = partial(_counted, folder, split, cells.genes)
+    groups = {CONTROL_LABEL: counted(same.controls)}
+    groups |= {label: counted(one.judging) for label, one in held_out.items()}
     real = labelled_cells(groups, cells.genes)
-    emitter = CellEmitter(_counted(folder, split, one.starts), seed)
+    emitter = CellEmitter(counted(same.starts), seed)
     by_predictor: dict[str, dict[str, GeneVector]] = {}
     for label, of_label in means.items():
         for name, mean in of_label.items():
@@ -90,8 +98,8 @@ def scores_of_split(folder: Path, split: Split, seed: int) -> pd.DataFrame:
     return scaled_scores(real, predicted, ZERO)
 
 
-def _counted(folder: Path, split: Split, rows: CellIndex) -> CountedCells:
-    return counted_cells(dataset_of(folder, split), np.sort(rows), cells_of(folder, split).genes)
+def _counted(folder: Path, split: Split, genes: Sequence[str], rows: CellIndex) -> CountedCells:
+    return counted_cells(dataset_of(folder, split), np.sort(rows), genes)
 
 
 def _print_table(table: pd.DataFrame) -> None:

@@ -65,11 +65,9 @@ SPLITS: Final[Mapping[str, Split]] = {
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Log expression of one file with labels and, where they matter, cell types."""
+    """Log expression of all cells of one file, on the genes that all predictors share."""
 
     expression: LogExpression
-    labels: np.ndarray
-    contexts: np.ndarray
     genes: tuple[str, ...]
 
     def mean(self, rows: CellIndex) -> GeneVector:
@@ -109,8 +107,7 @@ class HeldOut:
     Attributes:
         label: what was done.
         context: where.
-        training: cells to learn from.
-        learned: their rows.
+        learned: cells to learn from.
         starts: the control cells among them, of the context.
         controls: control cells that judge.
         judging: cells under the condition that judge.
@@ -119,7 +116,6 @@ class HeldOut:
 
     label: Label
     context: str
-    training: TrainingCells
     learned: CellIndex
     starts: CellIndex
     controls: CellIndex
@@ -129,30 +125,28 @@ class HeldOut:
 
 def divided(folder: Path, split: Split, held_out: str, seed: int) -> HeldOut:
     """Which cells are learned from, and which judge."""
-    cells, rng = cells_of(folder, split), np.random.default_rng(seed)
-    judges = np.zeros(len(cells.labels), dtype=bool)
-    for context in sorted(set(cells.contexts)):
-        controls = np.flatnonzero((cells.labels == CONTROL) & (cells.contexts == context))
+    labels, contexts = dataset_of(folder, split).labels, contexts_of(folder, split)
+    rng = np.random.default_rng(seed)
+    judges = np.zeros(len(labels), dtype=bool)
+    for context in sorted(set(contexts)):
+        controls = np.flatnonzero((labels == CONTROL) & (contexts == context))
         judges[rng.permutation(controls)[: len(controls) // 2]] = True
     if split.by_cell_type:
-        label = next(one for one in cells.labels if one != CONTROL)
-        context, target = held_out, (cells.labels != CONTROL) & (cells.contexts == held_out)
+        label = next(one for one in labels if one != CONTROL)
+        context, target = held_out, (labels != CONTROL) & (contexts == held_out)
         left_out = target
     else:
         label, context = Label.parse(held_out), ONE_CONTEXT
-        target = cells.labels == label
-        left_out = (
-            target if split.in_combinations else np.array([one.contains(label) for one in cells.labels])
-        )
+        target = labels == label
+        left_out = target if split.in_combinations else np.array([one.contains(label) for one in labels])
     half = rng.permutation(np.flatnonzero(target))
     replicate, judging = np.split(half, [len(half) // 2])
-    own = cells.contexts == context
+    own = contexts == context
     return HeldOut(
         label,
         context,
-        _some(cells, ~(left_out | judges), split),
         np.flatnonzero(~(left_out | judges)),
-        np.flatnonzero((cells.labels == CONTROL) & ~judges & own),
+        np.flatnonzero((labels == CONTROL) & ~judges & own),
         np.flatnonzero(judges & own),
         judging,
         replicate,
@@ -168,26 +162,30 @@ def dataset_of(folder: Path, split: Split) -> PerturbationDataset:
     return load_dataset(path, ColumnOptions(dose_key=split.dose_key))
 
 
-@lru_cache(maxsize=2)
-def cells_of(folder: Path, split: Split) -> Cells:
-    """Its cells, on the genes that all predictors share."""
+def contexts_of(folder: Path, split: Split) -> np.ndarray:
+    """Cell type of each cell, where it matters."""
     dataset = dataset_of(folder, split)
-    everything = np.arange(dataset.n_cells)
-    # Genes are chosen by their variance over all cells, labels unseen, and once for all predictors.
-    preprocessor = Preprocessor(n_top_genes=MOST_GENES).fit(dataset, everything)
-    expression = preprocessor.transform(dataset, everything).double().numpy()
-    contexts = (
-        dataset.cell_types if split.by_cell_type else np.full(len(expression), ONE_CONTEXT, dtype=object)
-    )
-    return Cells(expression, dataset.labels, contexts, tuple(preprocessor.genes))
+    if split.by_cell_type:
+        return np.asarray(dataset.cell_types)
+    return np.full(dataset.n_cells, ONE_CONTEXT, dtype=object)
+
+
+def cells_on(folder: Path, split: Split, learned: CellIndex) -> Cells:
+    """All cells, on the genes that vary most among those that are learned from."""
+    dataset = dataset_of(folder, split)
+    preprocessor = Preprocessor(n_top_genes=MOST_GENES).fit(dataset, learned)
+    expression = preprocessor.transform(dataset, np.arange(dataset.n_cells)).double().numpy()
+    return Cells(expression, tuple(preprocessor.genes))
+
+
+def training_cells(folder: Path, split: Split, cells: Cells, rows: CellIndex) -> TrainingCells:
+    """What predictors learn from."""
+    labels = dataset_of(folder, split).labels[rows].tolist()
+    types = contexts_of(folder, split)[rows].tolist() if split.by_cell_type else None
+    return TrainingCells(cells.expression[rows], labels, cells.genes, types)
 
 
 @lru_cache(maxsize=2)
 def priors_of(folder: Path, split: Split) -> tuple[PriorKnowledge, ...]:
     """Its prior knowledge."""
     return () if split.gene_sets is None else (read_gene_sets(folder / split.gene_sets),)
-
-
-def _some(cells: Cells, rows: np.ndarray, split: Split) -> TrainingCells:
-    types = cells.contexts[rows].tolist() if split.by_cell_type else None
-    return TrainingCells(cells.expression[rows], cells.labels[rows].tolist(), cells.genes, types)

@@ -1,8 +1,8 @@
 """Encoders turn expression into the cell state a twin works with, and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
@@ -89,6 +89,8 @@ class EncodedCells:
         order: when each cell is; ``None`` where nothing orders them.
         unordered: why nothing does, and what to give.
         allowed: the only perturbations that may be dosed, measured or not; ``None`` where nobody said.
+        aliases: the name that is meant, by the other names that tables may use.
+        sense: 1 where the file says that perturbations raise the gene of their name, -1 where they lower it, else 0.
     """
 
     latent: CellState
@@ -100,6 +102,8 @@ class EncodedCells:
     order: CellOrder | None = None
     unordered: str = ""
     allowed: tuple[str, ...] | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    sense: int = 0
 
     def require_order(self) -> CellOrder:
         """When each cell is.

@@ -18,10 +18,11 @@ from perturbrl.data.cell_order import (
 )
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.preprocessing import Preprocessor
+from perturbrl.data.senses import sense_of
 from perturbrl.data.split import Split
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.schema import CellIndex, CellState, Expression
+from perturbrl.schema import PERTURBATION_TYPE_OBS, CellIndex, CellState, Expression
 
 Part = Literal["train", "goal", "reference", "test", "all"]
 
@@ -113,8 +114,18 @@ class MeasuredCells:
         types = tuple(self.dataset.cell_types[rows]) if known else None
         latent = self._encoded(expression).cpu()
         order = self._order(rows, latent)
-        unordered = "" if order is not None else why_unordered(self._obs(rows))
-        return EncodedCells(latent, expression, labels, self.genes, types, order=order, unordered=unordered)
+        obs = self._obs(rows)
+        unordered = "" if order is not None else why_unordered(obs)
+        return EncodedCells(
+            latent,
+            expression,
+            labels,
+            self.genes,
+            types,
+            order=order,
+            unordered=unordered,
+            sense=sense_of(obs[PERTURBATION_TYPE_OBS]) if PERTURBATION_TYPE_OBS in obs else 0,
+        )
 
     @property
     def order_source(self) -> str | None:

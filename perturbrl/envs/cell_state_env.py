@@ -127,7 +127,8 @@ class CellStateEnv(EnvBase):
         if self.task.cost_uncertainty and self.twin.uncertainty(self.twin.start_cells[:1]) is None:
             raise ConfigurationError(
                 f"the task's cost_uncertainty is {self.task.cost_uncertainty:g}, and {type(self.twin).__name__} as "
-                "configured does not tell how sure it is; set the cost to 0, or use a ResponseTwin of several members"
+                "configured does not tell how sure it is; set the cost to 0, or use a twin of several members "
+                "(ResponseTwin, LandscapeTwin, JointTwin)"
             )
 
     def _set_seed(self, seed: int | None) -> None:

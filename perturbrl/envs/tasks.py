@@ -29,7 +29,8 @@ class ReachCellState(Task):
         cost_l2: price of one unit of squared dose, per step and perturbation.
         cost_per_perturbation: price of each perturbation when a cell receives it for the first time.
         cost_uncertainty: price of a standard deviation of a cell's place as long as the way at the start, by what the
-            twin does not know of the doses given; for twins that tell (ResponseTwin of several members).
+            twin does not know of the doses given, or its members disagree on the way; for twins of several members
+            (ResponseTwin, LandscapeTwin, JointTwin).
         success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference, goal
             and other cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.

@@ -81,14 +81,14 @@ class UndosedWays:
 def undosed_path(
     twin: DigitalTwin, start: CellState, transitions: int, seed: int
 ) -> Float[Tensor, "cells steps latent"]:
-    """States from transition to transition without dose, the start first."""
+    """Places from transition to transition without dose, the start first."""
     generator = Generator(device=start.device).manual_seed(seed)
     member = twin.draw_members(len(start), generator)
     nothing = start.new_zeros(len(start), twin.perturbations.n_perturbations)
-    path = [start]
+    path = [twin.untouched(start)]
     for _ in range(transitions):
         path.append(twin.next_state(path[-1], nothing, twin.draw_noise(len(start), generator), member))
-    return torch.stack(path, dim=1)
+    return torch.stack([twin.place(state) for state in path], dim=1)
 
 
 def undosed_ways(twin: DigitalTwin, cells: EncodedCells, held_out: CellState, seed: int = 0) -> UndosedWays:

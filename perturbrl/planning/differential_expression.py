@@ -19,7 +19,7 @@ class DifferentialExpressionDesign(OpenLoop):
     """Full doses of the genes that differ most between target and start cells, up where the target has more.
 
     As many as may be used, and two where there is no limit; held to the last step. Genes that cannot be dosed in the
-    direction that is called for are passed over.
+    direction that is called for are passed over. A dose of a knock-out lowers its gene (``DigitalTwin.senses``).
 
     Args:
         start: training cells of the source.
@@ -37,7 +37,8 @@ class DifferentialExpressionDesign(OpenLoop):
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
         """Rank what may be dosed; ``None`` where none of it is a gene that differs."""
         space = problem.space
-        t = torch.tensor([self.difference.get(name, 0.0) for name in space.names], device=space.low.device)
+        wanted = [self.difference.get(name, 0.0) for name in space.names]
+        t = torch.tensor(wanted, device=space.low.device) * _senses(problem)
         dose = torch.where(t > 0, space.high, space.low)
         strength = t.abs() * (dose != 0)
         n = min(space.max_perturbations or _FEW, int((strength > 0).sum()))
@@ -47,6 +48,13 @@ class DifferentialExpressionDesign(OpenLoop):
         best = strength.topk(n).indices
         schedule[:, best] = dose[best]
         return schedule
+
+
+def _senses(problem: DesignProblem) -> Float[Tensor, " perturbations"]:
+    """What dose 1 does to each gene; raise it, where the twin does not tell."""
+    told = problem.twin.senses
+    senses = torch.tensor(told) if told else torch.ones(problem.twin.perturbations.n_perturbations)
+    return torch.where(senses == 0, 1.0, senses.float()).to(problem.space.low.device)[problem.space.columns]
 
 
 def _welch(start: Cells, goal: Cells) -> Float[np.ndarray, " genes"]:

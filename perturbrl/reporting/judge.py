@@ -81,7 +81,10 @@ def judge(
     planners += _landscape_planners(judged) if judged.judges and not search else ()
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, cells, target, shown, judged.judges)
-    simulation, hits = evaluation.simulations["policy"], in_words(judged.measured, evaluation.hits)
+    simulation, hits = (
+        evaluation.simulations["policy"],
+        in_words(judged.measured, problem.twin, evaluation.hits),
+    )
     with working("comparing predicted with measured cells"):
         response, left_out = _response(judged, evaluation.forecast)
     with working("drawing figures"):
@@ -157,7 +160,7 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
     problem = judged.problem
     with working("simulating the design"):
         simulation = simulate(problem, judged.policy, start)
-        hits = in_words(judged.measured, rank_hits(problem, simulation))
+        hits = in_words(judged.measured, problem.twin, rank_hits(problem, simulation))
     with working("drawing figures"):
         landscape, no_landscape = landscape_figures(judged, {POLICY: simulation}, held_out=False)
         plots = [

@@ -142,6 +142,8 @@ class PolicyModule(LightningModule):
         self.space, self._fitted_to = data.restrict(self.twin), data
         once = self.rollout.horizon == 1 and not self.task.cost_uncertainty
         self.twin.remember(0 if once else self.space.most_used)
+        if self.task.cost_uncertainty:
+            self.twin.account()
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
         self.space = self._chosen(self.space)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from lightning import LightningDataModule
 
+from perturbrl.data.aliases import read_aliases
 from perturbrl.data.allowed_perturbations import AllowedPerturbations
 from perturbrl.data.cell_order import OrderOptions
 from perturbrl.data.dataset import PerturbationDataset
@@ -106,7 +107,8 @@ class PreparedData(LightningDataModule):
             map(str, cells.perturbations), self.genes, *(prior.names for prior in self.priors)
         )
         allowed = None if self._allowed is None else self._allowed.among(known)
-        return replace(cells, priors=self.priors, allowed=allowed)
+        aliases = read_aliases(self.aliases) if self.aliases else {}
+        return replace(cells, priors=self.priors, allowed=allowed, aliases=aliases)
 
     @cached_property
     def _allowed(self) -> AllowedPerturbations | None:

@@ -132,7 +132,7 @@ class TwoStageModule(PolicyModule):
                 f"rollout.restart_fraction is {self.rollout.restart_fraction:g}, which needs a twin that knows its "
                 "attractors and a task with one goal for all cells (ReachCellState with goal: centroid); give 0"
             )
-        return torch.cat(attractors).to(self.device)
+        return self.twin.untouched(torch.cat(attractors).to(self.device))
 
     def _optimizers(self) -> list[LightningOptimizer]:
         optimizers = self.optimizers()

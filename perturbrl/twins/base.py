@@ -62,6 +62,8 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         remembers: whether what follows depends on the highest dose of each perturbation that a cell received, which
             its state then knows (``received``).
         evidence: what the effect of each perturbation rests on, in one word, where the twin tells.
+        senses: of each perturbation 1 where dose 1 raises the gene of its name, -1 where it lowers it, 0 where that is
+            not known; none where the twin does not tell.
         start_cells: ``[cells, latent]`` states from which episodes start.
         encoder: what turned cells into states, where states come from cells. Whoever fits or restores the twin
             sets it. It moves with the twin and is no part of its state dict, since the data module saves it.
@@ -78,6 +80,7 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
     gene_names: Sequence[str] = ()
     remembers: bool = False
     evidence: Sequence[str] = ()
+    senses: Sequence[int] = ()
     start_cells: CellState
     encoder: Encoder | None = None
     _lived_in: range | None = None
@@ -116,12 +119,14 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         move: Callable[..., Tensor] = self.transition
         return move(state, dose, noise) if self.n_members == 1 else move(state, dose, noise, member)
 
+    @property
+    def lived_in(self) -> range:
+        """Members that cells may live in."""
+        return self._lived_in or range(self.n_members - self.judging_members)
+
     def draw_members(self, n_cells: int, generator: Generator | None = None) -> Members:
         """The member that each of ``n_cells`` lives in: all that may be about equally often, in random order."""
-        device, lived_in = (
-            self.start_cells.device,
-            self._lived_in or range(self.n_members - self.judging_members),
-        )
+        device, lived_in = self.start_cells.device, self.lived_in
         if len(lived_in) == 1:
             return torch.full((n_cells,), lived_in.start, dtype=torch.long, device=device)
         first = torch.randint(len(lived_in), (1,), generator=generator, device=device)
@@ -154,6 +159,13 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         """Be told of how many perturbations per cell a state must know what was received, before start cells are given.
 
         Nothing is to be done where what a cell received does not matter beyond where it is.
+        """
+        return
+
+    def account(self) -> None:
+        """Be told that states must tell their ``uncertainty``, before start cells are given.
+
+        Nothing is to be done where they do anyway, or where the twin cannot tell.
         """
         return
 

@@ -23,8 +23,8 @@ def check_twin(twin: DigitalTwin, seed: int = 0) -> None:
 
     Looked at: attributes; shapes, dtypes, devices and finite values; that arguments are left alone; that all
     randomness comes from the generator and the noise; that no cell depends on its row or on other rows; that
-    doses do something, and so do the members of an ensemble; that tensors are buffers (others are neither saved
-    nor moved) and survive a state dict.
+    uncertainty is a standard deviation; that doses do something, and so do the members of an ensemble; that tensors
+    are buffers (others are neither saved nor moved) and survive a state dict.
 
     Args:
         twin: the twin; it is left as it was.
@@ -176,6 +176,7 @@ def _transition(trial: _Trial) -> Iterator[str]:
         yield from _heeds_members(trial)
         yield from _survives_a_checkpoint(trial)
         yield from _expresses(trial)
+        yield from _knows_how_sure_it_is(trial)
 
 
 def _leaves_arguments_alone(trial: _Trial) -> Iterator[str]:
@@ -267,6 +268,16 @@ def _survives_a_checkpoint(trial: _Trial) -> Iterator[str]:
     moved = copy.next_state(*(value.clone() for value in given))
     if not torch.equal(moved, trial.next(trial.state, trial.dose)):
         yield "a copy that loads the state dict moves cells otherwise: keep what transition needs in buffers"
+
+
+def _knows_how_sure_it_is(trial: _Trial) -> Iterator[str]:
+    told = trial.twin.uncertainty(trial.path(trial.dose))
+    if told is None:
+        return
+    if told.shape != (N_CELLS,):
+        yield f"uncertainty returns shape {tuple(told.shape)} for {N_CELLS} cells: it must be [cells]"
+    elif not bool((told.isfinite() & (told >= 0)).all()):
+        yield "uncertainty returns values that are negative or not finite: return a standard deviation, as a length"
 
 
 def _expresses(trial: _Trial) -> Iterator[str]:

@@ -15,8 +15,9 @@ from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.responses.base import ResponseModel
 from perturbrl.responses.matches import kind_of_names
 from perturbrl.schema import CONTROL_LABEL, CellState, Expression
+from perturbrl.twins.target_senses import target_senses
 
-DriftEvidence = Literal["measured", "response", "regulators", "association"]
+DriftEvidence = Literal["measured", "response", "regulators", "association", "none"]
 
 DRIFT_EVIDENCE: Final[dict[DriftEvidence, str]] = {
     "measured": "the mean shift of cells under this very perturbation",
@@ -25,10 +26,14 @@ DRIFT_EVIDENCE: Final[dict[DriftEvidence, str]] = {
     "perturbed",
     "association": "what goes with its own expression in cells nobody perturbed: it may be the consequence of a state "
     "and not its cause",
+    "none": "nothing: its gene does not vary in cells nobody perturbed, so a dose of it does nothing",
 }
 _FEWEST_CELLS: Final = 3
 _FEWEST_TARGETS: Final = 2
 _NAMED: Final = 6
+_OF_ANOTHER_SPECIES: Final = (
+    0.05  # share of a table's edges up to which the names that match are those that look alike
+)
 
 Rows = Float[Tensor, "perturbations latent"]
 
@@ -44,12 +49,14 @@ class DriftEffects:
         evidence: of each, a key of ``DRIFT_EVIDENCE``.
         low: ``[perturbations]`` lowest dose: -1 is knock-down, the push the other way; 0 where the evidence says
             nothing of that.
+        senses: of each, see ``DigitalTwin.senses``.
     """
 
     names: tuple[str, ...]
     rows: Rows
     evidence: tuple[DriftEvidence, ...]
     low: Float[Tensor, " perturbations"]
+    senses: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +66,11 @@ class _Push:
 
     @property
     def low(self) -> float:
-        return 0.0 if self.evidence in ("measured", "response") else -1.0
+        return 0.0 if self.as_measured else -1.0
+
+    @property
+    def as_measured(self) -> bool:
+        return self.evidence in ("measured", "response")
 
 
 def drift_effects(
@@ -80,8 +91,8 @@ def drift_effects(
         response: fitted to the expression of these cells.
 
     Raises:
-        ConfigurationError: nothing is known of a perturbation.
-        DataError: there are too few cells that nobody perturbed, or the table of regulators has none of the genes.
+        ConfigurationError: nothing is known of a perturbation, or all genes that may be dosed do not vary.
+        DataError: there are too few cells that nobody perturbed, or the table of regulators is not of these genes.
     """
     sources = list(_sources(cells, encoder, names, regulators, response))
     found = {name: next((own[name] for own in sources if name in own), None) for name in names}
@@ -89,11 +100,18 @@ def drift_effects(
     if unknown:
         raise ConfigurationError(_unknown(unknown, cells))
     pushes = [push for push in found.values() if push is not None]
+    if all(push.evidence == "none" for push in pushes):
+        raise ConfigurationError(
+            f"no dose would do anything: the genes that may be dosed ({listed(sorted(found), _NAMED)}) do not vary in "
+            "cells nobody perturbed; allow others (data.allowed_perturbations)"
+        )
+    senses = target_senses(cells, tuple(found))
     return DriftEffects(
         tuple(found),
         torch.stack([push.row for push in pushes]).to(cells.latent),
         tuple(push.evidence for push in pushes),
         torch.tensor([push.low for push in pushes]),
+        tuple(sense if push.as_measured else 1 for push, sense in zip(pushes, senses, strict=True)),
     )
 
 
@@ -133,6 +151,8 @@ def _sources(
     if response is not None:
         yield _expected(cells, encoder, names, response, resting)
     yield from _in_silico(cells, names, regulators, resting)
+    nothing = torch.zeros_like(resting.latent[0])
+    yield {name: _Push(nothing, "none") for name in names if name in cells.genes}
 
 
 def _in_silico(
@@ -219,11 +239,10 @@ def _regulating(
     (10.1007/BF02310555). A factor whose targets do not is left to the association.
 
     Raises:
-        DataError: no target is a gene of the data.
+        DataError: no target is a gene of the data, or so few are that the table is of another species.
     """
     known = regulators.among(cells.genes)
-    if known.edges.empty:
-        raise DataError(_nothing_in_common(regulators, cells.genes))
+    _require_same_names(regulators, known, cells.genes)
     place = {gene: i for i, gene in enumerate(cells.genes)}
     found: dict[str, _Push] = {}
     for name, edges in known.edges[known.edges["factor"].isin(set(names))].groupby("factor"):
@@ -256,17 +275,25 @@ def _activity(
     return (share, resting.goes_with(activity[:, None])[0]) if share > 0 else None
 
 
-def _nothing_in_common(regulators: Regulators, genes: Sequence[str]) -> str:
+def _require_same_names(regulators: Regulators, known: Regulators, genes: Sequence[str]) -> None:
     theirs, ours = kind_of_names(regulators.targets), kind_of_names(genes)
+    differ = theirs is not None and ours is not None and theirs != ours
+    if len(known.edges) > (_OF_ANOTHER_SPECIES * len(regulators.edges) if differ else 0):
+        return
     in_other_case = len({name.lower() for name in regulators.targets} & {gene.lower() for gene in genes})
+    regulated = len(known.targets) or "none"
     said = (
-        f"'{regulators.source}' regulates none of the {len(genes)} genes kept: it has "
+        f"'{regulators.source}' regulates {regulated} of the {len(genes)} genes kept: it has "
         f"{listed(regulators.targets, _NAMED)}, the data have {listed(genes, _NAMED)}"
     )
-    if theirs and ours and theirs != ours:
+    if differ:
         alike = f" ({in_other_case} are the same but for the case)" if in_other_case else ""
-        return f"{said}; the first look like {theirs} and the others like {ours}{alike}: give that species' table"
-    return f"{said}; give a table with these names, or a table of aliases"
+        raise DataError(
+            f"{said}; the first look like {theirs} and the others like {ours}{alike}: give that species' table"
+        )
+    raise DataError(
+        f"{said}; give a table with these names, or a table of aliases (data.aliases, columns alias and name)"
+    )
 
 
 def _unknown(names: Sequence[str], cells: EncodedCells) -> str:

@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from perturbrl.data.regulators import read_regulators
+from perturbrl.data.regulators import Regulators, read_regulators
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CellState, Dose, Members
-from perturbrl.twins.base import DigitalTwin
+from perturbrl.responses.kriging import Kriging
+from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.schema import CONTROL_LABEL, CellState, Dose, Members
 from perturbrl.twins.couplings import couple
+from perturbrl.twins.disagreeing import DisagreeingTwin
 from perturbrl.twins.drift_effects import dosable, drift_effects
 from perturbrl.twins.drift_fit import as_unseen, fit_member
 from perturbrl.twins.lineages import find_lineages, lineage_steps
@@ -21,7 +23,7 @@ from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.settling import find_attractors
 
 
-class LandscapeTwin(DigitalTwin):
+class LandscapeTwin(DisagreeingTwin):
     """dz = (b(z) + sum_k u_k B_k) dt + noise, in the encoder's space.
 
     b is learned from the order of cells: it carries progenitors along their lineage, holds cells where real cells are,
@@ -30,7 +32,8 @@ class LandscapeTwin(DigitalTwin):
     by its row, over ``steps_per_action`` steps, and then stops.
 
     Args:
-        regulators: table of which factor regulates which gene; null leaves the push of factors to other evidence.
+        regulators: table of which factor regulates which gene, by the names that ``data.aliases`` says are meant; null
+            leaves the push of factors to other evidence.
         progenitors: cell types that cells pass through; null tells them by name and order, the others are kept as
             basins.
         n_members: landscapes of an ensemble, each of cells drawn with replacement and from a seed of its own.
@@ -52,7 +55,7 @@ class LandscapeTwin(DigitalTwin):
         ConfigurationError: an option is out of range.
     """
 
-    needs_data = True
+    needs_data = heeds_priors = True
     pushes: Float[Tensor, "perturbations latent"]
     resting_places: Float[Tensor, "attractors latent"]
 
@@ -92,6 +95,7 @@ class LandscapeTwin(DigitalTwin):
         self.register_buffer("pushes", torch.empty(0, 0))
         self.register_buffer("resting_places", torch.empty(0, 0))
         self.evidence: tuple[str, ...] = ()
+        self.senses: tuple[int, ...] = ()
         self.cell_types: tuple[str, ...] = ()
         self._attractors: tuple[str, ...] = ()
 
@@ -104,20 +108,34 @@ class LandscapeTwin(DigitalTwin):
             DataError: nothing orders the cells, or they do not move in any way that could be learned.
             ConfigurationError: a progenitor is no cell type, or nothing is known of a perturbation.
         """
-        self.encoder, self.latent_dim = encoder, encoder.latent_dim
-        self._fit_pushes(cells, encoder)
+        return self.learn(cells, encoder, self.table(cells))
+
+    def table(self, cells: EncodedCells) -> Regulators | None:
+        """The table of regulators under the names of the data; ``None`` where there is none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return None if self.regulators is None else read_regulators(self.regulators).renamed(cells.aliases)
+
+    def learn(self, cells: EncodedCells, encoder: Encoder, regulators: Regulators | None) -> Self:
+        """``fit`` with a table that was read already."""
+        self.encoder = encoder
+        self._take_places(encoder.latent_dim)
+        self._fit_pushes(cells, encoder, regulators)
         self._fit_drift(cells, encoder.unseen_spread(cells.expression))
         found = find_attractors(self.drift, cells.latent, cells.contexts, self.n_steps, self.seed)
         self._attractors = tuple(attractor.name for attractor in found)
         states = [attractor.state for attractor in found]
-        self.set_buffers(resting_places=torch.stack(states) if states else torch.empty(0, self.latent_dim))
+        self.set_buffers(resting_places=torch.stack(states) if states else torch.empty(0, self.place_dim))
         return self
 
-    def _fit_pushes(self, cells: EncodedCells, encoder: Encoder) -> None:
-        regulators = None if self.regulators is None else read_regulators(self.regulators)
-        effects = drift_effects(cells, encoder, dosable(cells, regulators), regulators=regulators)
+    def _fit_pushes(self, cells: EncodedCells, encoder: Encoder, regulators: Regulators | None) -> None:
+        names = dosable(cells, regulators)
+        response = _response(cells)
+        effects = drift_effects(cells, encoder, names, regulators=regulators, response=response)
         self.set_buffers(pushes=effects.rows)
-        self.evidence = effects.evidence
+        self.evidence, self.senses = effects.evidence, effects.senses
         space = PerturbationSpace(effects.names, effects.low.tolist(), 1.0)
         self.perturbations = space.to(self.pushes.device)
 
@@ -146,21 +164,16 @@ class LandscapeTwin(DigitalTwin):
 
     # -- moving ------------------------------------------------------------------------------------------
 
-    def transition(
-        self,
-        state: CellState,
-        dose: Dose,
-        noise: Float[Tensor, "cells steps latent"],
-        member: Members | None = None,
+    def moved(
+        self, place: CellState, dose: Dose, noise: Float[Tensor, "cells steps latent"], member: Members
     ) -> CellState:
-        """The state after a dose was held for ``steps_per_action`` steps (see ``DigitalTwin``)."""
+        """See ``DisagreeingTwin``; an action is held for ``steps_per_action`` steps."""
         push = dose @ self.pushes * (self.effect_scale / self.steps_per_action)
-        own = torch.zeros(len(state), dtype=torch.long, device=state.device) if member is None else member
-        return self.drift.advance(state, push, noise, own)
+        return self.drift.advance(place, push, noise, member)
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Standard normal ``[cells, steps, latent]`` for one transition."""
-        shape = (n_cells, self.steps_per_action, self.latent_dim)
+        shape = (n_cells, self.steps_per_action, self.place_dim)
         return torch.randn(shape, generator=generator, device=self.start_cells.device)
 
     def attractors(self) -> dict[str, CellState]:
@@ -169,26 +182,38 @@ class LandscapeTwin(DigitalTwin):
 
     def probabilities(self, state: CellState, member: int = 0) -> Float[Tensor, "cells types"]:
         """How probable each of ``cell_types`` is at a state, by where training cells are."""
-        return self.drift.responsibilities(state, member) @ self.drift.kinds
+        return self.drift.responsibilities(self.place(state), member) @ self.drift.kinds
 
     # -- checkpoints -------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
         """See ``DigitalTwin``."""
         return super().describe() | {
-            "evidence": list(self.evidence),
             "cell_types": list(self.cell_types),
             "attractors": list(self._attractors),
-            "n_members": self.n_members,
+            "steps_per_action": self.steps_per_action,
+            "effect_scale": self.effect_scale,
+            "drift": [self.drift.pull, self.drift.sharpness, self.drift.ridge],
         }
 
     def restore(self, description: dict[str, Any]) -> None:
         """See ``DigitalTwin``."""
         super().restore(description)
-        self.evidence = tuple(description["evidence"])
         self.cell_types = tuple(description["cell_types"])
         self._attractors = tuple(description["attractors"])
-        self.n_members = description["n_members"]
+        self.steps_per_action, self.effect_scale = (
+            description["steps_per_action"],
+            description["effect_scale"],
+        )
+        self.drift.pull, self.drift.sharpness, self.drift.ridge = description["drift"]
+
+
+def _response(cells: EncodedCells) -> Kriging | None:
+    """What perturbed cells, and prior knowledge, tell of perturbations that were not measured."""
+    if not cells.perturbations or not len(cells.rows_of(CONTROL_LABEL)):
+        return None
+    training = TrainingCells(cells.expression, cells.labels, cells.genes, cells.contexts)
+    return Kriging(cells.priors).fit(training)
 
 
 def _require(good: bool, name: str, value: float, what: str) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from perturbrl.data.fitted import FittedModule
+from perturbrl.errors import ConfigurationError
 from perturbrl.schema import CellState, Members
 from perturbrl.twins.state_mixture import StateMixture
 
@@ -109,7 +110,16 @@ class MixtureDrift(FittedModule):
     def advance(
         self, state: CellState, push: CellState, noise: Float[Tensor, "cells steps latent"], member: Members
     ) -> CellState:
-        """The state after as many steps as there is noise for, pushed by ``push`` in each."""
+        """The state after as many steps as there is noise for, pushed by ``push`` in each.
+
+        Raises:
+            ConfigurationError: a cell lives in a member that there is not.
+        """
+        if len(member) and not 0 <= int(member.min()) <= int(member.max()) < len(self.means):
+            raise ConfigurationError(
+                f"cells live in members {int(member.min())} to {int(member.max())} of a landscape that has "
+                f"{len(self.means)}; give it as many as it was fitted with (n_members)"
+            )
         if len(self.means) == 1:
             return self._advance(state, push, noise, 0)
         result = torch.empty_like(state)

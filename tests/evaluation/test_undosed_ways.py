@@ -41,6 +41,12 @@ def test_a_replicate_is_nearest_and_the_landscape_beats_standing_still(ways) -> 
     assert ways.by_time["interpolated"].isna().tolist() == [False] * (BINS - 2) + [True]
 
 
+def test_a_twin_that_keeps_account_of_disagreement_is_followed_to_the_same_places(cells, held_out) -> None:
+    plain, keeping = (LandscapeTwin(n_members=2).fit(cells, encoder_of(cells)) for _ in range(2))
+    keeping.account()
+    assert torch.equal(*(undosed_path(twin, held_out[:9], 2, 0) for twin in (plain, keeping)))
+
+
 def test_distances_per_component_are_those_of_each_fate(ways) -> None:
     assert set(ways.by_component["fate"]) >= {"left", "right"}
     table = ways.by_component.set_index(["fate", "way", "component"])

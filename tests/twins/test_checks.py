@@ -192,7 +192,19 @@ class ShortNoise(Good):
         return torch.randn(self.latent_dim, generator=generator)
 
 
+class OneUncertainty(Good):
+    def uncertainty(self, state):
+        return state.norm()
+
+
+class NegativeUncertainty(Good):
+    def uncertainty(self, state):
+        return -state.norm(dim=1)
+
+
 BROKEN = {
+    OneUncertainty: r"uncertainty returns shape \(\) for 8 cells",
+    NegativeUncertainty: "uncertainty returns values that are negative",
     WrongShape: r"transition under no dose returns shape \(8, 2\) for 8 cells: it must be \(8, 3\)",
     InPlace: "transition changes its state in place",
     LoneCellInPlace: "transition changes its state in place",

@@ -125,10 +125,23 @@ def test_what_may_be_dosed() -> None:
     assert dosable(cells()) == GENES
 
 
-@pytest.mark.parametrize("name", ["Still", "Nowhere"])
-def test_what_nothing_is_known_of_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"nothing tells what {name} would do"):
-        drift_effects(cells(), ENCODER, ["Right0", name])
+def test_what_nothing_is_known_of_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="nothing tells what Nowhere would do"):
+        drift_effects(cells(), ENCODER, ["Right0", "Nowhere"])
+
+
+def test_a_gene_that_does_not_vary_pushes_nowhere_and_says_so() -> None:
+    found = drift_effects(cells(), ENCODER, ["Right0", "Still"])
+    assert found.evidence == ("association", "none")
+    assert found.rows[1].tolist() == [0.0, 0.0, 0.0]
+    with pytest.raises(ConfigurationError, match=r"may be dosed \(Still\) do not vary"):
+        drift_effects(cells(), ENCODER, ["Still"])
+
+
+def test_a_dose_raises_what_is_inferred_and_does_what_was_measured() -> None:
+    found = drift_effects(screened(), ENCODER, ["Right0", "Right1"])
+    assert found.senses == (-1, 1)  # Right genes fall when cells go left
+    assert drift_effects(replace(screened(), sense=1), ENCODER, ["Right0", "Right1"]).senses == (1, 1)
 
 
 def test_a_table_of_another_species_is_named() -> None:
@@ -137,6 +150,29 @@ def test_a_table_of_another_species_is_named() -> None:
         DataError, match=r"upper-case symbols, as of human genes.*3 are the same but for the case"
     ):
         drift_effects(cells(), ENCODER, ["Master"], regulators=human)
+
+
+def test_a_few_names_in_common_do_not_make_it_the_right_species() -> None:
+    targets = [f"GENE{i}" for i in range(40)]
+    human = table(MASTER=[*targets, "Right0"])
+    with pytest.raises(DataError, match=r"regulates 1 of the 27 genes kept.*as of human genes.*mouse genes"):
+        drift_effects(cells(), ENCODER, ["Master"], regulators=human)
+
+
+def test_names_of_one_kind_that_do_not_match_ask_for_aliases() -> None:
+    other = table(Other=["Nothing0", "Nothing1"])
+    with pytest.raises(DataError, match=r"regulates none of the 27 genes.*data\.aliases"):
+        drift_effects(cells(), ENCODER, ["Master"], regulators=other)
+
+
+@pytest.mark.realdata
+def test_a_human_table_on_mouse_cells_is_named() -> None:
+    genes = tuple(anndata.read_h5ad(measured_file("paul2015_myeloid_trajectory.h5ad"), backed="r").var_names)
+    human = read_regulators(measured_file("prior/dorothea_hs_ABC.csv.gz"))
+    values = torch.rand(20, len(genes), generator=torch.Generator().manual_seed(0))
+    paul = EncodedCells(values[:, :3], values, ("control",) * 20, genes)
+    with pytest.raises(DataError, match=r"human genes.*mouse genes.*give that species' table"):
+        drift_effects(paul, ENCODER, ["Gata1"], regulators=human)
 
 
 def test_too_few_cells_that_nobody_perturbed_are_said() -> None:

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from branching_cells import branching_cells, encoder_of
+from joint_cells import joint_cells
+from scipy.sparse import csr_matrix
 from torch import Generator
 
+from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.twins import check_twin
 from perturbrl.twins.base import relax
@@ -98,8 +102,25 @@ def test_a_factor_pushes_cells_to_its_side(cells, twin):
     assert ends[1.0] > ends[-1.0] + 0.3
 
 
+def test_on_a_screen_what_prior_knowledge_likens_to_a_measured_perturbation_is_told_by_kriging():
+    cells, encoder = joint_cells()
+    alike = PriorKnowledge("alike", ("gene1", "gene5"), csr_matrix(np.ones((2, 1))))
+    cells = replace(cells, priors=(alike,), allowed=("gene1", "gene5", "gene6"))
+    twin = LandscapeTwin(n_members=1).fit(cells, encoder)
+    assert twin.evidence == ("measured", "response", "association")
+    assert torch.cosine_similarity(twin.pushes[0], twin.pushes[1], dim=0) > 0.9
+
+
 def test_it_comes_back_from_a_checkpoint(twin):
-    again = LandscapeTwin()
+    options = {
+        "n_members": 6,
+        "judging_members": 3,
+        "steps_per_action": 3,
+        "pull": 0.5,
+        "sharpness": 2.0,
+        "ridge": 0.0,
+    }
+    again = LandscapeTwin(**options, effect_scale=4.0, n_steps=9)
     again.restore(twin.describe())
     again.load_state_dict(twin.state_dict())
     generator = Generator().manual_seed(0)
@@ -109,8 +130,54 @@ def test_it_comes_back_from_a_checkpoint(twin):
         twin.next_state(state, dose, noise, member), again.next_state(state, dose, noise, member)
     )
     assert list(again.attractors()) == list(twin.attractors())
+    assert (again.relaxation_steps, again.lived_in) == (twin.relaxation_steps, twin.lived_in)
+    assert again.senses == twin.senses
     assert again.evidence == twin.evidence
     assert again.cell_types == twin.cell_types
+
+
+def test_a_member_that_there_is_not_is_refused(twin):
+    state, dose = twin.start_cells[:4], torch.zeros(4, twin.perturbations.n_perturbations)
+    with pytest.raises(ConfigurationError, match="members 0 to 5 of a landscape that has 2"):
+        twin.next_state(state, dose, twin.draw_noise(4), torch.tensor([0, 5, 0, 0]))
+
+
+def test_states_keep_account_of_how_far_members_disagree(cells):
+    twin = fitted(cells, n_members=4, judging_members=1)
+    assert twin.uncertainty(twin.start_cells[:3]) is None
+    twin.account()
+    twin.start_from(of_type(cells, "progenitor"))
+    check_twin(twin)
+    generator = Generator().manual_seed(0)
+    state, dose = twin.start_cells[:5], torch.zeros(5, twin.perturbations.n_perturbations)
+    noise, member = twin.draw_noise(5, generator), torch.zeros(5, dtype=torch.long)
+    ends = [
+        twin.drift.advance(twin.place(state), 0 * twin.place(state), 0 * noise, member + m) for m in range(3)
+    ]
+    expected = torch.stack(ends).std(0).norm(dim=1)  # of the members that cells live in, without noise
+    following = twin.next_state(state, dose, noise, member)
+    torch.testing.assert_close(twin.uncertainty(following), expected)
+    again = twin.next_state(following, dose, noise, member)
+    assert (twin.uncertainty(again) > twin.uncertainty(following)).all()
+    assert torch.equal(
+        twin.place(again),
+        fitted(cells, n_members=4, judging_members=1).next_state(twin.place(following), dose, noise, member),
+    )
+    assert fitted(cells, n_members=1).lived_in == range(1)
+
+
+def test_a_place_far_from_all_cells_is_where_members_disagree_more(cells):
+    twin = fitted(cells, n_members=4)
+    twin.account()
+    near = twin.untouched(of_type(cells, "left")[:40])
+    far = near.clone()
+    far[:, : twin.place_dim] *= 3
+    dose, member = torch.zeros(40, twin.perturbations.n_perturbations), torch.zeros(40, dtype=torch.long)
+    told = [
+        twin.uncertainty(twin.next_state(state, dose, twin.draw_noise(40), member)).mean()
+        for state in (near, far)
+    ]
+    assert told[1] > told[0]
 
 
 def test_equal_seeds_fit_equal_landscapes(cells):

@@ -18,6 +18,7 @@ from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import HeldOutCells, SplitStrategy
 from perturbrl.embeddings.base import Encoder
+from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError, option_meant
 from perturbrl.reporting.callback import ReportCallback
@@ -145,7 +146,8 @@ def design(
         goal_fraction: share of the target's cells that defines the goal; only the rest judges.
         reference_fraction: share of the source's cells that the encoder is not fitted on, to tell the target from.
         n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
-        encoder: turns expression into cell states; ``None`` is 20 principal components.
+        encoder: turns expression into cell states; ``None`` is 20 principal components, whitened towards cells under a
+            perturbation.
         time_key: obs column with the time at which a cell was taken, for twins that need an order of cells; ``None``
             recognises a plain name (``time``, ``day``, ``hours``), else pseudotime.
         pseudotime_key: obs column with pseudotime, in place of time points; ``None`` recognises a plain name.
@@ -180,7 +182,7 @@ def design(
         goal_fraction=goal_fraction,
         reference_fraction=reference_fraction,
         n_top_genes=n_top_genes,
-        encoder=encoder,
+        encoder=screen_encoder() if encoder is None and not learn_target else encoder,
         time_key=time_key,
         pseudotime_key=pseudotime_key,
         root=root,
@@ -288,6 +290,11 @@ def screen_model() -> TwoStageModule:
         ppo=PPOOptions(minibatch_size=512),
         critic=CriticOptions(minibatch_size=512),
     )
+
+
+def screen_encoder() -> PCAEncoder:
+    """The encoder of ``configs/gene_screen.yaml``."""
+    return PCAEncoder(20, whiten=True)
 
 
 def landscape_model() -> TwoStageModule:

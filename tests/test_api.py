@@ -13,7 +13,7 @@ from places import CONFIGS
 from renamed_screen import renamed_screen
 
 import perturbrl
-from perturbrl.api import landscape_model, screen_model
+from perturbrl.api import landscape_model, screen_encoder, screen_model
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
@@ -84,7 +84,10 @@ def test_errors_are_the_same_as_the_commands(tmp_path: Path) -> None:
 
 
 def test_the_default_model_is_that_of_the_configuration() -> None:
-    ours, theirs = screen_model(), parse_config([f"--config={CONFIGS / 'gene_screen.yaml'}"]).model
+    built = parse_config([f"--config={CONFIGS / 'gene_screen.yaml'}"])
+    ours, theirs = screen_model(), built.model
+    assert vars(screen_encoder())["whiten"] is vars(built.data.encoder)["whiten"] is True
+    assert screen_encoder().latent_dim == built.data.encoder.latent_dim
     for options in ("rollout", "trust_region", "ppo", "critic_options", "schedule"):
         assert getattr(ours, options) == getattr(theirs, options), options
     assert type(ours.twin) is type(theirs.twin)

@@ -1,5 +1,6 @@
 """Studies: many seeds x methods x tasks, resumable, one CSV row per run, one JSON object as the last line.
 
+python tools/study.py design --data FOLDER
 python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
 python tools/study.py landscape --data FOLDER
@@ -19,6 +20,7 @@ from perturbrl.errors import PerturbRLError
 sys.path.insert(0, str(Path(__file__).parent))
 
 STUDIES = {
+    "design": "studies.design",
     "escape": "studies.escape",
     "landscape": "studies.landscape",
     "null-screens": "studies.null_screens",

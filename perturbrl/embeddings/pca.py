@@ -13,25 +13,30 @@ from perturbrl.embeddings.base import Encoder, check_enough
 from perturbrl.schema import CellState, Expression
 
 _FOLDS: Final = 5
+_ROUNDING: Final = 1e-6
 
 
 class PCAEncoder(Encoder):
     """Cell states are scores on the leading principal components of the training cells.
 
-    Distances in the latent space are distances in expression space within the span of the components
-    (nothing is whitened), so an effect keeps its measured length.
+    Distances in the latent space are distances in expression space within the span of the components, so an effect keeps
+    its measured length; whitened, each component counts in units of how much cells differ along it.
 
     Args:
         latent_dim: number of components.
+        whiten: divide each score by its standard deviation over training cells. What cells differ in anyhow, such as the
+            phase of their cycle, then no longer decides which of two designs ends nearer.
     """
 
     mean: Float[Tensor, " genes"]
     components: Float[Tensor, "latent genes"]
+    unit: Float[Tensor, " latent"]
 
-    def __init__(self, latent_dim: int = 20) -> None:
+    def __init__(self, latent_dim: int = 20, whiten: bool = False) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.whiten = latent_dim, whiten
         self.register_buffer("mean", torch.empty(0))
+        self.register_buffer("unit", torch.empty(0))
         self.register_buffer("components", torch.empty(0, 0))
 
     def fit(self, expression: Expression) -> Self:
@@ -44,8 +49,19 @@ class PCAEncoder(Encoder):
         self.set_buffers(
             mean=torch.as_tensor(pca.mean_, dtype=torch.float32),
             components=torch.as_tensor(pca.components_, dtype=torch.float32),
+            unit=torch.as_tensor(self._units(pca), dtype=torch.float32),
         )
         return self
+
+    def _units(self, pca: PCA) -> np.ndarray:
+        spread = np.sqrt(pca.explained_variance_)
+        # A component in which cells hardly differ is what rounding leaves of none.
+        return np.where(spread > _ROUNDING * spread[0], spread, 1.0) if self.whiten else np.ones_like(spread)
+
+    @property
+    def directions(self) -> Float[Tensor, "latent genes"]:
+        """What a unit of each gene adds to a cell's state."""
+        return self.components / self.unit[:, None]
 
     def unseen_spread(self, expression: Expression) -> Float[Tensor, " latent"]:
         """See ``Encoder``; by cross-validation, component by component.
@@ -65,8 +81,8 @@ class PCAEncoder(Encoder):
 
     def encode(self, expression: Expression) -> CellState:
         """Scores on the components."""
-        return (expression - self.mean) @ self.components.T
+        return (expression - self.mean) @ self.directions.T
 
     def decode(self, state: CellState) -> Expression:
         """The point of the components' plane with these scores."""
-        return state @ self.components + self.mean
+        return (state * self.unit) @ self.components + self.mean

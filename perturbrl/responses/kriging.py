@@ -221,6 +221,17 @@ class Kriging(ResponseModel):
         outside *= np.sqrt(unexplained[:, None] * self._outside)
         return (along * np.sqrt(inside)) @ self._components + outside
 
+    def covariance_along(
+        self, conditions: Sequence[Condition], directions: Float[np.ndarray, "directions genes"]
+    ) -> Float[np.ndarray, "asked directions directions"]:
+        """Covariance of each condition's shift along directions, without the noise of any cells that judge it."""
+        _, variance, prior = averaged(
+            self._posterior.at_points(conditions), len(conditions), len(self._components)
+        )
+        inside, unexplained = self._uncertain(variance, prior)
+        within, across = self._components @ directions.T, (directions * self._outside) @ directions.T
+        return np.einsum("ac,cd,ce->ade", inside, within, within) + unexplained[:, None, None] * across
+
     def _uncertain(
         self, variance: Float[np.ndarray, "asked components"], prior: Float[np.ndarray, "asked components"]
     ) -> tuple[Float[np.ndarray, "asked components"], Float[np.ndarray, " asked"]]:

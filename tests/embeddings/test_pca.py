@@ -37,6 +37,22 @@ def test_distances_are_those_of_expression():
     assert torch.allclose(torch.cdist(encoder.encode(x), encoder.encode(x)), torch.cdist(x, x), atol=1e-2)
 
 
+def test_whitened_components_count_in_units_of_their_spread():
+    x = screen(rank=3)
+    plain, whitened = PCAEncoder(3).fit(x), PCAEncoder(3, whiten=True).fit(x)
+    assert torch.allclose(whitened.encode(x).std(0), torch.ones(3), atol=1e-5)
+    spread = plain.encode(x).std(0)
+    assert torch.allclose(whitened.encode(x) * spread, plain.encode(x), atol=1e-3)
+    assert torch.allclose(whitened.encode(x), (x - whitened.mean) @ whitened.directions.T, atol=1e-6)
+    assert torch.allclose(whitened.decode(whitened.encode(x)), x, atol=1e-4)
+
+
+def test_a_component_in_which_cells_do_not_differ_is_not_blown_up():
+    encoder = PCAEncoder(4, whiten=True).fit(screen(rank=3))
+    assert float(encoder.encode(screen(rank=3)).abs().max()) < 10
+    assert float(encoder.unit[3]) == 1.0
+
+
 def test_fitting_twice_gives_the_same_bits():
     first, again = PCAEncoder(4).fit(screen()), PCAEncoder(4).fit(screen())
     assert torch.equal(first.components, again.components)

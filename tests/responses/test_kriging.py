@@ -329,3 +329,13 @@ def test_two_sources_of_one_name_are_an_error(taken):
     first, second = (PriorKnowledge(name, ("A", "B"), csr_matrix(np.eye(2))) for name in ("sets.gmt", taken))
     with pytest.raises(ConfigurationError, match=f"'{taken}' .* rename"):
         Kriging([first, second])
+
+
+def test_the_covariance_along_genes_holds_their_variances():
+    model = Kriging().fit(screen(SINGLES | {"A+B": SINGLES["A"] + SINGLES["B"]}))
+    asked = [(Label.parse(text), "") for text in ("A", "A+C", "UNKNOWN")]
+    found = model.covariance_along(asked, np.eye(len(GENES)))
+    sd = model.predict(asked).sd
+    np.testing.assert_allclose(np.sqrt(np.diagonal(found, axis1=1, axis2=2)), sd, rtol=1e-9)
+    turned = np.linalg.qr(normal(12, 12, seed=9))[0]
+    np.testing.assert_allclose(model.covariance_along(asked, turned), turned @ found @ turned.T, atol=1e-9)

@@ -19,13 +19,13 @@ _ROUNDING: Final = 1e-6
 class PCAEncoder(Encoder):
     """Cell states are scores on the leading principal components of the training cells.
 
-    Distances in the latent space are distances in expression space within the span of the components, so an effect keeps
-    its measured length; whitened, each component counts in units of how much cells differ along it.
+    Distances in the latent space are distances in expression space within the span of the components, so an effect
+    keeps its measured length; whitened, each component counts in units of how much cells differ along it.
 
     Args:
         latent_dim: number of components.
-        whiten: divide each score by its standard deviation over training cells. What cells differ in anyhow, such as the
-            phase of their cycle, then no longer decides which of two designs ends nearer.
+        whiten: divide each score by its standard deviation over training cells. What cells differ in anyhow, such as
+            the phase of their cycle, then no longer decides which of two designs ends nearer.
     """
 
     mean: Float[Tensor, " genes"]

@@ -25,7 +25,9 @@ def population(label: str, n: int, seed: int) -> np.ndarray:
 def likely(target: str, *, n_goal: int = 30, whiten: bool = True) -> LikelySets:
     labels = ["control"] * 200 + [name for name in (*NAMES, "A+B", "C+D") for _ in range(40)]
     counts = {"control": 200} | dict.fromkeys((*NAMES, "A+B", "C+D"), 40)
-    expression = np.concatenate([population(label, n, seed) for seed, (label, n) in enumerate(counts.items())])
+    expression = np.concatenate(
+        [population(label, n, seed) for seed, (label, n) in enumerate(counts.items())]
+    )
     values = torch.as_tensor(expression, dtype=torch.float32)
     encoder = PCAEncoder(8, whiten=whiten).fit(values)
     cells = EncodedCells(encoder.encode(values), values, tuple(labels), GENES)

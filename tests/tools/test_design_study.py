@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     cells = simulate_screen(6, 60, 120, 60, n_combinations=4, seed=1)
     cells[cells.obs["perturbation"] != "GENE0005"].write_h5ad(path / design_targets.NORMAN)
     (path / "prior").mkdir()
-    sets = [NAMES[:3] + ["OTHER"], NAMES[1:], ["X1", "X2", "X3"]]
+    sets = [[*NAMES[:3], "OTHER"], NAMES[1:], ["X1", "X2", "X3"]]
     lines = [f"set{i}\tsimulated\t" + "\t".join(members) for i, members in enumerate(sets)]
     (path / "prior" / "reactome_pathways.gmt").write_text("\n".join(lines) + "\n")
     return path
@@ -71,7 +71,8 @@ def test_a_design_ranks_its_own_set_first_and_idle_additions_lower():
     assert order[:2] == [(0, 2), (0,)]
     assert order.index((2,)) < order.index((1, 3))
     nothing = by_doses(np.zeros(4), sets)
-    assert len(set(nothing[:4])) == 1 and nothing[0] > nothing[-1]
+    assert len(set(nothing[:4])) == 1
+    assert nothing[0] > nothing[-1]
 
 
 def test_a_perturbation_is_as_good_as_the_best_set_it_is_in():

@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.covariance import oas
 
 from perturbrl.schema import CellIndex, Points
 from perturbrl.twins.couplings import Couplings
@@ -14,19 +15,45 @@ from perturbrl.twins.state_mixture import StateMixture, fit_mixture
 _FASTEST: Final = 8.0  # steps from component to component at least
 
 
-def as_unseen(latent: Points, kinds: CellIndex, spread: Float[np.ndarray, " latent"]) -> Points:
-    """Cells around the mean of their type as wide as the encoder spreads cells that it has not seen.
+def as_unseen(latent: Points, groups: CellIndex, spread: Float[np.ndarray, " latent"]) -> Points:
+    """Cells around the mean of their group as wide as the encoder spreads cells that it has not seen.
 
-    Simulated cells stand for unseen ones. Means of types are told by many cells, so they stay.
+    Simulated cells stand for unseen ones. Means of groups are told by many cells, so they stay.
 
     Args:
         latent: training cells.
-        kinds: number of each cell's type.
+        groups: number of each cell's type, or of its time point where types are not known.
         spread: of unseen cells, see ``Encoder.unseen_spread``.
     """
-    size = np.bincount(kinds)[:, None]
-    middle = (np.eye(len(size))[:, kinds] @ latent / size)[kinds]
+    size = np.bincount(groups)[:, None]
+    middle = (np.eye(len(size))[:, groups] @ latent / size)[groups]
     return middle + (latent - middle) * spread
+
+
+def caught_up(latent: Points, time_points: CellIndex) -> Points:
+    """Cells of the last time point moved on to where they will come to rest.
+
+    Cells measured last differ in how far they have come. By what they vary more than the cells before them, along
+    Fisher's discriminant of the two, their lag is told from noise: where it is exponential (of what is positive, the
+    distribution of maximal entropy), its mean is its standard deviation. Each is moved along the way between the two
+    means by its lag's best linear prediction; nobody moves where the last vary no more.
+
+    Args:
+        latent: training cells.
+        time_points: number of each cell's time point.
+    """
+    last = time_points == time_points.max()
+    before, after = latent[time_points == time_points.max() - 1], latent[last]
+    way = after.mean(0) - before.mean(0)
+    within = np.concatenate((before - before.mean(0), after - after.mean(0)))
+    discriminant = np.linalg.solve(oas(within, assume_centered=True)[0], way)
+    discriminant = discriminant / max(float(way @ discriminant), np.finfo(float).tiny)
+    come = (after - after.mean(0)) @ discriminant
+    excess = max(come.var() - ((before - before.mean(0)) @ discriminant).var(), 0.0)
+    lag = excess**0.5 - excess / max(come.var(), np.finfo(float).tiny) * come
+    found = latent.copy()
+    found[last] += np.outer(np.maximum(lag, 0.0), way)
+    return found
 
 
 def fit_member(

@@ -7,17 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from perturbrl.data.cell_order import CellOrder
 from perturbrl.data.regulators import Regulators, read_regulators
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import ConfigurationError
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.schema import CONTROL_LABEL, CellState, Dose, Members
+from perturbrl.schema import CONTROL_LABEL, CellState, Dose, Members, Points
 from perturbrl.twins.couplings import couple
 from perturbrl.twins.disagreeing import DisagreeingTwin
 from perturbrl.twins.drift_effects import dosable, drift_effects
-from perturbrl.twins.drift_fit import as_unseen, fit_member
-from perturbrl.twins.lineages import find_lineages, lineage_steps
+from perturbrl.twins.drift_fit import as_unseen, caught_up, fit_member
+from perturbrl.twins.lineages import Lineages, find_lineages, lineage_steps
 from perturbrl.twins.mixture_drift import MixtureDrift
 from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.settling import find_attractors
@@ -145,7 +146,7 @@ class LandscapeTwin(DisagreeingTwin):
         values, states = order.values.double().numpy(), cells.latent.double().numpy()
         lineages = find_lineages(cells.contexts, values, couplings, self.progenitors)
         steps = lineage_steps(couplings, lineages, values)
-        latent = as_unseen(states, lineages.kinds, unseen.double().numpy())
+        latent = _as_learned_from(states, lineages, order, unseen.double().numpy())
         members = [
             fit_member(
                 latent,
@@ -214,6 +215,16 @@ def _response(cells: EncodedCells) -> Kriging | None:
         return None
     training = TrainingCells(cells.expression, cells.labels, cells.genes, cells.contexts)
     return Kriging(cells.priors).fit(training)
+
+
+def _as_learned_from(
+    states: Points, lineages: Lineages, order: CellOrder, unseen: Float[np.ndarray, " latent"]
+) -> Points:
+    """Training cells as the drift sees them; by time alone where no types say what belongs together, or rests."""
+    if len(lineages.names) > 1 or order.kind != "time":
+        return as_unseen(states, lineages.kinds, unseen)
+    time_points = np.unique(order.values.numpy(), return_inverse=True)[1]
+    return caught_up(as_unseen(states, time_points, unseen), time_points)
 
 
 def _require(good: bool, name: str, value: float, what: str) -> None:

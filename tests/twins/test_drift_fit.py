@@ -1,11 +1,12 @@
 """Velocities of components, and cells as unseen ones are spread."""
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 import torch
 
 from perturbrl.twins.couplings import Couplings
-from perturbrl.twins.drift_fit import as_unseen, fit_member
+from perturbrl.twins.drift_fit import as_unseen, caught_up, fit_member
 from perturbrl.twins.lineages import Lineages, LineageSteps
 
 
@@ -18,6 +19,31 @@ def test_types_keep_their_means_and_lose_the_noise_of_the_encoder():
         own, before = found[kinds == kind], latent[kinds == kind]
         assert np.allclose(own.mean(0), before.mean(0))
         assert np.allclose(own.std(0), before.std(0) * [1.0, 0.5, 0.0])
+
+
+def two_times(lag, n=4000, seed=0):
+    """Cells on their way from 0 to (6, 2, 0), the later ones short of it by an exponential share, and noise."""
+    rng = np.random.default_rng(seed)
+    way, noise = np.array([6.0, 2.0, 0.0]), np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 2.0]])
+    done = np.concatenate((np.zeros(n), 1 - lag * rng.exponential(size=n)))
+    return done[:, None] * way + rng.normal(size=(2 * n, 3)) @ noise.T, np.repeat([0, 1], n), way
+
+
+@pytest.mark.parametrize("lag", [0.1, 0.3])
+def test_cells_measured_last_catch_up(lag):
+    latent, times, way = two_times(lag)
+    found = caught_up(latent, times)
+    assert np.array_equal(found[times == 0], latent[times == 0])
+    assert np.allclose(found[times == 1].mean(0), way, atol=0.25)
+    ahead = (found - latent)[times == 1] @ way
+    assert ahead.min() >= 0
+    assert np.corrcoef(ahead, latent[times == 1] @ way)[0, 1] < -0.5
+
+
+def test_cells_that_vary_no_more_than_before_stay():
+    latent, times, _ = two_times(0.0)
+    latent[times == 1] = latent[times == 1].mean(0) + 0.9 * (latent[times == 1] - latent[times == 1].mean(0))
+    assert np.array_equal(caught_up(latent, times), latent)
 
 
 def chain(bootstrap=False, seed=0, duration=0.5):

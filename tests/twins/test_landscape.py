@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from branching_cells import branching_cells, encoder_of
+from branching_cells import GENES, branching_cells, encoder_of
 from joint_cells import joint_cells
 from scipy.sparse import csr_matrix
 from torch import Generator
 
+from perturbrl.data.cell_order import CellOrder
 from perturbrl.data.prior_knowledge import PriorKnowledge
+from perturbrl.embeddings.base import EncodedCells
+from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.twins import check_twin
 from perturbrl.twins.base import relax
@@ -206,3 +209,26 @@ def test_what_cannot_be_learned_is_said(cells):
         fitted(cells, progenitors=["progenitor", "left", "right"])
     with pytest.raises(ConfigurationError, match="the landscape's pull is 2; give a share"):
         LandscapeTwin(pull=2)
+
+
+def test_cells_of_an_unfinished_response_go_on():
+    rng = np.random.default_rng(0)
+    done = np.concatenate((np.zeros(400), 1 - 0.2 * rng.exponential(size=400)))
+    expression = rng.normal(0, 0.3, (800, 12))
+    expression[:, 0] += 5 * done
+    values = torch.from_numpy(expression).float()
+    encoder = PCAEncoder(3).fit(values)
+    times = torch.arange(2.0).repeat_interleave(400)
+    cells = EncodedCells(
+        encoder.encode(values), values, ("control",) * 800, GENES, None, order=CellOrder(times, "time")
+    )
+    twin = LandscapeTwin(n_members=1).fit(cells, encoder)
+    twin.start_from(cells.latent)
+    later = cells.latent[times == 1]
+    way = later.mean(0) - cells.latent[times == 0].mean(0)
+    generator = Generator().manual_seed(0)
+    rested = relax(twin, later, torch.zeros(400, dtype=torch.long), generator)
+    went = (
+        (rested.mean(0) - later.mean(0)) @ way / way.square().sum()
+    )  # of 0.8 seen and 0.2 ahead, a quarter is
+    assert 0.15 < float(went) < 0.35

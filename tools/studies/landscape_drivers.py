@@ -23,6 +23,7 @@ PUBLISHED: Final = {
 }
 PROGENITORS: Final = ("Multipotent progenitors", "GMP")
 _DOSED_TRANSITIONS: Final = 2
+_COPIES: Final = 10
 _ALIASES: Final = {"Spi1": "Sfpi1", "Fog1": "Zfpm1"}
 
 
@@ -71,25 +72,50 @@ def signs(shifts: pd.DataFrame) -> dict[str, bool]:
     }
 
 
-def aurocs(shifts: pd.DataFrame, atlas: Atlas, folder: Path) -> tuple[float, float, int]:
-    """Area under the curve of published drivers among all factors, by fate shift and by differential expression.
+def fates_of_training_cells(twin: LandscapeTwin, atlas: Atlas, seed: int) -> pd.DataFrame:
+    """How often each training cell, left alone, comes to rest in each type."""
+    cells = atlas.cells.latent
+    ends = moved(twin, cells.repeat(_COPIES, 1), twin.relaxation_steps, seed)[-1]
+    return _fates(twin, atlas, ends).groupby(np.tile(np.arange(len(cells)), _COPIES)).mean()
 
-    Mean over lineages with a measured driver; 0.5 is chance. Expression is compared by Welch's t between the
-    training cells of the lineage and all others.
+
+def aurocs(
+    fates: pd.DataFrame, shifts: pd.DataFrame, atlas: Atlas, folder: Path
+) -> tuple[dict[str, float], int]:
+    """Area under the curve of published drivers among all factors by each score, and how many drivers there are.
+
+    Mean over lineages with a measured driver; 0.5 is chance. ``driver_auroc``: correlation of a factor's expression
+    with the fates that the landscape brings training cells to. ``driver_auroc_dosed``: fate shift of progenitors that
+    are given the factor. ``driver_auroc_expression``: Welch's t between the training cells of the lineage and all
+    others. ``driver_auroc_types``: correlation with being of the lineage, which shows what fates add to it.
+
+    Source: lineage drivers of Lange 2022 (10.1038/s41592-021-01346-6), there with absorption probabilities.
     """
-    drivers, ours, theirs, n = published(folder), [], [], 0
+    drivers, genes, found, n = published(folder), list(shifts.index), [], 0
     for lineage, types in PUBLISHED.items():
-        positive = np.array([gene in drivers[lineage] for gene in shifts.index])
+        positive, inside = np.isin(genes, list(drivers[lineage])), np.isin(atlas.training_types, types)
         if positive.any():
             n += int(positive.sum())
-            ours.append(roc_auc_score(positive, shifts[list(types)].sum(axis=1)))
-            theirs.append(roc_auc_score(positive, _welch(atlas, types, list(shifts.index))))
-    return float(np.mean(ours)), float(np.mean(theirs)), n
+            scores = {
+                "driver_auroc": _correlation(atlas, genes, fates[list(types)].sum(axis=1).to_numpy()),
+                "driver_auroc_dosed": shifts[list(types)].sum(axis=1).to_numpy(),
+                "driver_auroc_expression": _welch(atlas, genes, inside),
+                "driver_auroc_types": _correlation(atlas, genes, inside.astype(float)),
+            }
+            found.append({name: float(roc_auc_score(positive, score)) for name, score in scores.items()})
+    mean = pd.DataFrame(found).mean()
+    return {str(name): float(mean[name]) for name in mean.index}, n
 
 
-def _welch(atlas: Atlas, types: tuple[str, ...], genes: list[str]) -> np.ndarray:
-    columns = [atlas.cells.genes.index(gene) for gene in genes]
-    inside = torch.from_numpy(np.isin(atlas.training_types, types))
-    own, other = (atlas.cells.expression[rows][:, columns] for rows in (inside, ~inside))
+def _expression(atlas: Atlas, genes: list[str]) -> torch.Tensor:
+    return atlas.cells.expression[:, [atlas.cells.genes.index(gene) for gene in genes]]
+
+
+def _correlation(atlas: Atlas, genes: list[str], values: np.ndarray) -> np.ndarray:
+    return pd.DataFrame(_expression(atlas, genes).numpy()).corrwith(pd.Series(values)).fillna(0.0).to_numpy()
+
+
+def _welch(atlas: Atlas, genes: list[str], inside: np.ndarray) -> np.ndarray:
+    own, other = (_expression(atlas, genes)[torch.from_numpy(rows)] for rows in (inside, ~inside))
     error = own.var(0) / len(own) + other.var(0) / len(other)
     return ((own.mean(0) - other.mean(0)) / (error + 1e-12).sqrt()).numpy()

@@ -15,7 +15,7 @@ from perturbrl.evaluation.distances import energy_distance
 from perturbrl.schema import CellState
 from perturbrl.twins.landscape import LandscapeTwin
 from studies.landscape_cells import Atlas, moved, read_atlas
-from studies.landscape_drivers import aurocs, factors, fate_shifts, signs
+from studies.landscape_drivers import aurocs, factors, fate_shifts, fates_of_training_cells, signs
 
 FILE: Final = "paul2015_myeloid_trajectory.h5ad"
 MATURE: Final = ("Erythrocyte", "Monocytes", "Neutrophils", "Basophils")
@@ -42,8 +42,7 @@ def rows(folder: Path, seeds: int) -> dict[str, object]:
         "fate_tv": round(float(mean["fate_tv"]), 3),
         "driver_signs": round(float(mean["driver_signs"]), 1),
         "driver_signs_of": int(mean["driver_signs_of"]),
-        "driver_auroc": round(float(mean["driver_auroc"]), 3),
-        "driver_auroc_expression": round(float(mean["driver_auroc_expression"]), 3),
+        **{name: round(float(mean[name]), 3) for name in mean.index if name.startswith("driver_auroc")},
         "driver_auroc_random": 0.5,
         "landscape_fit_seconds": round(float(mean["fit_seconds"]), 1),
         "cell_steps_per_second": round(float(table["cell_steps_per_second"].max())),
@@ -168,14 +167,16 @@ def _alike(atlas: Atlas, states: CellState, real: CellState, rng: np.random.Gene
 def _drivers(twin: LandscapeTwin, atlas: Atlas, folder: Path, seed: int) -> dict[str, float]:
     shifts = fate_shifts(twin, atlas, seed)
     right = signs(shifts)
-    ours, expression, n = aurocs(shifts, atlas, folder)
-    return {
-        "driver_signs": float(sum(right.values())),
-        "driver_signs_of": float(len(right)),
-        "driver_auroc": ours,
-        "driver_auroc_expression": expression,
-        "published drivers": float(n),
-    } | {f"sign {gene}": float(good) for gene, good in right.items()}
+    scores, n = aurocs(fates_of_training_cells(twin, atlas, seed), shifts, atlas, folder)
+    return (
+        scores
+        | {
+            "driver_signs": float(sum(right.values())),
+            "driver_signs_of": float(len(right)),
+            "published drivers": float(n),
+        }
+        | {f"sign {gene}": float(good) for gene, good in right.items()}
+    )
 
 
 def _print(table: pd.DataFrame) -> None:

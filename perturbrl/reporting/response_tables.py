@@ -246,7 +246,8 @@ def similarity_table(answers: Answers) -> Table:
     )
     note = (
         "Shares of the variance of effects, found from the measured perturbations and averaged over what they leave "
-        "open. A prior that does not help explains next to nothing, and then does no harm."
+        "open. Of sixty perturbations and more, a prior that does not help explains next to nothing. Of fewer it may "
+        "seem to explain a third: its log evidence tells whether the measured perturbations speak for it."
     )
     return Table(
         "similarities", "What the predictions rest on", ("source", "explains", "names in common"), rows, note

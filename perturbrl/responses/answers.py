@@ -189,7 +189,7 @@ def answer(
         extrapolated=pd.Series([one.extrapolated for one in asked], index, name="extrapolated"),
         cells=cells,
     )
-    without.sentences[:] = [_sentence(one, without) for one in asked]
+    without.sentences[:] = [_sentence(one, without, model) for one in asked]
     for line in (*without.match_notes, *without.worth, *without.notes):
         _log.info(line)
     return without
@@ -288,7 +288,7 @@ def _largest(weights: Float[np.ndarray, " rows"]) -> Iterator[int]:
     yield from np.argsort(-np.abs(weights), kind="stable")[:MOST_SIMILAR].tolist()
 
 
-def _sentence(one: Asked, answers: Answers) -> str:
+def _sentence(one: Asked, answers: Answers, model: Kriging) -> str:
     evidence = answers.evidence[one.text]
     named = answers.named(one.text)
     unsure = "" if answers.claimed[one.text] else "it may have no effect at all"
@@ -296,11 +296,12 @@ def _sentence(one: Asked, answers: Answers) -> str:
     # Of what nobody knows, all measured ones tell a little: none of them is like it.
     alike = evidence != "measured" and len(unknown) < len(one.condition[0].names)
     like = f"it is predicted like {named}" if named and alike else ""
-    known = EVIDENCE[evidence]
+    known, doubtful = EVIDENCE[evidence], evidence == "prior" and not model.confirmed
     if unknown:
         known = (
             f"nothing is known of {listed(unknown)}: no more is expected than what all perturbations have in common, "
             "with a wide interval"
         )
-    said = [known, *one.said, like, unsure]
+    unconfirmed = "the measured perturbations do not confirm that it helps" if doubtful else ""
+    said = [known, unconfirmed, *one.said, like, unsure]
     return f"{one.text}: {'; '.join(part for part in said if part)}"

@@ -11,6 +11,7 @@ Source: Rasmussen and Williams 2006, chapter 2 (kriging is their name in geostat
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import ConfigurationError
 from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel, Shifts, likened_by
+from perturbrl.responses.component_noise import noise_variance, outside_variance
 from perturbrl.responses.covariances import BUILT_IN, Covariances
 from perturbrl.responses.induced_posterior import InducedPosterior
 from perturbrl.responses.moments import Moments
@@ -35,14 +37,14 @@ from perturbrl.responses.weight_averaging import (
     spectra,
     weigh,
 )
-from perturbrl.schema import GeneVector
 
 EXACT_ROWS: Final = 3000
 FEW_KEPT: Final = 8
 _CHUNK: Final = 2048
 # Log evidence of 3, odds of 20 to 1, is strong (Kass 1995, 10.1080/01621459.1995.10476572).
 WORTH: Final = 3.0
-# A prior that explains a smaller share of the variance of effects is no evidence for anything.
+# A prior that explains a smaller share of the variance of effects is no evidence for anything; of a dozen perturbations
+# any prior explains as much beforehand, so the measured shifts must not speak against it, either.
 LITTLE: Final = 0.1
 
 
@@ -52,8 +54,8 @@ class Kriging(ResponseModel):
     Args:
         priors: sources of similarity between perturbations; which of them help is found from the data. What the first
             that is another screen foretells is taken off the shifts, if it foretells any, and put back on predictions.
-            Where none is given, the loadings of perturbed genes are one (see ``target_loadings``), if the measured
-            shifts clearly speak for them.
+            The loadings of perturbed genes are one more (see ``target_loadings``), if the measured shifts clearly speak
+            for them beside the others.
         exact_rows: of more populations the equations are solved through inducing conditions (see ``inducing``).
 
     Raises:
@@ -88,10 +90,10 @@ class Kriging(ResponseModel):
             DataError: see ``Moments`` and ``Transfer``.
         """
         moments = _moments(cells, self._given)
-        loadings = None if self._given else target_loadings(cells)
+        loadings = target_loadings(cells)
         self.priors = self._given
-        if loadings is not None and self._gain(moments, (), loadings) > WORTH:
-            self.priors = (loadings,)
+        if loadings is not None and self._gain(moments, (*self._given, loadings), loadings) > WORTH:
+            self.priors = (*self._given, loadings)
         return self.fit_moments(moments)
 
     def refitted(self, cells: TrainingCells) -> "Kriging":
@@ -105,13 +107,15 @@ class Kriging(ResponseModel):
     def fit_moments(self, moments: Moments) -> Self:
         """Learn from populations, such as those of a checkpoint; the same ones give the same model to the last bit."""
         self._take(moments, self.priors)
-        self._outside = _outside_variance(moments)
+        self._outside = outside_variance(moments)
         every, some = np.arange(len(moments.conditions)), self._some
         net = self._even_net
         found = self._spectra(net, some)
         kept = list(found) if len(some) == len(every) else []
-        net = weigh(net, np.array([one.evidence for one in kept or found]))
-        weighed = net
+        evidence = np.array([one.evidence for one in kept or found])
+        self._log_evidence = log_evidence(net, evidence)
+        self._gains: dict[str, float] = {}
+        net = weighed = weigh(net, evidence)
         self._posterior: Posterior
         if len(every) > self.exact_rows:
             net = net.most_likely(FEW_KEPT)
@@ -134,16 +138,41 @@ class Kriging(ResponseModel):
 
     def gain_of(self, source: str) -> float:
         """By how much a prior raises the log evidence of the measured shifts, beside the others."""
-        prior = next(one for one in self.priors if one.source == source)
-        found = self._gain(self.moments, [one for one in self.priors if one is not prior], prior)
-        self._take(self.moments, self.priors)
-        return found
+        if source not in self._gains:
+            prior = next(one for one in self.priors if one.source == source)
+            self._gains[source] = self._gain(self.moments, self.priors, prior, self._log_evidence)
+            self._take(self.moments, self.priors)
+        return self._gains[source]
 
-    def _gain(self, moments: Moments, others: Sequence[PriorKnowledge], prior: PriorKnowledge) -> float:
-        self._take(moments, (*others, prior))
+    @property
+    def heeded(self) -> tuple[PriorKnowledge, ...]:
+        """Priors that are evidence: they explain a share, and the measured shifts do not speak against them."""
+        return tuple(
+            prior
+            for prior in self.priors
+            if self.weights[prior.source] >= LITTLE and self.gain_of(prior.source) > 0
+        )
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the measured shifts clearly speak for some prior, or for another screen's."""
+        transfer = self.moments.transfer
+        return any(self.gain_of(prior.source) > WORTH for prior in self.heeded) or (
+            transfer is not None and transfer.scale != 0.0
+        )
+
+    def _gain(
+        self,
+        moments: Moments,
+        priors: Sequence[PriorKnowledge],
+        prior: PriorKnowledge,
+        with_it: float | None = None,
+    ) -> float:
+        """What one of some priors adds to the others; what all tell is worked out where it is not given."""
+        self._take(moments, priors)
         some = self._some  # the same rows for both
-        with_it, without = (self._evidence(moments, priors, some) for priors in ((*others, prior), others))
-        return with_it - without
+        with_it = self._evidence(moments, priors, some) if with_it is None else with_it
+        return with_it - self._evidence(moments, [one for one in priors if one is not prior], some)
 
     def _evidence(
         self, moments: Moments, priors: Sequence[PriorKnowledge], some: Int[np.ndarray, " some"]
@@ -156,7 +185,7 @@ class Kriging(ResponseModel):
         self.moments = moments
         self._covariances = Covariances.of(moments, priors)
         self._components = moments.components
-        self._noise_sd = np.sqrt(_noise_variance(moments).clip(min=np.finfo(float).tiny))
+        self._noise_sd = np.sqrt(noise_variance(moments).clip(min=np.finfo(float).tiny))
 
     @property
     def _some(self) -> Int[np.ndarray, " some"]:
@@ -192,11 +221,11 @@ class Kriging(ResponseModel):
             at = slice(start, start + _CHUNK)
             foretold = None if transfer is None else transfer.of(conditions[at])
             mean[at], sd[at], along[at] = self._chunk(conditions[at], foretold)
-        heeded = [prior for prior in self.priors if self.weights[prior.source] >= LITTLE]
         measured = self.moments.conditions
-        likened = likened_by(heeded, measured)
+        # What priors are worth takes as long as a fit, and need not be known where all parts were measured.
+        likened = cache(lambda: likened_by(self.heeded, measured))
         evidence = EvidenceFor(
-            measured, lambda part: likened(part) or (transfer is not None and transfer.tells_of(part))
+            measured, lambda part: (transfer is not None and transfer.tells_of(part)) or likened()(part)
         )
         return PredictedShifts(mean, sd, along, tuple(map(evidence, conditions)))
 
@@ -275,35 +304,3 @@ def _directions(vectors: Shifts) -> Shifts:
     """Of length 1; of no effect at all, the diagonal."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length > 0, vectors / np.where(length > 0, length, 1.0), vectors.shape[1] ** -0.5)
-
-
-def _noise_variance(moments: Moments) -> Float[np.ndarray, " components"]:
-    """A cell's variance along each component.
-
-    Components are directions in which the measured shifts lie, sampling noise included. Where shifts are noise, few of
-    them hold the noise of every gene, and not just their own: what their own lacks is shared out among them. The more
-    of a component is effect, the less of other genes' noise turns it their way.
-    """
-    own, every = moments.component_variance, float(moments.gene_variance.sum())
-    size = np.square(moments.noise.whiten(moments.shifts @ moments.components.T)).sum(axis=0)
-    lacking = max(every - float(own.sum()), 0.0) / len(own)
-    return own + lacking * np.minimum(1.0, every / size)
-
-
-def _outside_variance(moments: Moments) -> GeneVector:
-    """Variance by gene of what a new shift has outside of the span of the others, sampling noise taken off.
-
-    Each measured shift is compared with the span of all others (the hat-matrix identity of leave-one-out residuals).
-    More shifts than genes span all that there is.
-    """
-    shifts = moments.shifts
-    if len(shifts) > shifts.shape[1]:
-        return np.zeros(shifts.shape[1])
-    gram = shifts @ shifts.T
-    scale = float(np.trace(gram)) / len(gram)
-    inverse = np.linalg.inv(gram + 1e-9 * max(scale, np.finfo(float).tiny) * np.eye(len(gram)))
-    combination = inverse / np.diag(inverse)[:, None]
-    noise = moments.noise.of_sums(combination)
-    return (
-        (np.square(combination @ shifts) - noise[:, None] * moments.gene_variance).mean(axis=0).clip(min=0.0)
-    )

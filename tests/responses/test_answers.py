@@ -63,21 +63,22 @@ def test_the_size_of_an_effect_and_its_interval(answers):
 
 
 def test_what_nothing_is_known_of_has_next_to_no_effect_and_a_wide_interval(screen, tmp_path):
-    (tmp_path / "sets.gmt").write_text("pathway\tabout\tGENE0000\tGENE0001\tGENE0002\n")
+    sets = "pathway\tabout\tGENE0000\tGENE0001\tGENE0002\nother\tabout\tELSE1\tELSE2\tELSE3\n"
+    (tmp_path / "sets.gmt").write_text(sets)
     found = perturbrl.respond(
-        screen, ["GENE0000", "GENE0050", "GENE0000+GENE0050"], gene_sets=tmp_path / "sets.gmt"
+        screen, ["GENE0000", "ELSE1", "GENE0000+ELSE1"], gene_sets=tmp_path / "sets.gmt"
     )
     assert list(found.evidence) == ["measured", "none", "none"]
-    assert found.unknown == ("GENE0050",)
-    known, unknown = found.effects.loc["GENE0000"], found.effects.loc["GENE0050"]
+    assert found.unknown == ("ELSE1",)
+    known, unknown = found.effects.loc["GENE0000"], found.effects.loc["ELSE1"]
     assert unknown["low"] < 0 < unknown["high"]
     assert unknown["high"] - unknown["low"] > known["high"] - known["low"]
     assert unknown["effect"] < 0.5 * known["effect"]
-    assert found.genes("GENE0050", 1) == found.genes("GENE0050", -1) == []
-    said = "nothing is known of GENE0050: no more is expected than what all perturbations have in common, with a wide"
-    assert said in found.sentences["GENE0050"]
-    assert said in found.sentences["GENE0000+GENE0050"]
-    assert "it may have no effect at all" in found.sentences["GENE0050"]
+    assert found.genes("ELSE1", 1) == found.genes("ELSE1", -1) == []
+    said = "nothing is known of ELSE1: no more is expected than what all perturbations have in common, with a wide"
+    assert said in found.sentences["ELSE1"]
+    assert said in found.sentences["GENE0000+ELSE1"]
+    assert "it may have no effect at all" in found.sentences["ELSE1"]
 
 
 def test_what_nothing_is_known_of_is_like_nothing(few):
@@ -174,6 +175,15 @@ def test_perturbed_cells_without_controls_of_their_type_are_said(screen, caplog)
     said = "80 perturbed cells of NK are left out: without 'control' cells of the same type"
     assert said in found.notes[0]
     assert said in caplog.text
+
+
+def test_prior_knowledge_that_the_data_do_not_confirm_is_said_to_be_so(few, answers, tmp_path):
+    (tmp_path / "sets.gmt").write_text("pathway\tabout\tGENE0000\tGENE0030\tGENE0031\n")
+    found = perturbrl.respond(few, ["GENE0030", "GENE0000"], gene_sets=tmp_path / "sets.gmt")
+    assert list(found.evidence) == ["prior", "measured"]
+    doubt = "the measured perturbations do not confirm that it helps"
+    assert [doubt in sentence for sentence in found.sentences] == [True, False]
+    assert doubt not in answers.sentences["GENE0050"]
 
 
 def test_how_many_names_match_is_said_and_logged(screen, tmp_path, caplog):

@@ -67,18 +67,34 @@ def test_of_many_cells_the_controls_tell(monkeypatch):
     np.testing.assert_allclose(prior.similarity(prior.names, prior.names), unit @ unit.T, atol=1e-6)
 
 
-def test_kriging_goes_by_them_where_no_other_prior_is_given():
+def test_kriging_goes_by_them():
     _, cells = screen()
     model = Kriging().fit(cells)
     assert [prior.source for prior in model.priors] == [SOURCE]
     assert set(model.weights) == {"common", "own", SOURCE}
     found = model.predict([(Label.parse("GENE0050"), ""), (Label.parse("unheard of"), "")])
     assert found.evidence == ("prior", "none")
-    other = PriorKnowledge("told", ("GENE0001",), csr_matrix([[1.0]]))
-    assert [prior.source for prior in Kriging((other,)).fit(cells).priors] == ["told"]
     # Fitted again on cells of which they say nothing, it forgets them.
     renamed = [f"other{gene}" for gene in cells.genes]
     assert model.fit(TrainingCells(cells.expression, cells.labels, renamed)).priors == ()
+
+
+def test_kriging_goes_by_them_beside_other_priors_that_do_not_say_as_much():
+    adata, cells = screen(without=["GENE0003", "GENE0011"])
+    rng = np.random.default_rng(0)
+    other = PriorKnowledge("noise", tuple(cells.genes), csr_matrix(rng.normal(size=(len(cells.genes), 5))))
+    model = Kriging((other,)).fit(cells)
+    assert [prior.source for prior in model.priors] == ["noise", SOURCE]
+    asked = [(Label.parse(name), "") for name in ("GENE0003", "GENE0011")]
+    truth = [
+        adata.varm["true_effects"][:, list(adata.uns["true_effect_labels"]).index(str(label))]
+        for label, _ in asked
+    ]
+    for shift, true in zip(model.predict(asked).mean, truth, strict=True):
+        assert np.corrcoef(shift, true)[0, 1] > 0.75
+    # What a file says already is not said twice.
+    same = PriorKnowledge("told", (prior := target_loadings(cells)).names, prior.features)
+    assert [one.source for one in Kriging((same,)).fit(cells).priors] == ["told"]
 
 
 def test_there_are_none_where_too_few_controls_have_to_tell(monkeypatch):

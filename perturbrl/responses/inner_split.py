@@ -10,7 +10,8 @@ leave one by one, as they do between training and test, and count as one observa
 measured.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from perturbrl.data.drawing import in_hash_order, share_of
-from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.labels import CONTROL, Label, Part
 from perturbrl.errors import DataError
 from perturbrl.responses.base import Evidence, ResponseModel
 from perturbrl.responses.training_cells import Condition, TrainingCells
@@ -77,10 +78,7 @@ class InnerSplit:
         units = in_hash_order(_units(conditions), seed)
         drawn = units[: share_of(fraction, len(units))] if len(units) >= FEWEST_UNITS else []
         number_of = dict(zip(drawn, _observations(conditions, drawn), strict=True))
-        unit_of: dict[Condition, int] = {}
-        for unit in drawn:
-            for condition in leaving(conditions, [unit]):
-                unit_of.setdefault(condition, number_of[unit])
+        unit_of = {condition: number_of[unit] for condition, unit in _taken_along(conditions, drawn)}
         kept = tuple(condition for condition in conditions if condition not in unit_of)
         if len(set(_units(kept))) < 2:
             return cls(tuple(conditions), (), ())
@@ -143,26 +141,42 @@ def _of_fold(
     units: Sequence[str],
     model: Callable[[], ResponseModel],
 ) -> Foretold | None:
-    gone = leaving(conditions, units)
-    rest = [condition for condition in conditions if condition not in gone]
+    gone, place, own = leaving(conditions, units), _place_of_unit(conditions), frozenset(units)
+    left = set(gone)
+    rest = [condition for condition in conditions if condition not in left]
     if not rest:
         return None
-    asked = [condition for condition in gone if _unit(conditions, condition) in units]
+    asked = [condition for condition in gone if condition[place] in own]
     return Foretold.by(model().fit(only(cells, rest)), asked)
 
 
-def leaving(conditions: Sequence[Condition], units: Collection[str]) -> list[Condition]:
+def leaving(conditions: Sequence[Condition], units: Sequence[str]) -> list[Condition]:
     """The conditions that units take with them: those whose label contains one, or those in a context."""
-    if not _are_labels(conditions):
-        return [condition for condition in conditions if condition[1] in units]
-    labels = [Label.parse(unit) for unit in units]
-    return [condition for condition in conditions if any(condition[0].contains(label) for label in labels)]
+    return [condition for condition, _ in _taken_along(conditions, units)]
+
+
+def _taken_along(conditions: Sequence[Condition], units: Sequence[str]) -> Iterator[tuple[Condition, str]]:
+    """Conditions that leave, with the first unit that takes each along."""
+    if _place_of_unit(conditions):
+        own = frozenset(units)
+        yield from ((condition, condition[1]) for condition in conditions if condition[1] in own)
+        return
+    # What contains a unit has its first part, which few units have.
+    by_first: dict[Part, list[tuple[int, Label]]] = defaultdict(list)
+    for order, unit in enumerate(units):
+        label = Label.parse(unit)
+        by_first[label.parts[0]].append((order, label))
+    for condition in conditions:
+        near = (one for part in condition[0].parts for one in by_first.get(part, ()))
+        first = min((order for order, label in near if condition[0].contains(label)), default=None)
+        if first is not None:
+            yield condition, units[first]
 
 
 def only(cells: TrainingCells, wanted: Collection[Condition]) -> TrainingCells:
     """The control cells and those of some conditions."""
-    conditions, codes = cells.conditions
-    kept = np.array([condition[0].is_control or condition in set(wanted) for condition in conditions])
+    (conditions, codes), among = cells.conditions, frozenset(wanted)
+    kept = np.array([condition[0].is_control or condition in among for condition in conditions])
     rows: list[int] = np.flatnonzero(kept[codes]).tolist()
     types = cells.cell_types
     return TrainingCells(
@@ -187,8 +201,9 @@ def rows_by_condition(cells: TrainingCells) -> dict[Condition, Int[np.ndarray, "
     return dict(zip(conditions, parts, strict=True))
 
 
-def _are_labels(conditions: Sequence[Condition]) -> bool:
-    return len({label for label, _ in conditions}) > 1
+def _place_of_unit(conditions: Sequence[Condition]) -> int:
+    """Where in a condition its unit stands: the label, or the context where one label was measured."""
+    return 0 if len({label for label, _ in conditions}) > 1 else 1
 
 
 def _observations(conditions: Sequence[Condition], units: Sequence[str]) -> list[int]:
@@ -199,9 +214,6 @@ def _observations(conditions: Sequence[Condition], units: Sequence[str]) -> list
     return [number_of[key] for key in keys]
 
 
-def _unit(conditions: Sequence[Condition], condition: Condition) -> str:
-    return condition[0] if _are_labels(conditions) else condition[1]
-
-
 def _units(conditions: Sequence[Condition]) -> list[str]:
-    return sorted({_unit(conditions, condition) for condition in conditions})
+    place = _place_of_unit(conditions)
+    return sorted({condition[place] for condition in conditions})

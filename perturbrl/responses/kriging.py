@@ -25,7 +25,7 @@ from perturbrl.responses.covariances import BUILT_IN, Covariances
 from perturbrl.responses.induced_posterior import InducedPosterior
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
-from perturbrl.responses.target_loadings import target_loadings
+from perturbrl.responses.target_loadings import SOURCE, target_loadings
 from perturbrl.responses.telling_rows import telling_rows
 from perturbrl.responses.training_cells import Condition, TrainingCells
 from perturbrl.responses.transfer import Transfer
@@ -81,6 +81,7 @@ class Kriging(ResponseModel):
                 "source of prior knowledge"
             )
         self.priors = self._given = tuple(priors)
+        self._sources = frozenset(taken)
         self.exact_rows = exact_rows
 
     def fit(self, cells: TrainingCells) -> Self:
@@ -90,7 +91,7 @@ class Kriging(ResponseModel):
             DataError: see ``Moments`` and ``Transfer``.
         """
         moments = _moments(cells, self._given)
-        loadings = target_loadings(cells)
+        loadings = None if SOURCE in self._sources else target_loadings(cells)
         self.priors = self._given
         if loadings is not None and self._gain(moments, (*self._given, loadings), loadings) > WORTH:
             self.priors = (*self._given, loadings)

@@ -73,11 +73,11 @@ class _FromFeatures(Baseline):
     def _features(self, labels: Sequence[Label]) -> Features:
         names = sorted({name for label in labels for name in label.names})
         place = {name: row for row, name in enumerate(names)}
-        parts = np.zeros((len(labels), len(names)))
-        for row, label in enumerate(labels):
-            parts[row, [place[name] for name in label.names]] = 1.0
+        columns = [place[name] for label in labels for name in label.names]
+        ends = np.cumsum([0, *(len(label.names) for label in labels)])
+        parts = csr_matrix((np.ones(len(columns)), columns, ends), shape=(len(labels), len(names)))
         directions = csr_matrix(hstack([prior.directions(names) for prior in self.priors]))
-        return np.asarray(parts @ directions.toarray())
+        return np.asarray((parts @ directions).toarray())
 
     def _evidence(self, conditions: Sequence[Condition]) -> tuple[Evidence, ...]:
         measured = self.measured.conditions

@@ -114,6 +114,10 @@ class PerturbationDataModule(PreparedData):
                 f"both data.target '{target}' and data.queries are given, and what is trained towards a target answers "
                 "no queries; give one of them"
             )
+        if path is not None and reference is not None and Path(path).resolve() == Path(reference).resolve():
+            raise ConfigurationError(
+                f"data.reference '{reference}' is data.path itself and would tell of held-out cells; give another screen"
+            )
         self.path, self.synthetic = path, synthetic
         self.target, self.source, self.learn_target = target, source, learn_target
         self.columns, self.value_kind = columns, value_kind

@@ -31,6 +31,8 @@ from perturbrl.twins.perturbations import PerturbationSpace
 
 MOST_START_CELLS: Final = 50_000
 FEWEST_PER_CONDITION: Final = 16
+# Of more, krigings of half of them foretell the others.
+MANY_CONDITIONS: Final = 1000
 SUMMARY_COLUMNS: Final = 3 + len(EVIDENCE)
 Directions = Literal["expected", "components", "dimensions"]
 _DRAWS: Final = 32  # of a prediction, to see how uncertain it is in cell states
@@ -59,7 +61,7 @@ class ResidualTwin(DigitalTwin):
             middle.
         deciding_fraction: share of the training perturbations (of the contexts, where one perturbation was measured)
             that decide whether what was learned is used.
-        n_folds: krigings that foretell the others.
+        n_folds: krigings that foretell the others; 2 of more than 1,000 conditions, of which half tell enough.
         cells_per_condition: control and measured cells of each condition, at most.
         seed: of the inner split.
 
@@ -115,7 +117,8 @@ class ResidualTwin(DigitalTwin):
         self.perturbations = self._displacements(encoder.latent_dim)
         parts = InnerSplit.of(measured_conditions(training), self.deciding_fraction, self.seed)
         model = partial(Kriging, cells.priors)
-        learned = foretold(training, parts.learned, model, n_folds=self.n_folds, seed=self.seed)
+        n_folds = self.n_folds if len(parts.learned) <= MANY_CONDITIONS else 2
+        learned = foretold(training, parts.learned, model, n_folds=n_folds, seed=self.seed)
         start, goal = self._start_and_goal(learned, cells, training, learned=True)
         self.start_from(start)
         self.set_buffers(scale=self._left_over(start, goal))

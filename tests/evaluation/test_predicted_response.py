@@ -9,11 +9,11 @@ from scipy.stats import pearsonr
 from sklearn.metrics import average_precision_score
 from toy_responses import TOY, cells
 
-from perturbrl.evaluation import metrics
+from perturbrl.evaluation import metrics, predicted_response
 from perturbrl.evaluation.adata_pairs import pair_from_adata
 from perturbrl.evaluation.de_metrics import differential_expression, top_genes
 from perturbrl.evaluation.distances import energy_distance
-from perturbrl.evaluation.pairs import MeasuredResponses, PredictedResponses, ResponsePair
+from perturbrl.evaluation.pairs import MeasuredResponses, PairedMeans, PredictedResponses, ResponsePair
 from perturbrl.evaluation.predicted_response import (
     FEWEST_GENES,
     judge_responses,
@@ -111,6 +111,30 @@ def test_jackknife_intervals_are_as_wide_as_new_cells_say(real, shifts, training
     for name in fresh:
         half = (found[f"{name}_high"] - found[f"{name}_low"]) / 2
         assert half == pytest.approx(1.96 * fresh[name].std(), rel=0.35)
+
+
+def test_of_many_cells_groups_are_left_out(shifts, training, monkeypatch):
+    """A tenth of the work, and intervals of the same width."""
+    asked, real = [], toy_responses.measured(LABEL, n=250)
+    monkeypatch.setattr(PairedMeans, "against", noted(asked, PairedMeans.against))
+    prediction = {"nearest": shifts["matching_mean"]}
+    found = []
+    for most in (1000, predicted_response.MOST_LEFT_OUT, 40):
+        monkeypatch.setattr(predicted_response, "MOST_LEFT_OUT", most)
+        asked.clear()
+        found.append(judge_responses(real, prediction, training).iloc[0])
+        assert max(asked) == min(most, 250)
+    for name in ("pearson_delta", "l2", "r2_delta"):
+        halves = [float(one[f"{name}_high"] - one[f"{name}_low"]) for one in found]
+        assert halves[1:] == pytest.approx([halves[0]] * 2, rel=0.3)
+
+
+def noted(asked, against):
+    def wrapped(pair, real, control):
+        asked.append(max(len(real), len(control)))
+        return against(pair, real, control)
+
+    return wrapped
 
 
 def test_many_perturbations_are_judged_as_each_would_be_alone(training):

@@ -1,5 +1,7 @@
 """A training perturbation is foretold by what is left when it, and all that contains it, is taken away."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,37 @@ def test_doses_of_a_perturbation_count_once_and_are_told_apart_where_it_is_the_o
         assert unit == number_of[label.names]
     alone = measured_conditions(cells(("control", *(f"A:{dose}" for dose in range(1, 9)))))
     assert len(set(InnerSplit.of(alone, 0.6, 0).units)) == 5
+
+
+def calls(work):
+    """How many functions and generators are entered: more than time, it is the same every day."""
+    found = 0
+
+    def count(frame, event, argument):
+        nonlocal found
+        found += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_work_grows_with_the_number_of_conditions_and_not_with_its_square():
+    few, many = (
+        [(Label.parse(f"P{i}" if i % 3 else f"P{i + 1}+P{i + 2}"), "") for i in range(n)] for n in (300, 1200)
+    )
+
+    def work(conditions):
+        split = InnerSplit.of(conditions, 0.34, 0)
+        assert len(split.deciding) > len(conditions) / 4
+        assert leaving(conditions, [label for label, _ in conditions[::5]])
+
+    work(few), work(many)  # labels are read once
+    assert calls(lambda: work(many)) < 6 * calls(lambda: work(few))
 
 
 def test_few_perturbations_decide_nothing():

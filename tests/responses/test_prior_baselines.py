@@ -1,11 +1,15 @@
 """Baselines on features, against hand-made shifts and scikit-learn's own cross-validation."""
 
+import tracemalloc
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
+from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import ConfigurationError
 from perturbrl.responses.baselines import TrainingMean
@@ -87,3 +91,19 @@ def test_the_mean_where_a_prior_knows_neither_side(modules):
 def test_without_a_prior_there_is_nothing_to_go_by():
     with pytest.raises(ConfigurationError, match="knn_prior goes by prior knowledge"):
         NearestByPrior(())
+
+
+def test_features_of_many_perturbations_are_summed_without_a_table_of_all_names():
+    names = [f"p{i}" for i in range(3000)]
+    sets = csr_matrix((np.ones(3000), (range(3000), np.arange(3000) % 20)))
+    model = RidgeOnPrior((PriorKnowledge("sets", tuple(names), sets),))
+    labels = [Label.parse(f"{a}+{b}") for a, b in pairwise(names)]
+    tracemalloc.start()
+    features = model._features(labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000 * 3000  # bytes: an eighth of such a table
+    expected = np.zeros((2999, 20))
+    for row in range(2999):
+        expected[row, [row % 20, (row + 1) % 20]] = 1.0
+    np.testing.assert_array_equal(features, expected)

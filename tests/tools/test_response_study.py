@@ -167,7 +167,7 @@ def test_cells_of_all_predictors_are_made_alike_and_a_copy_is_kept_apart():
     assert found["kriging"] == found["additive"]
     assert found["kriging"]["energy_distance"] < found["no_op"]["energy_distance"]
     moved = [(mean, given) for mean, _, given in emitter.asked if given is not None]
-    assert moved == [((1.0, 1.0, 1.0), spread)] * 2 + [((0.0, 0.0, 0.0), spread)]
+    assert moved == [((1.0, 1.0, 1.0), spread), ((0.0, 0.0, 0.0), spread)]
     assert {n for _, n, _ in emitter.asked} == {response_cells.N_CELLS}
     assert set(found) == {"kriging", "additive", "no_op", "shifted_copy", "split_half_replicate"}
     # Without the bias of few cells, a replicate is as near as 1,000 cells of the true mean.

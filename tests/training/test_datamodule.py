@@ -173,6 +173,8 @@ def test_clear_errors() -> None:
         fitted(adata=simulate_screen(1, 40, 60, 30, n_combinations=0), target="GENE0000")
     with pytest.raises(ConfigurationError, match="synthetic"):
         PerturbationDataModule(path="x.h5ad", synthetic=SyntheticOptions())
+    with pytest.raises(ConfigurationError, match=r"data\.reference 'b/\.\./x\.h5ad' is data\.path itself"):
+        PerturbationDataModule(path="x.h5ad", reference="b/../x.h5ad")
     with pytest.raises(ConfigurationError, match=r"both data\.target 'A' and data\.queries"):
         PerturbationDataModule(target="A", queries=["B"])
     with pytest.raises(ConfigurationError, match="no cells are loaded"):

@@ -11,11 +11,11 @@ from residual_screen import encoded, episodes, fitted_twin
 from perturbrl.data.labels import Label
 from perturbrl.envs.base import Gains
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.responses.inner_split import InnerSplit, measured_conditions
+from perturbrl.responses.inner_split import InnerSplit, foretold, measured_conditions
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.training.decision import decide
-from perturbrl.twins import check_twin
+from perturbrl.twins import check_twin, residual
 from perturbrl.twins.residual import SUMMARY_COLUMNS, ResidualTwin
 
 OWN = 5
@@ -52,6 +52,21 @@ def test_the_mean_of_the_start_is_that_of_all_control_cells_not_of_the_chosen():
     assert torch.allclose(
         state[..., :OWN].mean(1), state[:, 0, 2 * OWN : 3 * OWN] + cells.mean_of("control"), atol=1e-4
     )
+
+
+def test_of_many_conditions_two_halves_foretell_each_other(monkeypatch):
+    asked = []
+
+    def noted(*arguments, n_folds, seed):
+        asked.append(n_folds)
+        return foretold(*arguments, n_folds=n_folds, seed=seed)
+
+    monkeypatch.setattr(residual, "foretold", noted)
+    cells, encoder = encoded()
+    for many in (1000, 2):
+        monkeypatch.setattr(residual, "MANY_CONDITIONS", many)
+        ResidualTwin(cells_per_condition=16, n_folds=3).fit(cells, encoder)
+    assert asked == [3, 2]
 
 
 def test_goal_cells_are_those_measured_under_the_condition():

@@ -7,7 +7,7 @@ of as many as judge, as the registry defines it (V-statistic, too large by what 
 without that bias (U-statistic), by which predictors and a replicate of fewer cells compare.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from perturbrl.evaluation.distances import energy_distance
@@ -41,19 +41,18 @@ def energy_distances(
         judging: held-out cells.
         replicate: others of them.
     """
-    real = judging[:MOST_JUDGING]
-    populations = _populations(emitter, spread, shifts, copied)
-    found = {name: _distances(cells, real) for name, cells in populations}
-    return found | {REPLICATE: _distances(replicate[:MOST_JUDGING], real)}
-
-
-def _populations(
-    emitter: CellEmitter, spread: ResponseSpread, shifts: Mapping[str, GeneVector], copied: str
-) -> Iterator[tuple[str, LogExpression]]:
-    control = emitter.control.log_mean
-    for name, shift in shifts.items():
-        yield name, emitter.emit(control + shift, N_CELLS, spread=spread).log_expression
-    yield SHIFTED_COPY, emitter.emit(control, N_CELLS).log_expression + shifts[copied]
+    real, control = judging[:MOST_JUDGING], emitter.control.log_mean
+    # Where nothing tells them apart, several baselines expect the same and get the same cells.
+    of_shift: dict[bytes, dict[str, float]] = {}
+    for shift in shifts.values():
+        if shift.tobytes() not in of_shift:
+            cells = emitter.emit(control + shift, N_CELLS, spread=spread).log_expression
+            of_shift[shift.tobytes()] = _distances(cells, real)
+    copy = emitter.emit(control, N_CELLS).log_expression + shifts[copied]
+    return {name: of_shift[shift.tobytes()] for name, shift in shifts.items()} | {
+        SHIFTED_COPY: _distances(copy, real),
+        REPLICATE: _distances(replicate[:MOST_JUDGING], real),
+    }
 
 
 def _distances(cells: LogExpression, real: LogExpression) -> dict[str, float]:

@@ -116,7 +116,7 @@ class PerturbationDataModule(PreparedData):
             )
         if path is not None and reference is not None and Path(path).resolve() == Path(reference).resolve():
             raise ConfigurationError(
-                f"data.reference '{reference}' is data.path itself and would tell of held-out cells; give another screen"
+                f"data.reference '{reference}' is data.path itself and tells of held-out cells; give another screen"
             )
         self.path, self.synthetic = path, synthetic
         self.target, self.source, self.learn_target = target, source, learn_target

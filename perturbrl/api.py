@@ -118,6 +118,7 @@ def design(
     max_epochs: int = 80,
     folder: str | Path = "runs",
     seed: int | None = None,
+    key_added: str | None = None,
 ) -> Report:
     """Find the perturbations that bring cells to ``target``, and judge them on held-out cells.
 
@@ -156,6 +157,8 @@ def design(
         max_epochs: iterations of the two-stage optimiser.
         folder: a run folder ``design/version_K`` is made below it.
         seed: of first weights and all random streams; ``None`` keeps the model's own.
+        key_added: also put the result into ``adata``: ``uns[key_added]`` holds answer, tables and guide list,
+            ``obsm["X_<key_added>"]`` every cell's state; ``None`` leaves ``adata`` as it is.
 
     Returns:
         Report: written to ``report.folder``; ``report.hits`` are the ranked perturbations.
@@ -189,7 +192,11 @@ def design(
     )
     module = model or (landscape_model() if learn_target else screen_model())
     module.seed = module.seed if seed is None else seed
-    return _trained_and_judged(module, data, max_epochs, folder)
+    report = _trained_and_judged(module, data, max_epochs, folder)
+    if key_added is not None:
+        adata.uns[key_added] = report.to_uns()
+        adata.obsm[f"X_{key_added}"] = data.measured.every_state().cpu().numpy()
+    return report
 
 
 def _is_state(adata: AnnData, target: str, columns: ColumnOptions) -> bool:

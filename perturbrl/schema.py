@@ -47,6 +47,7 @@ SIZE_FACTOR_OBS: Final = "size_factor"
 CELL_TYPE_OBS: Final = "cell_type"
 BATCH_OBS: Final = "batch"
 PERTURBATION_TYPE_OBS: Final = "perturbation_type"
+GUIDE_OBS: Final = "guide_id"
 TIME_OBS: Final = ("time", "time_h", "time_point", "timepoint", "day", "days", "hours")
 PSEUDOTIME_OBS: Final = ("pseudotime", "dpt_pseudotime", "latent_time", "palantir_pseudotime")
 CONTROL_LABEL: Final = "control"

@@ -4,12 +4,13 @@ import math
 from inspect import signature
 from pathlib import Path
 
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from landscape_run import SOURCE, TARGET, landscape_module, ordered_atlas
-from places import CONFIGS
+from places import CONFIGS, measured_file
 from renamed_screen import renamed_screen
 
 import perturbrl
@@ -41,6 +42,43 @@ def test_design_returns_a_written_report(tmp_path: Path) -> None:
     assert len(report.hits) == 3
     assert report.evaluation is not None
     assert report.evaluation.target == target
+
+
+def test_results_go_where_a_key_says(tmp_path: Path) -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    given = {"model": TwoStageModule(), "max_epochs": 1, "folder": tmp_path, "encoder": PCAEncoder(4)}
+    report = perturbrl.design(adata, "GENE0000", key_added="towards", **given)
+    assert adata.uns["towards"]["answer"] == report.answer
+    assert adata.uns["towards"]["folder"] == str(report.folder)
+    assert adata.obsm["X_towards"].shape == (adata.n_obs, 4)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    found = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert list(found.uns["towards"]["guides"].columns) == list(report.to_frame("guides").columns)
+    np.testing.assert_array_equal(found.obsm["X_towards"], adata.obsm["X_towards"])
+
+
+def test_without_a_key_cells_stay_as_they_are(tmp_path: Path) -> None:
+    adata = simulate_screen(3, 40, 60, 30, n_combinations=1)
+    perturbrl.design(
+        adata, "GENE0000", model=TwoStageModule(), max_epochs=1, folder=tmp_path, encoder=PCAEncoder(4)
+    )
+    assert set(adata.uns) == {"true_effect_labels"}
+    assert not len(adata.obsm)
+
+
+@pytest.mark.realdata
+def test_control_cells_as_the_target_are_answered_with_nothing(tmp_path: Path) -> None:
+    """Papalexi 2021: 300 control cells called a knock-out."""
+    adata = anndata.read_h5ad(measured_file("papalexi2021_thp1_eccite.h5ad"))
+    labels = adata.obs["perturbation"].astype(str).to_numpy()
+    controls = np.random.default_rng(0).permutation(np.flatnonzero(labels == "control"))
+    labels[controls[:300]] = "NULL"
+    adata.obs["perturbation"] = labels
+    kept = adata[np.isin(labels, ["control", "NULL", "STAT1", "IRF1", "CAV1", "SMAD4"])].copy()
+    report = perturbrl.design(kept, "NULL", max_epochs=2, folder=tmp_path)
+    assert report.answer.startswith("No effect is detectable, so doing nothing is the right design")
+    assert report.guides.empty
+    assert {hit.share_of_cells for hit in report.hits} == {0.0}
 
 
 def test_perturbations_with_a_plus_in_their_names_are_dosed_and_judged(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError, listed
 
 _NAMED = 6
@@ -26,11 +27,12 @@ class AllowedPerturbations:
         """Names as they are, and the lines of a file; one text that is no file is one name.
 
         Raises:
+            ConfigurationError: there is no name, or one that is no single perturbation.
             DataError: the file is no text, or has no name.
         """
         path = Path(given) if isinstance(given, str) else None
         if path is None or not path.is_file():
-            return cls(tuple(dict.fromkeys([given] if isinstance(given, str) else given)))
+            return cls(_singles([given] if isinstance(given, str) else given))
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -57,3 +59,23 @@ class AllowedPerturbations:
                 "same species, in the same case"
             )
         return found
+
+
+def _singles(names: Sequence[str]) -> tuple[str, ...]:
+    if not len(names):
+        raise ConfigurationError(
+            "allowed_perturbations is empty, so nothing may be dosed; name at least one, or leave it out to allow all"
+        )
+    for name in names:
+        if not name.strip():
+            raise ConfigurationError(
+                "allowed_perturbations has an empty name; name perturbations, or leave it out"
+            )
+        label = Label.parse(name, doses=False)
+        if label.is_control or label.is_combination:
+            kind = "the control" if label.is_control else f"a combination of {listed(label.names)}"
+            raise ConfigurationError(
+                f"allowed_perturbations has '{name}', which is {kind}; name single perturbations, which may be dosed "
+                "together"
+            )
+    return tuple(dict.fromkeys(names))

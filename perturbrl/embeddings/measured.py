@@ -89,6 +89,10 @@ class MeasuredCells:
         """
         return self._encoded(self.expression(label, part))
 
+    def every_state(self) -> CellState:
+        """Cell states of all cells, whatever part they are in, in the order of the data."""
+        return self._encoded(self.preprocessor.transform(self.dataset, np.arange(self.dataset.n_cells)))
+
     def reference(self, source: str) -> CellState:
         """Cell states of the source's reference cells (see ``Split``); no row where there are none."""
         if len(self.rows(source, "reference")):

@@ -17,6 +17,7 @@ from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.schema import CellState, Population
 
 MADE_ON: Final = "made on"
+IDLE: Final = "no_op"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class DesignEvaluation:
     Attributes:
         target: canonical name of the target.
         rows: one for each design, the policy first.
-        hits: the policy's perturbations.
+        hits: perturbations of the recommended design.
         detectability: whether start and target differ at all.
         simulations: what each design did to held-out cells.
         target_cells: what judged it.
@@ -93,10 +94,14 @@ class DesignEvaluation:
     arrived: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     @property
+    def recommended(self) -> str:
+        """The design that is answered with: the policy's, and doing nothing where the target is no different."""
+        return _recommended(self.detectability, [row.name for row in self.rows])
+
+    @property
     def winner(self) -> DesignRow:
         """The design that ends nearest to the target; doing nothing where the target is no different."""
-        undetectable = self.detectability is not None and not self.detectability.detectable
-        idle = [row for row in self.rows if row.name == "no_op" and undetectable]
+        idle = [row for row in self.rows if row.name == IDLE == self.recommended]
         return min(idle or self.rows, key=lambda row: row.observed_distance)
 
     @property
@@ -178,9 +183,14 @@ def evaluate_designs(
         _row(name, DesignOutcome(simulation, cells.target, target_label, names, distances[name], best))
         for name, simulation in simulations.items()
     )
-    hits, found = rank_hits(problem, simulations[rows[0].name]), cells.detectability()
+    found = cells.detectability()
+    hits = rank_hits(problem, simulations[_recommended(found, [row.name for row in rows])])
     evaluation = DesignEvaluation(target_label, rows, hits, found, simulations, cells.target, forecasts[0])
     return replace(evaluation, arrived=arrived) if judges else evaluation
+
+
+def _recommended(found: Detectability | None, names: Sequence[str]) -> str:
+    return IDLE if found is not None and not found.detectable and IDLE in names else names[0]
 
 
 def _arrived(simulation: Simulation) -> Interval:

@@ -12,15 +12,15 @@ from anndata import AnnData
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.errors import DataError, listed
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
-from perturbrl.evaluation.hits import rank_hits
-from perturbrl.evaluation.populations import detectability
+from perturbrl.evaluation.hits import Hit, rank_hits
+from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
 from perturbrl.planning.pairs import PairSearch
-from perturbrl.planning.planners import default_planners, search_planners
+from perturbrl.planning.planners import NoOpDesign, default_planners, search_planners
 from perturbrl.reporting.about_cells import cells_and_genes, what_orders, what_was_measured
 from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import (
@@ -30,6 +30,7 @@ from perturbrl.reporting.figures import (
     to_numpy,
     way_figures,
 )
+from perturbrl.reporting.guide_list import guide_list
 from perturbrl.reporting.judged import POLICY, Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.landscape_figures import landscape_figures
@@ -81,10 +82,8 @@ def judge(
     planners += _landscape_planners(judged) if judged.judges and not search else ()
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, cells, target, shown, judged.judges)
-    simulation, hits = (
-        evaluation.simulations["policy"],
-        in_words(judged.measured, problem.twin, evaluation.hits),
-    )
+    simulation = evaluation.simulations[evaluation.recommended]
+    hits = in_words(judged.measured, problem.twin, evaluation.hits)
     with working("comparing predicted with measured cells"):
         response, left_out = _response(judged, evaluation.forecast)
     with working("drawing figures"):
@@ -104,7 +103,8 @@ def judge(
         data={**_data(judged, len(cells.start), len(cells.target)), **_recognised(judged, cells)},
         evaluation=evaluation,
         hits=hits,
-        per_perturbation=per_perturbation(problem, simulation),
+        per_perturbation=per_perturbation(problem, evaluation.simulations[POLICY]),
+        guides=guide_list(judged, hits, simulation),
         response=None if response is None else response.table,
         left_out=(*left_out, *no_landscape, *_missing(judged, curves, search=search)),
         plots=plots,
@@ -157,9 +157,12 @@ def _missing(judged: Judged, curves: pd.DataFrame | None, *, search: bool) -> tu
 
 def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None) -> Finished:
     """The design applied to ``start`` cells, such as all of a file; nothing is judged."""
-    problem = judged.problem
+    problem, found = judged.problem, detectability(judged.reference_cells, judged.problem.goal_cells)
+    idle = found is not None and not found.detectable
+    design = NoOpDesign() if idle else judged.policy
+    design.plan(problem)
     with working("simulating the design"):
-        simulation = simulate(problem, judged.policy, start)
+        simulation = simulate(problem, design, start)
         hits = in_words(judged.measured, problem.twin, rank_hits(problem, simulation))
     with working("drawing figures"):
         landscape, no_landscape = landscape_figures(judged, {POLICY: simulation}, held_out=False)
@@ -169,25 +172,31 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
             *landscape,
             *learning_figure(curves),
         ]
-    used = dosed(hits)
     report = Report(
         title=f"Design applied: {judged.source} to {judged.target}",
-        answer=f"For {len(start)} {judged.source} cells the policy doses {listed(used) if used else 'nothing'}.",
-        warnings=_unjudged(judged),
+        answer=_applied(judged, len(start), hits, idle=idle),
+        warnings=_unjudged(judged, found),
         question=_question(judged),
         data=_data(judged, len(start), 0),
         evaluation=None,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
+        guides=guide_list(judged, hits, simulation),
         left_out=no_landscape,
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation))
 
 
-def _unjudged(judged: Judged) -> tuple[str, ...]:
+def _applied(judged: Judged, n_cells: int, hits: tuple[Hit, ...], *, idle: bool) -> str:
+    if idle:
+        return f"For {n_cells} {judged.source} cells nothing is dosed: no effect of {judged.target} is detectable."
+    used = dosed(hits)
+    return f"For {n_cells} {judged.source} cells the policy doses {listed(used) if used else 'nothing'}."
+
+
+def _unjudged(judged: Judged, found: Detectability | None) -> tuple[str, ...]:
     said = ("These cells were not held out and no result is judged; perturbrl test does that.",)
-    found = detectability(judged.reference_cells, judged.problem.goal_cells)
     if found is None or found.detectable:
         return said
     return (

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Final
 
 import pandas as pd
 
+from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import DesignEvaluation
 from perturbrl.evaluation.hits import Hit
 from perturbrl.pl.style import Plot
+from perturbrl.reporting.guide_list import GUIDE_COLUMNS
+from perturbrl.reporting.notebook import html_table
 from perturbrl.reporting.page import Heading, new_folder, plain, write_page
 from perturbrl.reporting.report_tables import (
     INFORMED,
@@ -18,8 +22,12 @@ from perturbrl.reporting.report_tables import (
     design_tables,
     hit_table,
     hits_frame,
+    metrics_frame,
     response_text_table,
 )
+
+_IN_NOTEBOOK: Final = ("designs", "hits")
+_SHOWN: Final = 10
 
 # Headings in the order of the page, each with the tables and figures that belong below it.
 LAYOUT: Final = (
@@ -46,6 +54,7 @@ class Report:
         evaluation: designs, hits and detectability; ``None`` where nothing could be judged.
         hits: the design's perturbations, strongest first.
         per_perturbation: one row for each perturbation that could be dosed.
+        guides: what to order for the design (see ``guide_list``).
         data: which cells were used for what, as name and value.
         response: metrics of predicted responses, see ``predicted_response``; ``None`` where there are none.
         left_out: what a reader may miss, and why it is not there.
@@ -60,6 +69,7 @@ class Report:
     evaluation: DesignEvaluation | None
     hits: tuple[Hit, ...]
     per_perturbation: pd.DataFrame
+    guides: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(GUIDE_COLUMNS)))
     data: Mapping[str, str] = field(default_factory=dict)
     response: pd.DataFrame | None = field(default=None, repr=False)
     left_out: tuple[str, ...] = ()
@@ -75,12 +85,56 @@ class Report:
         new_folder(folder)
         hits_frame(self.hits).to_csv(folder / "hits.csv", index=False)
         self.per_perturbation.to_csv(folder / "per_perturbation.csv", index=False)
+        self.guides.to_csv(folder / "guides.csv", index=False)
         if self.response is not None:
             self.response.to_csv(folder / "response.csv", index=False)
         (folder / "metrics.json").write_text(json.dumps(plain(self.metrics()), indent=2) + "\n")
         path = write_page(self._heading, LAYOUT, self.tables(), self.plots, folder)
         object.__setattr__(self, "folder", folder)
         return path
+
+    def to_frame(self, of: str = "perturbations") -> pd.DataFrame:
+        """A result as a table.
+
+        Args:
+            of: ``perturbations`` (all that may be dosed, those of the design first), ``designs`` (every design's
+            metrics,
+                the policy first) or ``guides`` (see ``guide_list``).
+
+        Raises:
+            ConfigurationError: there is no such table.
+        """
+        tables = {"perturbations": hits_frame(self.hits), "guides": self.guides}
+        if self.evaluation is not None:
+            tables["designs"] = metrics_frame(self.evaluation)
+        if of not in tables:
+            raise ConfigurationError(f"a report has no table of '{of}'; choose one of {', '.join(tables)}")
+        return tables[of]
+
+    def to_uns(self) -> dict[str, object]:
+        """Texts and tables as ``adata.uns`` takes them, so that they are written with the cells and read again."""
+        tables = [
+            name for name in ("perturbations", "designs", "guides") if name != "designs" or self.evaluation
+        ]
+        return {
+            "title": self.title,
+            "answer": self.answer,
+            "warnings": list(self.warnings),
+            "folder": "" if self.folder is None else str(self.folder),
+            "question": _texts(self.question),
+            "data": _texts(self.data),
+            **{name: self.to_frame(name) for name in tables},
+        }
+
+    def _repr_html_(self) -> str:
+        tables = [table for table in self.tables() if table.key in _IN_NOTEBOOK]
+        shown = "".join(html_table(table, _SHOWN) for table in tables)
+        said = [
+            *self.warnings,
+            *([] if self.folder is None else [f"Everything: {self.folder / 'report.html'}"]),
+        ]
+        lines = "".join(f"<p>{escape(line)}</p>" for line in said)
+        return f"<p><b>{escape(self.answer)}</b></p>{shown}{lines}"
 
     @property
     def _heading(self) -> Heading:
@@ -107,3 +161,8 @@ class Report:
             return (*tables, hit_table(self.hits))
         label = "the target" if self.evaluation is None else self.evaluation.target
         return (*tables, hit_table(self.hits), response_text_table(self.response, label, INFORMED))
+
+
+def _texts(told: Mapping[str, str]) -> dict[str, str]:
+    """Plain texts by name; a file of cells takes no slash in a name and no text that is more than one."""
+    return {name.replace("/", " "): str(text) for name, text in told.items()}

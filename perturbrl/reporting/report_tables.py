@@ -1,7 +1,7 @@
 """The report's tables as text, every column explained, and the same numbers as data frames for the CSV files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 import pandas as pd
@@ -186,6 +186,13 @@ def hits_frame(hits: Sequence[Hit]) -> pd.DataFrame:
     return pd.DataFrame(
         rows,
         columns=["rank", "perturbation", "dose", "low", "high", "direction", "share_of_cells", "evidence"],
+    )
+
+
+def metrics_frame(evaluation: DesignEvaluation) -> pd.DataFrame:
+    """Every metric of every design, intervals as three columns."""
+    return pd.json_normalize([asdict(row) for row in evaluation.rows], sep="_").rename(
+        columns=lambda name: name.removesuffix("_estimate")
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import pandas as pd
 
-from perturbrl.reporting.report_tables import CellText, Table
+from perturbrl.reporting.notebook import html_table
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.reporting.response_tables import (
     answer_frame,
@@ -58,20 +58,10 @@ class Responses(Answers):
     def _repr_html_(self) -> str:
         tables = answer_tables(self)
         many = [evidence_table(self)] if summed_up(self) else []
-        shown = "".join(_html_table(table, -(-_SHOWN // len(tables))) for table in (*many, *tables))
+        shown = "".join(html_table(table, -(-_SHOWN // len(tables))) for table in (*many, *tables))
         said = "".join(f"<p>{escape(line)}</p>" for line in self._said)
         return f"<p><b>{escape(self.report.answer)}</b></p>{shown}{said}"
 
     @property
     def _said(self) -> tuple[str, ...]:
         return tuple(f"{line}." for line in (*self.match_notes, *self.worth, *self.notes))
-
-
-def _html_table(table: Table, most: int) -> str:
-    heads = "".join(f"<th>{escape(column)}</th>" for column in table.columns)
-    rows = "".join(f"<tr>{''.join(map(_html, row.texts()))}</tr>" for row in table.rows[:most])
-    return f"<table><caption>{escape(table.title)}</caption><tr>{heads}</tr>{rows}</table>"
-
-
-def _html(cell: CellText) -> str:
-    return f"<td>{escape(cell.value)} <small>{escape(cell.interval)}</small></td>"

@@ -27,3 +27,22 @@ def test_a_file_without_names_is_said(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "factors.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"factors\.txt"):
         AllowedPerturbations.of(str(tmp_path / "factors.txt"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "is empty, so nothing may be dosed"),
+        ("", "has an empty name"),
+        (["KLF1", " "], "has an empty name"),
+        (["KLF1", "control"], "has 'control', which is the control"),
+        ("KLF1+SET", "has 'KLF1\\+SET', which is a combination of KLF1 and SET; name single perturbations"),
+    ],
+)
+def test_what_is_no_single_perturbation_is_said(given: list[str] | str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        AllowedPerturbations.of(given)
+
+
+def test_a_plus_in_a_name_joins_nothing() -> None:
+    assert AllowedPerturbations.of(["Ca2+", "(+)-JQ1", "C18:1"]).names == ("Ca2+", "(+)-JQ1", "C18:1")

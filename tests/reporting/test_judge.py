@@ -58,13 +58,28 @@ def test_where_no_effect_is_none_is_found():
     """The training cells, on which the components were fitted, differ from all others here."""
     module = trained_on_nothing().model
     assert detectability(module.twin.start_cells, module.goal_cells).detectable
-    report = judge_module(module).report
-    assert report.answer.startswith("No effect is detectable")
-    assert report.evaluation.winner.name == "no_op"
+    finished = judge_module(module)
+    report = finished.report
+    assert report.answer.startswith("No effect is detectable, so doing nothing is the right design")
+    assert report.evaluation.winner.name == report.evaluation.recommended == "no_op"
+    assert does_nothing(finished)
+
+
+def does_nothing(finished):
+    """Nothing is listed, ordered or done to cells."""
+    report, cells = finished.report, finished.predictions
+    assert {hit.share_of_cells for hit in report.hits} == {0.0}
+    assert report.guides.empty
+    assert not cells.obsm["dose"].to_numpy().any()
+    n = len(cells) // 2
+    return np.allclose(cells.X[:n], cells.X[n:], atol=1e-5)
 
 
 def test_nor_where_the_first_file_is_not_at_hand():
-    report = predict_with(trained_on_nothing().model).report
+    finished = predict_with(trained_on_nothing().model)
+    report = finished.report
+    assert "nothing is dosed: no effect of GENE0000 is detectable" in report.answer
+    assert does_nothing(finished)
     assert report.warnings[0].startswith("No effect of GENE0000 is detectable")
 
 

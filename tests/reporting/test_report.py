@@ -1,13 +1,17 @@
 """The report as it is written; ``test_report_browser`` opens it."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData, read_h5ad
 from judged_designs import NOTHING, PAIR, Fixed, evaluate
 from report_page import good_design, report_on
 
+from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError
 from perturbrl.pl.names import plain_name
 
@@ -25,6 +29,7 @@ def test_everything_is_written(good, tmp_path):
         "metrics.json",
         "per_perturbation.csv",
         "hits.csv",
+        "guides.csv",
         "designs.png",
         "hits.svg",
     }
@@ -96,3 +101,49 @@ def test_sections_without_content_are_not_on_the_page(good, tmp_path):
     html = report_on(good).write(tmp_path / "report").read_text()
     assert "How the policy learned" not in html
     assert "Designs compared" in html
+
+
+def test_results_are_tables(good):
+    report = report_on(good)
+    assert list(report.to_frame()["perturbation"][:2].sort_values()) == ["G0", "G1"]
+    designs = report.to_frame("designs").set_index("name")
+    assert designs.loc["no_op", "n_perturbations"] == 0
+    assert designs.loc["policy", "distance_low"] <= designs.loc["policy", "distance"]
+    assert list(report.to_frame("guides").columns)[:2] == ["rank", "gene"]
+    with pytest.raises(
+        ConfigurationError, match="no table of 'genes'; choose one of perturbations, guides, designs"
+    ):
+        report.to_frame("genes")
+
+
+def test_a_report_without_judged_designs_has_no_table_of_them(good):
+    report = replace(report_on(good), evaluation=None)
+    assert "designs" not in report.to_uns()
+    with pytest.raises(ConfigurationError, match=r"choose one of perturbations, guides$"):
+        report.to_frame("designs")
+
+
+@pytest.mark.parametrize("warnings", [(), ("careful",)])
+def test_results_are_written_and_read_with_the_cells(good, tmp_path, warnings):
+    report = replace(report_on(good), warnings=warnings, question={"a/b": Label.parse("G0+G1")})
+    cells = AnnData(np.ones((2, 2), dtype=np.float32))
+    cells.uns["perturbrl"] = report.to_uns()
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    found = read_h5ad(tmp_path / "cells.h5ad").uns["perturbrl"]
+    assert found["answer"] == report.answer
+    assert list(found["warnings"]) == list(warnings)
+    assert found["question"] == {"a b": "G0+G1"}
+    pd.testing.assert_frame_equal(
+        found["perturbations"].reset_index(drop=True),
+        report.to_frame(),
+        check_dtype=False,
+        check_categorical=False,
+    )
+    assert list(found["designs"]["name"]) == [row.name for row in good.rows]
+
+
+def test_a_notebook_shows_answer_and_tables_escaped(good):
+    html = replace(report_on(good), answer="a < b")._repr_html_()
+    assert "<b>a &lt; b</b>" in html
+    assert html.count("<table>") == 2
+    assert "Ranked perturbations" in html

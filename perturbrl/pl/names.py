@@ -14,6 +14,7 @@ _PLAIN: Final = {
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
     "pairs": "search of singles and pairs",
+    "most_likely": "most probable set",
     "differential_expression": "differential expression",
     "corrected_kriging": "kriging with the policy",
     "training_mean": "training mean",

@@ -23,10 +23,25 @@ from perturbrl.responses.training_cells import ONE_CONTEXT
 from perturbrl.schema import Population
 from perturbrl.twins.foretold_parts import measured_doses
 
+SHORTLIST: Final = 64
+LARGEST: Final = 2
 _AT_ONCE: Final = 1024
 _RIDGE: Final = 1e-9
 
 PerSet = Float[np.ndarray, " sets"]
+
+
+@dataclass(frozen=True)
+class LikelySet:
+    """One set of perturbations, and how probable it is among those compared.
+
+    Attributes:
+        names: of its perturbations; none does nothing.
+        probability: of all compared sets' together 1.
+    """
+
+    names: tuple[str, ...]
+    probability: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +103,23 @@ class LikelySets:
             found[some.start : some.stop] = self._likelihood(labels)
         kinds = len(np.unique(sizes))
         return found - np.array([log(kinds * comb(len(names), int(size))) for size in sizes])
+
+    def ranked(self, names: Sequence[str], size: int = LARGEST) -> list[LikelySet]:
+        """Doing nothing, every perturbation alone, and pairs of the ``SHORTLIST`` most probable ones; the best first.
+
+        Args:
+            names: perturbations that may be used.
+            size: of a set, at most; beyond two is not looked at.
+        """
+        alone = [(), *((i,) for i in range(len(names)))]
+        by_alone = self.scores(names, alone)
+        few = np.sort(np.argsort(-by_alone[1:], kind="stable")[:SHORTLIST])
+        sets = [*alone, *combinations(few.tolist(), 2)] if size >= LARGEST else alone
+        scores = self.scores(names, sets)
+        share = np.exp(scores - scores.max())
+        share /= share.sum()
+        order = np.argsort(-share, kind="stable")
+        return [LikelySet(tuple(names[i] for i in sets[k]), float(share[k])) for k in order]
 
     def _likelihood(self, labels: Sequence[Label]) -> PerSet:
         mean, covariance = self._expected(labels)

@@ -20,6 +20,7 @@ from perturbrl.reporting.figures import learning_figure
 from perturbrl.reporting.judge import Finished, judge, predict
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.judging_twins import judging_problems
+from perturbrl.reporting.likely_run import likely_sets
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.response_report import ResponseReport
 from perturbrl.reporting.response_run import (
@@ -95,7 +96,8 @@ class ReportCallback(Callback):
             _write_pair(found.real, found.predicted, run)
         elif trainer.is_global_zero:
             judged, cells = judged_of(pl_module), unseen_cells(pl_module)
-            judged = replace(judged, judges=judging_problems(judged.problem, pl_module.data))
+            judges = judging_problems(judged.problem, pl_module.data)
+            judged = replace(judged, judges=judges, likely=likely_sets(pl_module))
             self._finish(judge(judged, cells, learning_curves(run), search=self.search), run)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

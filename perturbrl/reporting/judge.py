@@ -19,6 +19,7 @@ from perturbrl.pl.genes import plot_top_genes
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
+from perturbrl.planning.most_likely import MostLikelyDesign
 from perturbrl.planning.pairs import PairSearch
 from perturbrl.planning.planners import NoOpDesign, default_planners, search_planners
 from perturbrl.reporting.about_cells import cells_and_genes, what_orders, what_was_measured
@@ -34,6 +35,7 @@ from perturbrl.reporting.guide_list import guide_list
 from perturbrl.reporting.judged import POLICY, Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
 from perturbrl.reporting.landscape_figures import landscape_figures
+from perturbrl.reporting.likely import likely_frame
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
 from perturbrl.reporting.report_text import answer_sentence, caution, dosed, percent
@@ -80,6 +82,7 @@ def judge(
     search = problem.twin.is_quick if search is None else search
     planners = (judged.policy, *default_planners(), *(search_planners() if search else ()))
     planners += _landscape_planners(judged) if judged.judges and not search else ()
+    planners += () if judged.likely is None else (MostLikelyDesign(judged.likely),)
     shown = counted("judging designs", _name)
     evaluation = evaluate_designs(problem, planners, cells, target, shown, judged.judges)
     simulation = evaluation.simulations[evaluation.recommended]
@@ -105,6 +108,7 @@ def judge(
         hits=hits,
         per_perturbation=per_perturbation(problem, evaluation.simulations[POLICY]),
         guides=guide_list(judged, hits, simulation),
+        likely=likely_frame(judged.likely, problem),
         response=None if response is None else response.table,
         left_out=(*left_out, *no_landscape, *_missing(judged, curves, search=search)),
         plots=plots,

@@ -7,6 +7,7 @@ from typing import Final
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, Planner
+from perturbrl.planning.likely_sets import LikelySets
 from perturbrl.schema import Population
 
 POLICY: Final = "policy"
@@ -26,6 +27,7 @@ class Judged:
         measured: the measured cells; ``None`` where a network brings its own states.
         file: where they are from, in words.
         training: how the policy was trained, in words.
+        likely: how probable sets of perturbations are, given the goal's cells; ``None`` where that is not told.
         judges: the same problem on twins that no design has seen, by name, the strictest last (``judging_problems``).
 
     Raises:
@@ -41,6 +43,7 @@ class Judged:
     measured: MeasuredCells | None = None
     file: str = "in memory"
     training: str = "not said"
+    likely: LikelySets | None = None
     judges: Mapping[str, DesignProblem] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from perturbrl.evaluation.design import DesignEvaluation
 from perturbrl.evaluation.hits import Hit
 from perturbrl.pl.style import Plot
 from perturbrl.reporting.guide_list import GUIDE_COLUMNS
+from perturbrl.reporting.likely import likely_table
 from perturbrl.reporting.notebook import html_table
 from perturbrl.reporting.page import Heading, new_folder, plain, write_page
 from perturbrl.reporting.report_tables import (
@@ -26,13 +27,13 @@ from perturbrl.reporting.report_tables import (
     response_text_table,
 )
 
-_IN_NOTEBOOK: Final = ("designs", "hits")
+_IN_NOTEBOOK: Final = ("designs", "hits", "likely")
 _SHOWN: Final = 10
 
 # Headings in the order of the page, each with the tables and figures that belong below it.
 LAYOUT: Final = (
     ("Designs compared", ("designs", "arrived")),
-    ("Which perturbations, how much and when", ("hits", "schedule")),
+    ("Which perturbations, how much and when", ("hits", "schedule", "likely")),
     (
         "Where the cells go",
         ("latent_map", "trajectories", "landscape", "fates", "undosed_order", "undosed_components"),
@@ -55,6 +56,7 @@ class Report:
         hits: the design's perturbations, strongest first.
         per_perturbation: one row for each perturbation that could be dosed.
         guides: what to order for the design (see ``guide_list``).
+        likely: sets of perturbations by how probable they are, given the target's cells; ``None`` where not told.
         data: which cells were used for what, as name and value.
         response: metrics of predicted responses, see ``predicted_response``; ``None`` where there are none.
         left_out: what a reader may miss, and why it is not there.
@@ -70,6 +72,7 @@ class Report:
     hits: tuple[Hit, ...]
     per_perturbation: pd.DataFrame
     guides: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(GUIDE_COLUMNS)))
+    likely: pd.DataFrame | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     response: pd.DataFrame | None = field(default=None, repr=False)
     left_out: tuple[str, ...] = ()
@@ -86,6 +89,8 @@ class Report:
         hits_frame(self.hits).to_csv(folder / "hits.csv", index=False)
         self.per_perturbation.to_csv(folder / "per_perturbation.csv", index=False)
         self.guides.to_csv(folder / "guides.csv", index=False)
+        if self.likely is not None:
+            self.likely.to_csv(folder / "likely.csv", index=False)
         if self.response is not None:
             self.response.to_csv(folder / "response.csv", index=False)
         (folder / "metrics.json").write_text(json.dumps(plain(self.metrics()), indent=2) + "\n")
@@ -104,18 +109,18 @@ class Report:
         Raises:
             ConfigurationError: there is no such table.
         """
-        tables = {"perturbations": hits_frame(self.hits), "guides": self.guides}
-        if self.evaluation is not None:
-            tables["designs"] = metrics_frame(self.evaluation)
+        tables = self._frames()
         if of not in tables:
             raise ConfigurationError(f"a report has no table of '{of}'; choose one of {', '.join(tables)}")
         return tables[of]
 
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        frames = {"perturbations": hits_frame(self.hits), "guides": self.guides, "likely": self.likely}
+        designs = None if self.evaluation is None else metrics_frame(self.evaluation)
+        return {name: frame for name, frame in (frames | {"designs": designs}).items() if frame is not None}
+
     def to_uns(self) -> dict[str, object]:
         """Texts and tables as ``adata.uns`` takes them, so that they are written with the cells and read again."""
-        tables = [
-            name for name in ("perturbations", "designs", "guides") if name != "designs" or self.evaluation
-        ]
         return {
             "title": self.title,
             "answer": self.answer,
@@ -123,7 +128,7 @@ class Report:
             "folder": "" if self.folder is None else str(self.folder),
             "question": _texts(self.question),
             "data": _texts(self.data),
-            **{name: self.to_frame(name) for name in tables},
+            **self._frames(),
         }
 
     def _repr_html_(self) -> str:
@@ -156,11 +161,12 @@ class Report:
 
     def tables(self) -> tuple[Table, ...]:
         """The tables of the page."""
-        tables = design_tables(self.evaluation)
+        likely = () if self.likely is None else (likely_table(self.likely),)
+        tables = (*design_tables(self.evaluation), hit_table(self.hits), *likely)
         if self.response is None:
-            return (*tables, hit_table(self.hits))
+            return tables
         label = "the target" if self.evaluation is None else self.evaluation.target
-        return (*tables, hit_table(self.hits), response_text_table(self.response, label, INFORMED))
+        return (*tables, response_text_table(self.response, label, INFORMED))
 
 
 def _texts(told: Mapping[str, str]) -> dict[str, str]:

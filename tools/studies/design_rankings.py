@@ -15,18 +15,15 @@ from jaxtyping import Float
 from scipy.optimize import lsq_linear
 
 from perturbrl.data.labels import CONTROL, Label
+from perturbrl.data.senses import sense_of
 from perturbrl.embeddings.base import EncodedCells
-from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
 from perturbrl.planning.greedy import GreedyDesign
-from perturbrl.planning.likely_sets import LikelySets
 from perturbrl.planning.schedule_value import ScheduleValue
 from perturbrl.reporting.callback import design_problem
-from perturbrl.reporting.directions import sense_of
-from perturbrl.responses.kriging import Kriging
-from perturbrl.responses.training_cells import TrainingCells
+from perturbrl.reporting.likely_run import likely_sets
 from perturbrl.schema import PERTURBATION_TYPE_OBS, CellState
 from perturbrl.training.two_stage import TwoStageModule
 
@@ -98,11 +95,9 @@ class Rankings:
     # -- on kriged effects -------------------------------------------------------------------------------
 
     def _likely(self) -> PerSet:
-        cells, encoder = self._cells, self.module.data.encoder
-        assert isinstance(encoder, PCAEncoder)
-        training = TrainingCells(cells.expression, cells.labels, cells.genes, cells.contexts)
-        response = Kriging(cells.priors).fit(training)
-        return LikelySets.of(response, encoder, cells, self.module.goal_cells).scores(self.names, self.sets)
+        likely = likely_sets(self.module)
+        assert likely is not None
+        return likely.scores(self.names, self.sets)
 
     def _returns(self) -> PerSet:
         """What full doses are paid on the twin, prices taken off."""

@@ -1,6 +1,7 @@
 """What orders cells in time: time points, a pseudotime of the file, or one from a named root."""
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Literal
 
 import numpy as np
@@ -99,7 +100,7 @@ def order_column(obs: pd.DataFrame, options: OrderOptions) -> OrderColumn | None
     Time points come before pseudotime, because they were measured.
 
     Args:
-        obs: of the cells to learn from, and of no others.
+        obs: of all cells that are learned from or judge: who judges must be ordered by the same column.
         options: what the user says.
 
     Returns:
@@ -120,6 +121,26 @@ def order_column(obs: pd.DataFrame, options: OrderOptions) -> OrderColumn | None
 def _plain(obs: pd.DataFrame) -> list[OrderColumn]:
     times = [OrderColumn(key, "time") for key in TIME_OBS if key in obs]
     return times + [OrderColumn(key, "pseudotime") for key in PSEUDOTIME_OBS if key in obs]
+
+
+def order_in_words(obs: pd.DataFrame, options: OrderOptions) -> str:
+    """What orders these cells and which plainly named columns were passed over; else why nothing does, what to give.
+
+    Raises:
+        DataError: see ``order_column``.
+    """
+    if options.root is not None:
+        return f"diffusion pseudotime from {options.root}"
+    column = order_column(obs, options)
+    if column is None:
+        return why_unordered(obs)
+    levels = np.unique(obs[column.key].to_numpy(dtype=np.float64))
+    points = f"{len(levels)} time points ({listed([f'{level:g}' for level in levels], _SHOWN)})"
+    said = f"obs['{column.key}'], {points if column.kind == 'time' else 'pseudotime'}"
+    if options != OrderOptions():
+        return said
+    before = [str(_problem(obs, other.key)) for other in takewhile(lambda one: one != column, _plain(obs))]
+    return f"{said} ({'; '.join(before)})" if before else said
 
 
 def why_unordered(obs: pd.DataFrame) -> str:

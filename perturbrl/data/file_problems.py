@@ -30,7 +30,9 @@ def problems_of(
     """
     problems = []
     if not dataset.perturbations:
-        problems.append("there are only control cells: nothing measured to design for or to predict")
+        problems.append(
+            "no cell was perturbed: what perturbations do can be inferred from these cells, but not checked"
+        )
     few = [label for label in dataset.perturbations if counts[label] < FEW_CELLS]
     if few:
         problems.append(f"{len(few)} perturbations have fewer than {FEW_CELLS} cells: {listed(few, _SHOWN)}")

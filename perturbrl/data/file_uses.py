@@ -4,13 +4,14 @@ import json
 import shlex
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from perturbrl.data.cell_order import OrderOptions, order_column
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import CONTROL
 from perturbrl.errors import listed
-from perturbrl.schema import CELL_TYPE_OBS
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL, PERTURBATION_OBS, CellIndex
 
 FEWEST_CELLS: Final = 8
 
@@ -21,6 +22,7 @@ def uses_of(dataset: PerturbationDataset, path: str) -> list[str]:
         "encoder: yes, it needs no perturbation",
         _responses(dataset, path),
         _landscape(dataset, path),
+        _joint(dataset, path),
         "network: yes, it needs no cells, for example perturbrl fit --config configs/hematopoiesis.yaml",
     ]
     n = len(dataset.perturbations)
@@ -58,18 +60,38 @@ def _responses(dataset: PerturbationDataset, path: str) -> str:
 
 def _landscape(dataset: PerturbationDataset, path: str) -> str:
     """Cells whose order is known and whose types are tell how they move by themselves."""
+    return _between_types("landscape", dataset, path, np.arange(dataset.n_cells), "")
+
+
+def _joint(dataset: PerturbationDataset, path: str) -> str:
+    """Perturbed cells beside such control cells."""
+    n = len(dataset.perturbations)
+    if n < 2:
+        return f"joint (landscape and measured effects): no, it needs two measured perturbations and there are {n}"
+    controls = np.flatnonzero(dataset.labels == CONTROL)
+    return _between_types("joint", dataset, path, controls, f",{PERTURBATION_OBS}={CONTROL_LABEL}")
+
+
+def _between_types(use: str, dataset: PerturbationDataset, path: str, rows: CellIndex, also: str) -> str:
+    """From one type of cells to another, by a landscape of these rows."""
+    named = {"landscape": "landscape", "joint": "joint (landscape and measured effects)"}[use]
     if dataset.fields.cell_type_key is None:
-        return "landscape: no, the file does not say the type of each cell; give columns.cell_type_key"
-    types = pd.Series(dataset.cell_types).value_counts()
+        return f"{named}: no, the file does not say the type of each cell; give columns.cell_type_key"
+    types = pd.Series(dataset.cell_types[rows]).value_counts()
     large = [str(name) for name in types.index[types >= FEWEST_CELLS]]
     if len(large) < 2:
-        return f"landscape: no, it needs two cell types of at least {FEWEST_CELLS} cells and there are {len(large)}"
+        of = "cell types" if not also else "types of control cells"
+        return f"{named}: no, it needs two {of} of at least {FEWEST_CELLS} cells and there are {len(large)}"
     column = order_column(dataset.adata.obs, OrderOptions())
-    ordered = f"ordered by obs['{column.key}']" if column else "if you name what orders the cells"
+    ordered = (
+        f"ordered by obs['{column.key}'], for example"
+        if column
+        else f"if you say what orders the cells; for example, were {large[-1]} the type that others come from,"
+    )
     order = "" if column else f" --data.root {shlex.quote(f'{CELL_TYPE_OBS}={large[-1]}')}"
-    source, target = (shlex.quote(f"{CELL_TYPE_OBS}={name}") for name in (large[1], large[0]))
+    source, target = (shlex.quote(f"{CELL_TYPE_OBS}={name}{also}") for name in (large[1], large[0]))
     return (
-        f"landscape: yes, {ordered}, for example perturbrl fit --config configs/landscape.yaml --data.path "
+        f"{named}: yes, {ordered} perturbrl fit --config configs/{use}.yaml --data.path "
         f"{shlex.quote(path)} --data.source {source} --data.target {target} --data.max_perturbations 2{order}"
     )
 

@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from perturbrl.data.cell_order import OrderOptions, order_in_words
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.file_problems import FEW_CELLS, problems_of
 from perturbrl.data.file_uses import uses_of
@@ -48,6 +49,7 @@ class Inspection:
         control_cells: number of untreated cells.
         perturbations: number of cells of each perturbation, by label.
         size_factors: where library sizes come from, and their range.
+        order: what orders the cells in time, or why nothing does and what to give.
         covariates: cells of each level of each covariate.
         modalities: other measurements of the same cells, as ``obsm`` entry and shape.
         measured_targets: perturbed names that are genes of the file.
@@ -64,6 +66,7 @@ class Inspection:
     control_cells: int
     perturbations: dict[Label, int]
     size_factors: str
+    order: str
     covariates: dict[str, dict[str, int]]
     modalities: tuple[str, ...]
     measured_targets: tuple[str, ...]
@@ -125,6 +128,7 @@ class Inspection:
             )
         if self.perturbations:
             facts.append(("target genes", self._targets()))
+        facts.append(("order of cells", self.order))
         facts += [(key, _levels(levels)) for key, levels in self.covariates.items()]
         return facts + [("also measured", modality) for modality in self.modalities]
 
@@ -217,6 +221,7 @@ def _unusable(file: str, adata: AnnData, kind: ValueKind, problem: str) -> Inspe
         control_cells=0,
         perturbations={},
         size_factors="known once the labels are",
+        order=order_in_words(adata.obs, OrderOptions()),
         covariates={},
         modalities=_modalities(adata),
         measured_targets=(),
@@ -238,6 +243,7 @@ def _with_labels(path: Path, adata: AnnData, dataset: PerturbationDataset) -> In
         control_cells=counts[CONTROL],
         perturbations={label: counts[label] for label in dataset.perturbations},
         size_factors=_size_factors(dataset),
+        order=order_in_words(adata.obs, OrderOptions()),
         covariates={key: _count(adata.obs[key]) for key in dataset.fields.covariate_keys},
         modalities=_modalities(adata),
         measured_targets=tuple(sorted(targets & set(dataset.genes))),

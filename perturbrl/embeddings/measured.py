@@ -14,6 +14,7 @@ from perturbrl.data.cell_order import (
     diffusion_order,
     judged_order,
     order_column,
+    order_in_words,
     why_unordered,
 )
 from perturbrl.data.dataset import PerturbationDataset
@@ -119,7 +120,7 @@ class MeasuredCells:
         latent = self._encoded(expression).cpu()
         order = self._order(rows, latent)
         obs = self._obs(rows)
-        unordered = "" if order is not None else why_unordered(obs)
+        unordered = "" if order is not None else why_unordered(self._ordered_obs(rows))
         return EncodedCells(
             latent,
             expression,
@@ -132,12 +133,9 @@ class MeasuredCells:
         )
 
     @property
-    def order_source(self) -> str | None:
-        """What orders the training cells, in words; ``None`` where nothing does."""
-        if self.ordering.root is not None:
-            return f"diffusion pseudotime from {self.ordering.root}"
-        column = order_column(self._obs(self.require_split().train), self.ordering)
-        return None if column is None else f"obs['{column.key}'] ({column.kind})"
+    def order_source(self) -> str:
+        """What orders cells, in words, or why nothing does."""
+        return order_in_words(self._ordered_obs(self.require_split().train), self.ordering)
 
     def held_out(self) -> CellState:
         """Cell states of all cells that judge, whatever was done to them."""
@@ -149,8 +147,7 @@ class MeasuredCells:
         Raises:
             DataError: the named column or root cannot be used.
         """
-        train = self.require_split().train
-        column = order_column(self._obs(train), self.ordering)
+        column = order_column(self._ordered_obs(self.require_split().train), self.ordering)
         if column is not None:
             return column.of(self._obs(self.rows(label, part)))
         if self.ordering.root is None:
@@ -162,7 +159,7 @@ class MeasuredCells:
 
     def _order(self, rows: CellIndex, latent: CellState) -> CellOrder | None:
         """The order of training cells, from them alone."""
-        column = order_column(self._obs(rows), self.ordering)
+        column = order_column(self._ordered_obs(rows), self.ordering)
         if column is not None:
             return column.of(self._obs(rows))
         root = self.ordering.root
@@ -171,6 +168,10 @@ class MeasuredCells:
         among = np.flatnonzero(np.isin(rows, self.dataset.population_rows(root)))
         known = self.dataset.fields.cell_type_key is not None
         return diffusion_order(latent, among, root, self.dataset.cell_types[rows] if known else None)
+
+    def _ordered_obs(self, rows: CellIndex) -> pd.DataFrame:
+        """Of the cells that must be ordered alike: those learned from and those that judge."""
+        return self._obs(rows if self.split is None else np.union1d(self.split.train, self.split.test))
 
     def _obs(self, rows: CellIndex) -> pd.DataFrame:
         return self.dataset.adata.obs.iloc[rows]

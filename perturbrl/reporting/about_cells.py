@@ -24,4 +24,4 @@ def what_orders(cells: MeasuredCells, twin: DigitalTwin) -> Mapping[str, str]:
     """What the twin took the time of cells from, where it has a landscape of theirs."""
     if cells.split is None or not twin.attractors():
         return {}
-    return {"order of cells": cells.order_source or "unknown"}
+    return {"order of cells": cells.order_source}

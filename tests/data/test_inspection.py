@@ -108,9 +108,9 @@ def test_labels_that_nobody_recognises_are_a_problem_unless_they_were_asked_for(
 
 def test_only_control_cells(screen: AnnData, tmp_path: Path) -> None:
     found = inspect(screen[screen.obs["perturbation"] == "control"].copy(), tmp_path)
-    assert found.problems[0].startswith("there are only control cells")
+    assert found.problems[0].startswith("no cell was perturbed")
     assert [use.split(":")[1].split(",")[0].strip() for use in found.uses] == [
-        *("yes", "no", "no", "yes", "no")
+        *("yes", "no", "no", "no", "yes", "no")
     ]
 
 
@@ -159,7 +159,7 @@ def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: P
             "mimitou2019_pbmc_citeseq",
             ["none recognised", "healthy PBMC", "obsm['protein_counts'], 49 columns"],
         ),
-        ("paul2015_myeloid_trajectory", ["only control cells", "SB19 (1,981)", "sum over the genes"]),
+        ("paul2015_myeloid_trajectory", ["no cell was perturbed", "SB19 (1,981)", "obs['pseudotime'], pseudotime"]),
     ],
 )
 def test_published_files(file: str, facts: list[str]) -> None:
@@ -191,6 +191,51 @@ def test_an_atlas_without_perturbations_is_good_for_a_landscape(tmp_path: Path) 
     )
     assert "--data.source cell_type=red --data.target cell_type=stem" in landscape
     assert "--data.root" not in landscape
+
+
+def order_of(adata: AnnData, folder: Path) -> str:
+    line = next(line for line in inspect(adata, folder).lines() if line.startswith("order of cells"))
+    return line.split(":", 1)[1].strip()
+
+
+def test_what_orders_the_cells_is_said_or_what_to_give(tmp_path: Path) -> None:
+    assert order_of(atlas(20, day=[0, 1, 2] * 20), tmp_path) == "obs['day'], 3 time points (0, 1 and 2)"
+    place = np.linspace(0, 1, 60)
+    unplain = atlas(20, pseudotime=place)
+    del unplain.obs["day"]
+    assert order_of(unplain, tmp_path) == "obs['pseudotime'], pseudotime"
+    assert (
+        order_of(atlas(20, day=["d0", "d1", "d2"] * 20, pseudotime=place), tmp_path)
+        == "obs['pseudotime'], pseudotime (obs['day'] holds text such as 'd0', 'd1' and 'd2', no numbers)"
+    )
+    once = atlas(20, time=4)
+    del once.obs["day"]
+    said = order_of(once, tmp_path)
+    assert said.startswith(
+        "nothing orders the cells: all 60 cells to learn from have obs['time'] 4; give data.time_key"
+    )
+
+
+@pytest.mark.parametrize(
+    ("controls_of", "said"),
+    [
+        (
+            ("red", "stem"),
+            "yes, ordered by obs['day'], for example perturbrl fit --config configs/joint.yaml",
+        ),
+        (("stem",), "no, it needs two types of control cells of at least 8 cells and there are 1"),
+    ],
+)
+def test_a_screen_of_an_ordered_atlas_supports_both_halves_joined(
+    tmp_path: Path, controls_of: tuple[str, ...], said: str
+) -> None:
+    adata = atlas(60, day=[0, 1, 2] * 60)
+    labels = np.array(["A", "B"] * 90, dtype=object)
+    labels[adata.obs["cell_type"].isin(controls_of).to_numpy() & (np.arange(180) % 2 == 0)] = "control"
+    adata.obs["perturbation"] = labels
+    joint = next(use for use in inspect(adata, tmp_path).uses if use.startswith("joint"))
+    assert joint.startswith(f"joint (landscape and measured effects): {said}")
+    assert ("--data.source cell_type=red,perturbation=control" in joint) == (len(controls_of) == 2)
 
 
 def test_what_a_landscape_lacks_is_said(tmp_path: Path) -> None:

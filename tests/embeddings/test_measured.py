@@ -58,6 +58,23 @@ def test_one_time_point_is_no_order_and_the_reason_is_said() -> None:
         fitted(screen(day=2)).training_cells().require_order()
 
 
+def test_cells_that_judge_are_ordered_by_the_column_of_those_learned_from_and_what_was_passed_over_is_said() -> (
+    None
+):
+    """A gap among the cells of one half only must not order the halves by two columns."""
+    plain = screen(day=np.arange(160.0) % 3, pseudotime=np.linspace(0, 1, 160))
+    train, test = fitted(plain).split.train, fitted(plain).split.test
+    for rows in (train, test):
+        adata = screen(day=np.arange(160.0) % 3, pseudotime=np.linspace(0, 1, 160))
+        adata.obs.iloc[rows[0], adata.obs.columns.get_loc("day")] = np.nan
+        data = fitted(adata)
+        for cells in (data.training_cells(), data.judging_cells()):
+            assert cells.require_order().source == "obs['pseudotime']"
+        said = data.measured.order_source
+        assert said.startswith("obs['pseudotime'], pseudotime (1 of ")
+        assert said.endswith("cells have no finite value in obs['day'])")
+
+
 def test_pseudotime_from_a_root_is_computed_on_training_cells_only() -> None:
     adata = screen()
     plain = fitted(adata, root="control")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, Literal, ParamSpec, TypeVar
 
 from anndata import AnnData
 from lightning import Callback, Trainer
@@ -41,6 +41,10 @@ from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.landscape import LandscapeTwin
 from perturbrl.twins.response import ResponseTwin
 
+# As configs/gene_screen.yaml and configs/landscape.yaml have them.
+TOP_GENES: Final = 2000
+SCREEN_ITERATIONS: Final = 80
+LANDSCAPE_ITERATIONS: Final = 60
 COLUMNS_REMEDY: Final = "give {'perturbation_key': ..., 'control_value': ..., 'cell_type_key': ...}"
 
 Columns = ColumnOptions | Mapping[str, str | None]
@@ -109,13 +113,13 @@ def design(
     split: SplitStrategy | None = None,
     goal_fraction: float = 0.5,
     reference_fraction: float = 0.2,
-    n_top_genes: int | None = 2000,
+    n_top_genes: int | Literal["all"] | None = None,
     encoder: Encoder | None = None,
     time_key: str | None = None,
     pseudotime_key: str | None = None,
     root: str | None = None,
     model: TwoStageModule | None = None,
-    max_epochs: int = 80,
+    max_epochs: int | None = None,
     folder: str | Path = "runs",
     seed: int | None = None,
     key_added: str | None = None,
@@ -131,8 +135,8 @@ def design(
     Args:
         adata: control and perturbed cells, or for a landscape cells that nobody perturbed; conventions are recognised
             as in ``perturbrl inspect``.
-        target: where cells should go: a perturbation of ``adata``, or a query of its obs (``cell_type=Erythrocyte``,
-            ``cell_type=B,perturbation=IFNB``).
+        target: where cells should go: a perturbation of ``adata``, a query of its obs (``cell_type=Erythrocyte``,
+            ``cell_type=B,perturbation=IFNB``), or a cell type by its name alone (``Erythrocyte``).
         source: where cells start, named in the same way.
         learn_target: whether genes, encoder and twin learn from those cells of the target that define the goal, as a
             landscape must; a query without a perturbation as target asks for one.
@@ -146,7 +150,8 @@ def design(
         split: which cells are held out; ``None`` holds out a fifth of every population, and half for a landscape.
         goal_fraction: share of the target's cells that defines the goal; only the rest judges.
         reference_fraction: share of the source's cells that the encoder is not fitted on, to tell the target from.
-        n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps all.
+        n_top_genes: highly variable genes kept, chosen on training cells; ``None`` keeps 2,000, and for a landscape
+            ``all``, since factors that vary little are genes, too.
         encoder: turns expression into cell states; ``None`` is 20 principal components, whitened towards cells under a
             perturbation.
         time_key: obs column with the time at which a cell was taken, for twins that need an order of cells; ``None``
@@ -184,7 +189,7 @@ def design(
         split=split,
         goal_fraction=goal_fraction,
         reference_fraction=reference_fraction,
-        n_top_genes=n_top_genes,
+        n_top_genes=_genes_kept(n_top_genes, learn_target=learn_target),
         encoder=screen_encoder() if encoder is None and not learn_target else encoder,
         time_key=time_key,
         pseudotime_key=pseudotime_key,
@@ -192,19 +197,33 @@ def design(
     )
     module = model or (landscape_model() if learn_target else screen_model())
     module.seed = module.seed if seed is None else seed
-    report = _trained_and_judged(module, data, max_epochs, folder)
+    iterations = (
+        (LANDSCAPE_ITERATIONS if learn_target else SCREEN_ITERATIONS) if max_epochs is None else max_epochs
+    )
+    report = _trained_and_judged(module, data, iterations, folder)
     if key_added is not None:
         adata.uns[key_added] = report.to_uns()
         adata.obsm[f"X_{key_added}"] = data.measured.every_state().cpu().numpy()
     return report
 
 
+def _genes_kept(n_top_genes: int | Literal["all"] | None, *, learn_target: bool) -> int | None:
+    """How many genes are kept; ``None`` for all."""
+    if n_top_genes is None:
+        return None if learn_target else TOP_GENES
+    return None if n_top_genes == "all" else n_top_genes
+
+
 def _is_state(adata: AnnData, target: str, columns: ColumnOptions) -> bool:
-    """Whether a target is a query that says nothing of a perturbation, and no label either."""
+    """Whether a target is a cell type, or a query that says nothing of a perturbation, and no label either."""
     asked = [condition.name for condition in conditions_in(target)]
-    key = detect_fields(adata, columns, labels_needed=False).perturbation_key if asked else None
-    is_label = key is not None and target in set(adata.obs[key])
-    return bool(asked) and not is_label and not {key, PERTURBATION_OBS} & set(asked)
+    fields = detect_fields(adata, columns, labels_needed=False)
+    key, types = fields.perturbation_key, fields.cell_type_key
+    if key is not None and target in set(adata.obs[key]):
+        return False
+    if not asked:
+        return types is not None and target in set(adata.obs[types])
+    return not {key, PERTURBATION_OBS} & set(asked)
 
 
 def _trained_and_judged(

@@ -19,6 +19,7 @@ warnings.filterwarnings("ignore", message=".*dirpath has changed.*")
 warnings.filterwarnings("ignore", message=".*predict returned None.*")
 warnings.filterwarnings("ignore", message=".*Using `DistributedSampler` with the dataloaders.*")
 
+from jsonargparse import Namespace
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
@@ -47,6 +48,16 @@ from perturbrl.twins import boolean, regulatory_network  # noqa: F401  so that -
 from perturbrl.wrong_options import OneSentenceLightningParser, OneSentenceParser
 
 USER_ERROR: Final = 2
+# Options that name files, in data and in twins.
+_FILES: Final = (
+    "aliases",
+    "allowed_perturbations",
+    "edges",
+    "features",
+    "gene_sets",
+    "reference",
+    "regulators",
+)
 UNWRITABLE: Final = (
     errno.EACCES,
     errno.EDQUOT,
@@ -138,6 +149,8 @@ class PerturbRLCLI(LightningCLI):
         config = self._own(self.config)
         if config.data.path is not None:
             config.data.path = str(Path(config.data.path).expanduser().resolve())
+        _make_absolute(config.data)
+        _make_absolute(config.model)
         if self.subcommand not in (None, "fit"):
             config.trainer.logger = False
         _require_tensorboard(config.trainer.logger)
@@ -185,6 +198,23 @@ class PerturbRLCLI(LightningCLI):
             if i and _shares_folder(first, other) and asked.init_args.get("version") is None:
                 loggers[i] = type(other)(**(asked.init_args.as_dict() | {"version": first.version}))
         return loggers
+
+
+def _make_absolute(options: Any) -> None:
+    """Files that are read again by a test or a prediction, perhaps from another working folder."""
+    for name, value in list(vars(options).items()):
+        if isinstance(value, Namespace):
+            _make_absolute(value)
+        elif name in _FILES:
+            setattr(
+                options, name, [_found(one) for one in value] if isinstance(value, list) else _found(value)
+            )
+
+
+def _found(value: Any) -> Any:
+    """The absolute path of a file that is there; anything else as it is."""
+    path = Path(value).expanduser() if isinstance(value, str) else None
+    return str(path.resolve()) if path is not None and path.is_file() else value
 
 
 def _shares_folder(first: Any, other: Any) -> bool:

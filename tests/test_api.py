@@ -9,12 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from landscape_run import SOURCE, TARGET, landscape_module, ordered_atlas
 from places import CONFIGS, measured_file
 from renamed_screen import renamed_screen
 
 import perturbrl
-from perturbrl.api import landscape_model, screen_encoder, screen_model
+from perturbrl.api import (
+    LANDSCAPE_ITERATIONS,
+    SCREEN_ITERATIONS,
+    TOP_GENES,
+    landscape_model,
+    screen_encoder,
+    screen_model,
+)
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
@@ -158,6 +166,55 @@ def test_the_landscape_model_is_that_of_the_configuration() -> None:
         theirs.twin.n_members,
         theirs.twin.judging_members,
     )
+
+
+class Enough(Exception):
+    """Before anything is trained."""
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "iterations", "genes"),
+    [
+        ("landscape", TARGET, LANDSCAPE_ITERATIONS, None),
+        ("gene_screen", "GENE0000", SCREEN_ITERATIONS, TOP_GENES),
+    ],
+)
+def test_what_is_not_given_is_as_in_the_configuration(
+    config: str, target: str, iterations: int, genes: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = parse_config([f"--config={CONFIGS / f'{config}.yaml'}"])
+    told: dict[str, object] = {}
+
+    def trained(module: object, data: PerturbationDataModule, max_epochs: int, folder: object) -> None:
+        told.update(genes=data.preprocessor.n_top_genes, iterations=max_epochs)
+        raise Enough
+
+    monkeypatch.setattr("perturbrl.api._trained_and_judged", trained)
+    adata = ordered_atlas() if config == "landscape" else simulate_screen(3, 40, 60, 30, n_combinations=0)
+    source = SOURCE if config == "landscape" else "control"
+    with pytest.raises(Enough):
+        perturbrl.design(adata, target, source=source)
+    assert (told["genes"], told["iterations"]) == (genes, iterations)
+    assert theirs.data.preprocessor.n_top_genes == genes
+    assert yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())["trainer"]["max_epochs"] == iterations
+    with pytest.raises(Enough):
+        perturbrl.design(adata, target, source=source, n_top_genes="all")
+    assert told["genes"] is None
+
+
+def test_a_cell_type_by_its_name_alone_is_reached_on_a_landscape(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[PerturbationDataModule] = []
+
+    def trained(module: object, data: PerturbationDataModule, max_epochs: int, folder: object) -> None:
+        asked.append(data)
+        raise Enough
+
+    monkeypatch.setattr("perturbrl.api._trained_and_judged", trained)
+    with pytest.raises(Enough):
+        perturbrl.design(ordered_atlas(), "red", source="white", encoder=PCAEncoder(4))
+    assert asked[0].learn_target
+    asked[0].setup("fit")
+    assert (asked[0].source, asked[0].target) == (SOURCE, TARGET)
 
 
 def test_a_cell_type_as_target_is_reached_on_a_landscape(tmp_path: Path) -> None:

@@ -120,6 +120,36 @@ def test_fit_and_inspect_read_the_same_column_options(
     assert data.data.value_kind == "counts"
 
 
+def test_files_are_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("table.csv", "factors.txt", "a.gmt", "b.gmt"):
+        (tmp_path / name).write_text("x,y\n")
+    monkeypatch.chdir(tmp_path)
+    data = [
+        "--data.allowed_perturbations=factors.txt",
+        "--data.gene_sets=[a.gmt, b.gmt]",
+        "--data.aliases=table.csv",
+    ]
+    landscape = parse_config(
+        [f"--config={CONFIGS / 'landscape.yaml'}", "--model.twin.init_args.regulators=table.csv", *data]
+    )
+    joint = parse_config(
+        [
+            f"--config={CONFIGS / 'joint.yaml'}",
+            "--model.twin.init_args.landscape.init_args.regulators=table.csv",
+            "--data.allowed_perturbations=GENE1",
+        ]
+    )
+    assert (
+        landscape.model.twin.regulators
+        == joint.model.twin.landscape.regulators
+        == str(tmp_path / "table.csv")
+    )
+    assert landscape.data.allowed_perturbations == str(tmp_path / "factors.txt")
+    assert landscape.data.gene_sets == [str(tmp_path / "a.gmt"), str(tmp_path / "b.gmt")]
+    assert landscape.data.aliases == str(tmp_path / "table.csv")
+    assert joint.data.allowed_perturbations == "GENE1"
+
+
 def test_inspect_says_what_a_file_holds(screen: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["inspect", str(screen)])
     said = capsys.readouterr().out

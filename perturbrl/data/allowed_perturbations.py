@@ -8,6 +8,8 @@ from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError, listed
 
 _NAMED = 6
+# What no perturbation is likely to end with.
+_ENDINGS = (".txt", ".csv", ".tsv", ".list", ".gz")
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,13 @@ class AllowedPerturbations:
 
         Raises:
             ConfigurationError: there is no name, or one that is no single perturbation.
-            DataError: the file is no text, or has no name.
+            DataError: there is no such file, it is no text, or it has no name.
         """
         path = Path(given) if isinstance(given, str) else None
+        if path is not None and not path.is_file() and (path.suffix.lower() in _ENDINGS or "/" in str(given)):
+            raise DataError(
+                f"there is no file '{given}' with names of perturbations; check the path, or give names as a list"
+            )
         if path is None or not path.is_file():
             return cls(_singles([given] if isinstance(given, str) else given))
         try:

@@ -54,7 +54,8 @@ def conditions_in(text: str) -> tuple[Condition, ...]:
 class Populations:
     """The populations of a data set.
 
-    A text is taken for a label first, so that one that contains ``=`` stays a label. Of a query's columns,
+    A text is taken for a label first, so that one that contains ``=`` stays a label, then for a cell type, which is
+    what a landscape's attractors are named by (``Erythrocyte`` is ``cell_type=Erythrocyte``). Of a query's columns,
     ``perturbation``, ``cell_type`` and ``batch`` are the recognised ones.
 
     Args:
@@ -82,6 +83,8 @@ class Populations:
         label = self._measured(text)
         if label is not None:
             return label
+        if self._is_cell_type(text):
+            return self.named(f"{CELL_TYPE_OBS}={text}")
         conditions = self._conditions(text)
         if not conditions:
             return self.label(text)
@@ -89,6 +92,10 @@ class Populations:
             return self.named(conditions[0].value)
         self._require_cells(conditions)
         return ",".join(map(str, conditions))
+
+    def _is_cell_type(self, text: str) -> bool:
+        """A landscape's attractors are named by the cell types that rest there."""
+        return CELL_TYPE_OBS in self.obs.columns and text in set(self.obs[CELL_TYPE_OBS].astype(str))
 
     def target(self, text: str) -> str:
         """The population where cells should go, in its one spelling; all controls are none.

@@ -1,5 +1,6 @@
 """Which factor regulates which gene, and whether up or down: tables as networks of regulators are published in."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         first = str(pd.read_csv(path, sep="\0", engine="python", nrows=0).columns[0])
         return pd.read_csv(path, sep="\t" if "\t" in first else ",")
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(
             f"'{path}' cannot be read as a table of regulators ({error}); check the path and the file"
         ) from error

@@ -18,6 +18,7 @@ from perturbrl.data.cell_order import (
     why_unordered,
 )
 from perturbrl.data.dataset import PerturbationDataset
+from perturbrl.data.labels import CONTROL
 from perturbrl.data.preprocessing import Preprocessor
 from perturbrl.data.senses import sense_of
 from perturbrl.data.split import Split
@@ -138,8 +139,10 @@ class MeasuredCells:
         return order_in_words(self._ordered_obs(self.require_split().train), self.ordering)
 
     def held_out(self) -> CellState:
-        """Cell states of all cells that judge, whatever was done to them."""
-        return self._encoded(self.preprocessor.transform(self.dataset, self.require_split().test))
+        """Cell states of the cells that judge and that nobody perturbed."""
+        rows = self.require_split().test
+        rows = rows[self.dataset.labels[rows] == CONTROL]
+        return self._encoded(self.preprocessor.transform(self.dataset, rows))
 
     def judged_order(self, label: str, part: Part) -> CellOrder | None:
         """When the cells with ``label`` in one part of the split are, to judge by; ``None`` where nothing orders them.

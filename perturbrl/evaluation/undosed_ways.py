@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.errors import DataError
 from perturbrl.evaluation.distances import energy_distance
+from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.evaluation.trajectories import TRAJECTORY_METRICS, PairedTrajectories, pseudotime_path
 from perturbrl.schema import CellState, Population
 from perturbrl.twins.base import DigitalTwin
@@ -66,7 +67,8 @@ class UndosedWays:
     """Simulated beside held-out real cells.
 
     Attributes:
-        by_component: one row per fate, way and latent component: ``dtw`` and ``wasserstein``, in latent units.
+        by_component: one row per fate, way and latent component: ``dtw`` and ``wasserstein``, in latent units, and
+            ``cells``, how many simulated ones have that fate.
         by_time: one row per bin of the order after the first: ``from``, ``until``, ``cells`` and the energy distance
             of each way (``u`` estimator).
         said: what was compared with what.
@@ -249,7 +251,7 @@ def _alike(kinds: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> n
 
 
 def fates(ends: Mapping[str, CellState], cells: EncodedCells) -> pd.DataFrame:
-    """Share of cells that end in each cell type, by simulation: one row per design and type.
+    """Share of cells that end in each cell type, by simulation, with its 95 % interval: one row per design and type.
 
     Args:
         ends: states of settled cells, by what was done to them.
@@ -262,14 +264,14 @@ def fates(ends: Mapping[str, CellState], cells: EncodedCells) -> pd.DataFrame:
         raise DataError("fates are shares of cell types, and the data have none; give columns.cell_type_key")
     around = Surroundings(cells)
     return pd.DataFrame(
-        {"design": design, "cell_type": name, "share": float(share)}
+        {"design": design, "cell_type": name, "share": share.estimate, "low": share.low, "high": share.high}
         for design, states in ends.items()
         for name, share in _shares(around.kinds(states.cpu()), sorted(set(cells.contexts)))
     )
 
 
-def _shares(kinds: np.ndarray, names: Sequence[str]) -> list[tuple[str, float]]:
-    return [(name, float((kinds == name).mean())) for name in names]
+def _shares(kinds: np.ndarray, names: Sequence[str]) -> list[tuple[str, Interval]]:
+    return [(name, wilson_interval(int((kinds == name).sum()), len(kinds))) for name in names]
 
 
 def _array(states: Tensor) -> np.ndarray:

@@ -81,6 +81,7 @@ def plot_landscape(
     paths: Float[np.ndarray, "cells time latent"],
     *,
     target: str | None = None,
+    said: str = "",
 ) -> Plot:
     """Quasi-potential -log p over the two leading principal components of the states, with paths on it.
 
@@ -89,6 +90,7 @@ def plot_landscape(
         attractors: named stable states, each ``[1, latent]``.
         paths: states of dosed cells from step to step, the start first.
         target: attractor to stress.
+        said: whose landscape it is, as a sentence.
 
     Raises:
         DataError: the states lie in a point or on a line.
@@ -116,8 +118,8 @@ def plot_landscape(
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.12), ncols=2, frameon=False)
     caption = (
         f"Colour: quasi-potential of undosed cells, 0 in the deepest valley. Thin lines: {len(lines)} dosed cells, "
-        "thick: their mean, from the square on. Diamonds: attractors."
-    )
+        f"thick: their mean, from the square on. Diamonds: attractors. {said}"
+    ).rstrip()
     table = _table(x, y, potential, wells, lines)
     return Plot("landscape", "The landscape and the policy's way through it", caption, figure, table)
 

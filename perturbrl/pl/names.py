@@ -6,7 +6,7 @@ _PLAIN: Final = {
     "policy": "trained policy",
     "no_op": "doing nothing",
     "random": "random dosing",
-    "nearest_perturbation": "nearest measured perturbation",
+    "nearest_perturbation": "nearest single perturbation",
     "greedy": "greedy one-step search",
     "nnls": "non-negative least squares",
     "optimum": "closed-form optimum",

@@ -67,10 +67,13 @@ class ReportCallback(Callback):
 
         Raises:
             ConfigurationError: there is no target, and the twin predicts no responses either.
+            DataError: no twin can be learned from the half of the cells that judges.
         """
         assert isinstance(pl_module, TwoStageModule)
         if answers_queries(pl_module):
             require_responses(pl_module.twin)
+        elif pl_module.env is None:
+            judging_problems(design_problem(pl_module), pl_module.data)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what makes perturbations alike, and whether what the policy learned is used."""

@@ -1,6 +1,5 @@
 """From a design to its report and its predictions."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +8,6 @@ import pandas as pd
 import torch
 from anndata import AnnData
 
-from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.errors import DataError, listed
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import Hit, rank_hits
@@ -22,7 +20,7 @@ from perturbrl.planning.differential_expression import DifferentialExpressionDes
 from perturbrl.planning.most_likely import MostLikelyDesign
 from perturbrl.planning.pairs import PairSearch
 from perturbrl.planning.planners import NoOpDesign, default_planners, search_planners
-from perturbrl.reporting.about_cells import cells_and_genes, what_orders, what_was_measured
+from perturbrl.reporting.about_designs import data_of, question_of, recognised
 from perturbrl.reporting.directions import in_words
 from perturbrl.reporting.figures import (
     design_figures,
@@ -34,11 +32,11 @@ from perturbrl.reporting.figures import (
 from perturbrl.reporting.guide_list import guide_list
 from perturbrl.reporting.judged import POLICY, Judged
 from perturbrl.reporting.judged_response import JudgedResponse, judge_response
-from perturbrl.reporting.landscape_figures import landscape_figures
+from perturbrl.reporting.landscape_figures import landscape_view
 from perturbrl.reporting.likely import likely_frame
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
-from perturbrl.reporting.report_text import answer_sentence, caution, dosed, percent
+from perturbrl.reporting.report_text import answer_sentence, caution, dosed
 from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,
@@ -46,10 +44,8 @@ from perturbrl.schema import (
     CellState,
 )
 from perturbrl.training.progress import counted, working
-from perturbrl.twins.perturbations import PerturbationSpace
 
 SMALL_POPULATION: Final = 400
-_DOSES_SHOWN: Final = 6
 
 
 @dataclass(frozen=True)
@@ -90,11 +86,11 @@ def judge(
     with working("comparing predicted with measured cells"):
         response, left_out = _response(judged, evaluation.forecast)
     with working("drawing figures"):
-        landscape, no_landscape = landscape_figures(judged, evaluation.simulations, held_out=True)
+        view = landscape_view(judged, evaluation.simulations, held_out=True)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *design_figures(judged, evaluation),
-            *landscape,
+            *view.plots,
         ]
         plots += [] if response is None else [plot_top_genes(response.top_genes)]
         plots += learning_figure(curves)
@@ -102,15 +98,17 @@ def judge(
         title=f"Design: {judged.source} to {target}",
         answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
-        question=_question(judged),
-        data={**_data(judged, len(cells.start), len(cells.target)), **_recognised(judged, cells)},
+        question=question_of(judged),
+        data={**data_of(judged, len(cells.start), len(cells.target)), **recognised(judged, cells)},
         evaluation=evaluation,
         hits=hits,
         per_perturbation=per_perturbation(problem, evaluation.simulations[POLICY]),
         guides=guide_list(judged, hits, simulation),
         likely=likely_frame(judged.likely, problem),
         response=None if response is None else response.table,
-        left_out=(*left_out, *no_landscape, *_missing(judged, curves, search=search)),
+        more_tables=view.tables,
+        numbers=view.numbers,
+        left_out=(*left_out, *view.left_out, *_missing(judged, curves, search=search)),
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation), response)
@@ -169,24 +167,26 @@ def predict(judged: Judged, start: CellState, curves: pd.DataFrame | None = None
         simulation = simulate(problem, design, start)
         hits = in_words(judged.measured, problem.twin, rank_hits(problem, simulation))
     with working("drawing figures"):
-        landscape, no_landscape = landscape_figures(judged, {POLICY: simulation}, held_out=False)
+        view = landscape_view(judged, {POLICY: simulation}, held_out=False)
         plots = [
             *dose_figures(judged, simulation, hits_frame(hits)),
             *way_figures(judged, simulation, problem.goal_cells, "Target cells that define the goal"),
-            *landscape,
+            *view.plots,
             *learning_figure(curves),
         ]
     report = Report(
         title=f"Design applied: {judged.source} to {judged.target}",
         answer=_applied(judged, len(start), hits, idle=idle),
         warnings=_unjudged(judged, found),
-        question=_question(judged),
-        data=_data(judged, len(start), 0),
+        question=question_of(judged),
+        data=data_of(judged, len(start), 0),
         evaluation=None,
         hits=hits,
         per_perturbation=per_perturbation(problem, simulation),
         guides=guide_list(judged, hits, simulation),
-        left_out=no_landscape,
+        more_tables=view.tables,
+        numbers=view.numbers,
+        left_out=view.left_out,
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation))
@@ -208,93 +208,6 @@ def _unjudged(judged: Judged, found: Detectability | None) -> tuple[str, ...]:
         f"p = {found.p_value:.2g}), so doing nothing is the right design.",
         *said,
     )
-
-
-def _question(judged: Judged) -> Mapping[str, str]:
-    problem, space = judged.problem, judged.problem.space
-    limit = space.max_perturbations
-    return {
-        "cells go from": judged.source,
-        "to": judged.target,
-        "may be dosed": f"{space.n_perturbations} perturbations"
-        + (f", at most {limit} in one cell" if limit else ""),
-        "dose per step": f"{float(space.low.min()):g} to {float(space.high.max()):g} (1 = as measured, or full "
-        f"expression); less than {100 * space.min_dose:g} % of the range counts as none",
-        **_measured_doses(space),
-        "steps": str(problem.horizon),
-        "digital twin": type(problem.twin).__name__,
-        "training": judged.training,
-    }
-
-
-def _measured_doses(space: PerturbationSpace) -> Mapping[str, str]:
-    found = [
-        f"{name} at {', '.join(f'{dose:g}' for dose in doses)} ({max(doses):g} is dose 1)"
-        for name, doses in zip(space.names, space.measured_doses, strict=True)
-        if doses
-    ]
-    more = [f"{len(found) - _DOSES_SHOWN} more"] if len(found) > _DOSES_SHOWN else []
-    return {"measured doses": "; ".join([*found[:_DOSES_SHOWN], *more])} if found else {}
-
-
-def _data(judged: Judged, n_start: int, n_judged: int) -> Mapping[str, str]:
-    judges = f"{n_start} of {judged.source}, {n_judged} of {judged.target}"
-    if judged.measured is None:
-        return {
-            "cells": f"simulated by the network, {judged.problem.twin.latent_dim} genes",
-            "judged by": f"{judges}, simulated at rest in these attractors, where start and goal cells come from, too",
-        }
-    about = _about_cells(judged.measured, judged.file) | dict(
-        what_orders(judged.measured, judged.problem.twin)
-    )
-    return about | (_parts(judged, judges) if n_judged else {})
-
-
-def _about_cells(cells: MeasuredCells, file: str) -> dict[str, str]:
-    dataset, encoder = cells.dataset, cells.encoder
-    kinds = {"counts": "raw counts", "log1p": "log values", "normalised": "normalised values"}
-    return {
-        "file": file,
-        **cells_and_genes(cells, f", {kinds[dataset.value_kind]}"),
-        **what_was_measured(dataset),
-        "cell state": f"{type(encoder).__name__}, {encoder.latent_dim} dimensions",
-    }
-
-
-def _parts(judged: Judged, judges: str) -> dict[str, str]:
-    assert judged.measured is not None
-    split = judged.measured.require_split()
-    if judged.judges:
-        return _halves(judged, len(split.train), judges)
-    return {
-        "learned from": f"{len(split.train)} training cells, none of {judged.target}",
-        "goal": f"{len(judged.problem.goal_cells)} cells of {judged.target}, told apart from "
-        f"{len(judged.reference_cells)} of {judged.source}: the encoder was fitted on neither",
-        "judged by": f"{judges}: cells that nothing was learned from",
-    }
-
-
-def _recognised(judged: Judged, cells: UnseenCells) -> dict[str, str]:
-    """How far the verdict on dosed cells holds for real ones."""
-    if not judged.judges:
-        return {}
-    goal = judged.problem.goal_cells.mean(0)
-    shares = [
-        percent(float(judged.problem.task.is_success(own, goal.expand_as(own)).float().mean()))
-        for own in (cells.target, cells.start)
-    ]
-    return {
-        "arrived": f"what takes dosed cells for {judged.target} takes {shares[0]} of its real held-out cells for "
-        f"it, and {shares[1]} of the undosed {judged.source} cells"
-    }
-
-
-def _halves(judged: Judged, n_train: int, judges: str) -> dict[str, str]:
-    goal = f"{len(judged.problem.goal_cells)} cells of {judged.target}"
-    return {
-        "learned from": f"{n_train} training cells, among them {goal}, which define the goal",
-        "judged by": f"{judges}: cells that no design was made with, on a twin learned from their half",
-    }
 
 
 def per_perturbation(problem: DesignProblem, simulation: Simulation) -> pd.DataFrame:

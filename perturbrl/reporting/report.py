@@ -36,7 +36,11 @@ LAYOUT: Final = (
     ("Which perturbations, how much and when", ("hits", "schedule", "likely")),
     (
         "Where the cells go",
-        ("latent_map", "trajectories", "landscape", "fates", "undosed_order", "undosed_components"),
+        ("latent_map", "trajectories", "landscape", "fates"),
+    ),
+    (
+        "The landscape beside real cells",
+        ("undosed_order", "undosed_components", "undosed_dtw", "undosed_wasserstein"),
     ),
     ("Predicted and measured response", ("response", "delta", "top_genes")),
     ("How the policy learned", ("learning",)),
@@ -59,6 +63,8 @@ class Report:
         likely: sets of perturbations by how probable they are, given the target's cells; ``None`` where not told.
         data: which cells were used for what, as name and value.
         response: metrics of predicted responses, see ``predicted_response``; ``None`` where there are none.
+        more_tables: tables beside those of designs, hits and responses.
+        numbers: what ``metrics.json`` says beside designs, hits and responses.
         left_out: what a reader may miss, and why it is not there.
         plots: the figures.
         folder: where the report was written; ``None`` before ``write``.
@@ -75,6 +81,8 @@ class Report:
     likely: pd.DataFrame | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     response: pd.DataFrame | None = field(default=None, repr=False)
+    more_tables: tuple[Table, ...] = ()
+    numbers: Mapping[str, object] = field(default_factory=dict, repr=False)
     left_out: tuple[str, ...] = ()
     plots: Sequence[Plot] = field(default=(), repr=False)
     folder: Path | None = None
@@ -157,6 +165,7 @@ class Report:
             "left_out": list(self.left_out),
             **judged,
             **response,
+            **self.numbers,
         }
 
     def tables(self) -> tuple[Table, ...]:
@@ -164,9 +173,9 @@ class Report:
         likely = () if self.likely is None else (likely_table(self.likely),)
         tables = (*design_tables(self.evaluation), hit_table(self.hits), *likely)
         if self.response is None:
-            return tables
+            return (*tables, *self.more_tables)
         label = "the target" if self.evaluation is None else self.evaluation.target
-        return (*tables, response_text_table(self.response, label, INFORMED))
+        return (*tables, *self.more_tables, response_text_table(self.response, label, INFORMED))
 
 
 def _texts(told: Mapping[str, str]) -> dict[str, str]:

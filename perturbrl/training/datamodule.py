@@ -21,7 +21,7 @@ from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.base import Encoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import ConfigurationError
-from perturbrl.schema import CONTROL_LABEL
+from perturbrl.schema import CELL_TYPE_OBS, CONTROL_LABEL
 from perturbrl.training.options import SyntheticOptions
 from perturbrl.training.prepared_data import PreparedData
 from perturbrl.training.progress import working
@@ -41,8 +41,8 @@ class PerturbationDataModule(PreparedData):
         path: .h5ad, 10x .h5, 10x .mtx folder or .h5mu with control and perturbed cells; null where the twin is
             a network and brings its own states.
         target: where cells should go: a perturbation of the file, a query of obs (cell_type=Erythrocyte, or
-            cell_type=B,perturbation=IFNB), an attractor of the network, or a partial state of it
-            (Gata1=1,Fli1=0: the attractors that have it). Measured cells of it are held out of all fitting.
+            cell_type=B,perturbation=IFNB), an attractor (of a landscape a cell type, Erythrocyte), or a partial state
+            of a network (Gata1=1,Fli1=0: the attractors that have it). Its measured cells are held out of all fitting.
         source: where cells start, named in the same way; the controls.
         learn_target: whether genes, encoder and twin learn from those cells of the target that define the goal: a
             landscape must, or it has no basin there. The cells that judge are never learned from. Cells need no
@@ -254,7 +254,11 @@ class PerturbationDataModule(PreparedData):
         self.split = self.split if split is None else split
 
     def _in_one_spelling(self, text: str | None) -> str | None:
-        return text if text in (None, self.source, self.target) else Label.parse(text)
+        ours = (self.source, self.target)
+        if text is None or text in ours:
+            return text
+        as_type = f"{CELL_TYPE_OBS}={text}"
+        return as_type if as_type in ours else Label.parse(text)
 
     def _as_measured(self, text: str) -> str:
         """The label of the loaded cells that is written ``text``; the text itself where there is none."""

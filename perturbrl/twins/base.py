@@ -273,6 +273,13 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         """
         return None
 
+    def typical_cells(self) -> EncodedCells | None:
+        """Some of the cells that the twin was learned from, to draw and to tell types by; ``None`` where it keeps none.
+
+        They have places and types (contexts) and no expression.
+        """
+        return None
+
     def attractors(self) -> dict[str, CellState]:
         """Named stable states, each ``[1, latent]``; none unless the twin knows its landscape."""
         return {}

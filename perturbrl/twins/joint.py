@@ -157,6 +157,10 @@ class JointTwin(DisagreeingTwin):
         """The landscape's."""
         return self.landscape.attractors()
 
+    def typical_cells(self) -> EncodedCells:
+        """The landscape's."""
+        return self.landscape.typical_cells()
+
     # -- checkpoints -------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:

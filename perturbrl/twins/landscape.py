@@ -1,6 +1,6 @@
 """The landscape learned from cells that nobody perturbed."""
 
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from perturbrl.twins.lineages import Lineages, find_lineages, lineage_steps
 from perturbrl.twins.mixture_drift import MixtureDrift
 from perturbrl.twins.perturbations import PerturbationSpace
 from perturbrl.twins.settling import find_attractors
+
+MOST_KEPT: Final = 1000
 
 
 class LandscapeTwin(DisagreeingTwin):
@@ -59,6 +61,7 @@ class LandscapeTwin(DisagreeingTwin):
     needs_data = heeds_priors = True
     pushes: Float[Tensor, "perturbations latent"]
     resting_places: Float[Tensor, "attractors latent"]
+    kept_cells: Float[Tensor, "kept latent"]
 
     def __init__(
         self,
@@ -95,6 +98,8 @@ class LandscapeTwin(DisagreeingTwin):
         self.drift = MixtureDrift(pull, sharpness, ridge)
         self.register_buffer("pushes", torch.empty(0, 0))
         self.register_buffer("resting_places", torch.empty(0, 0))
+        self.register_buffer("kept_cells", torch.empty(0, 0))
+        self._kept_types: tuple[str, ...] | None = None
         self.evidence: tuple[str, ...] = ()
         self.senses: tuple[int, ...] = ()
         self.cell_types: tuple[str, ...] = ()
@@ -125,11 +130,18 @@ class LandscapeTwin(DisagreeingTwin):
         self._take_places(encoder.latent_dim)
         self._fit_pushes(cells, encoder, regulators)
         self._fit_drift(cells, encoder.unseen_spread(cells.expression))
+        self._keep_some(cells)
         found = find_attractors(self.drift, cells.latent, cells.contexts, self.n_steps, self.seed)
         self._attractors = tuple(attractor.name for attractor in found)
         states = [attractor.state for attractor in found]
         self.set_buffers(resting_places=torch.stack(states) if states else torch.empty(0, self.place_dim))
         return self
+
+    def _keep_some(self, cells: EncodedCells) -> None:
+        rows = torch.randperm(len(cells.latent), generator=Generator().manual_seed(self.seed))[:MOST_KEPT]
+        some = cells.of_rows(rows)
+        self.set_buffers(kept_cells=some.latent)
+        self._kept_types = some.contexts
 
     def _fit_pushes(self, cells: EncodedCells, encoder: Encoder, regulators: Regulators | None) -> None:
         names = dosable(cells, regulators)
@@ -181,6 +193,12 @@ class LandscapeTwin(DisagreeingTwin):
         """Where cells settle, named by the cell type around, largest basin first; each ``[1, latent]``."""
         return {name: state[None] for name, state in zip(self._attractors, self.resting_places, strict=True)}
 
+    def typical_cells(self) -> EncodedCells:
+        """See ``DigitalTwin``."""
+        states = self.kept_cells
+        labels = (CONTROL_LABEL,) * len(states)
+        return EncodedCells(states.cpu(), states.new_empty(len(states), 0), labels, (), self._kept_types)
+
     def probabilities(self, state: CellState, member: int = 0) -> Float[Tensor, "cells types"]:
         """How probable each of ``cell_types`` is at a state, by where training cells are."""
         return self.drift.responsibilities(self.place(state), member) @ self.drift.kinds
@@ -192,6 +210,7 @@ class LandscapeTwin(DisagreeingTwin):
         return super().describe() | {
             "cell_types": list(self.cell_types),
             "attractors": list(self._attractors),
+            "kept_types": None if self._kept_types is None else list(self._kept_types),
             "steps_per_action": self.steps_per_action,
             "effect_scale": self.effect_scale,
             "drift": [self.drift.pull, self.drift.sharpness, self.drift.ridge],
@@ -202,6 +221,8 @@ class LandscapeTwin(DisagreeingTwin):
         super().restore(description)
         self.cell_types = tuple(description["cell_types"])
         self._attractors = tuple(description["attractors"])
+        kept = description["kept_types"]
+        self._kept_types = None if kept is None else tuple(kept)
         self.steps_per_action, self.effect_scale = (
             description["steps_per_action"],
             description["effect_scale"],

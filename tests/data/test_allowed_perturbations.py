@@ -22,6 +22,13 @@ def test_of_a_file_what_is_known_is_meant(tmp_path: Path) -> None:
         given.among(["GATA1"])
 
 
+@pytest.mark.parametrize("name", ["mouse_tfs.txt", "prior/mouse_tfs", "TFS.CSV"])
+def test_a_file_that_is_not_there_is_no_perturbation(name: str) -> None:
+    with pytest.raises(DataError, match=f"there is no file '{name}' with names of perturbations"):
+        AllowedPerturbations.of(name)
+    assert AllowedPerturbations.of("NKX2.5").names == ("NKX2.5",)
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
 def test_a_file_without_names_is_said(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "factors.txt").write_bytes(content)

@@ -159,7 +159,10 @@ def test_a_large_screen_shows_its_largest_and_smallest_perturbations(tmp_path: P
             "mimitou2019_pbmc_citeseq",
             ["none recognised", "healthy PBMC", "obsm['protein_counts'], 49 columns"],
         ),
-        ("paul2015_myeloid_trajectory", ["no cell was perturbed", "SB19 (1,981)", "obs['pseudotime'], pseudotime"]),
+        (
+            "paul2015_myeloid_trajectory",
+            ["no cell was perturbed", "SB19 (1,981)", "obs['pseudotime'], pseudotime"],
+        ),
     ],
 )
 def test_published_files(file: str, facts: list[str]) -> None:

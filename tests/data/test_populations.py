@@ -40,6 +40,7 @@ def rows(text: str) -> list[int]:
         ("note=a, b", [3]),
         ("note=c=d", [4]),
         ("batch=2,note=y,day=0", [5]),
+        ("red", [3, 4, 5]),  # a cell type, which a landscape's attractor is named by
         ("dose=high", [3]),  # a label, though it looks like a query
     ],
 )
@@ -53,7 +54,7 @@ def test_one_population_has_one_name() -> None:
     assert isinstance(named("perturbation=B+A"), Label)
     assert named(" cell_type=stem, perturbation=B+A") == "cell_type=stem,perturbation=A+B"
     assert named("day=1.0") == "day=1"
-    assert named(named("cell_type=stem")) == "cell_type=stem"
+    assert named(named("cell_type=stem")) == named("stem") == "cell_type=stem"
 
 
 @pytest.mark.parametrize(

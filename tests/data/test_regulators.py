@@ -78,3 +78,12 @@ def test_what_is_no_such_table_is_said(content: str, said: str, tmp_path: Path) 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv' cannot be read"):
         read_regulators(tmp_path / "none.csv")
+
+
+def test_a_damaged_archive_is_said(tmp_path):
+    path = tmp_path / "net.csv.gz"
+    content = bytearray(gzip.compress(b"tf,target,mor\n" + b"A,B,1\n" * 4000))
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"net\.csv\.gz' cannot be read as a table of regulators"):
+        read_regulators(path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from perturbrl.data.splits import HeldOutCells
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import ConfigurationError, DataError
@@ -73,6 +74,12 @@ def test_cells_that_judge_are_ordered_by_the_column_of_those_learned_from_and_wh
         said = data.measured.order_source
         assert said.startswith("obs['pseudotime'], pseudotime (1 of ")
         assert said.endswith("cells have no finite value in obs['day'])")
+
+
+def test_cells_to_judge_a_landscape_by_are_those_that_nobody_perturbed() -> None:
+    data = fitted(screen(), split=HeldOutCells(0.5))
+    labels = data.dataset.labels[data.split.test]
+    assert 0 < len(data.measured.held_out()) == (labels == "control").sum() < len(labels)
 
 
 def test_pseudotime_from_a_root_is_computed_on_training_cells_only() -> None:

@@ -30,7 +30,8 @@ def ways() -> UndosedWays:
             "way": np.tile(np.repeat(["replicate", "landscape", "no_op"], 2), 2),
             "component": np.tile([1, 2], 6),
             "dtw": np.arange(12.0),
-            "wasserstein": np.arange(12.0),
+            "wasserstein": 100 + np.arange(12.0),
+            "cells": 50,
         }
     )
     return UndosedWays(components, order, "Twelve cells.")
@@ -59,6 +60,14 @@ def test_rows_of_the_heat_map_are_fates_and_ways_in_one_order() -> None:
         "white: other real cells",
     ]
     assert axes.images[0].get_array().tolist()[:3] == [[2.0, 3.0], [4.0, 5.0], [0.0, 1.0]]
+
+
+def test_either_distance_has_a_figure_of_its_own() -> None:
+    dtw, wasserstein = (plot_undosed_components(ways(), metric) for metric in ("dtw", "wasserstein"))
+    assert (dtw.name, wasserstein.name) == ("undosed_dtw", "undosed_wasserstein")
+    assert wasserstein.figure.axes[0].images[0].get_array().tolist()[0] == [102.0, 103.0]
+    assert "mean path" in dtw.caption
+    assert "all states" in wasserstein.caption
 
 
 def test_fates_are_bars_of_both_designs_and_rare_types_are_said_to_be_left_out() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from judged_run import trained
-from landscape_run import TARGET, landscape_data, landscape_module, trained_on_landscape
+from landscape_run import TARGET, landscape_data, landscape_module, ordered_atlas, trained_on_landscape
 from smoke_run import quiet_trainer
 
-from perturbrl.errors import ConfigurationError
-from perturbrl.reporting.callback import judged_of, unseen_cells
+from perturbrl.errors import ConfigurationError, DataError
+from perturbrl.reporting.callback import ReportCallback, judged_of, unseen_cells
 from perturbrl.reporting.judge import judge
 from perturbrl.reporting.judging_twins import judging_problems
 from perturbrl.twins.landscape import LandscapeTwin
@@ -67,6 +67,44 @@ def test_the_report_says_what_arrives_where():
     assert np.isfinite(row.observed_distance)
     real, undosed = (int(share) for share in re.findall(r"(\d+) %", report.data["arrived"]))
     assert real > 80 > 20 > undosed
+
+
+def test_what_the_other_half_cannot_learn_is_said_before_training():
+    adata = ordered_atlas()
+    data = landscape_data(root="cell_type=stem", pseudotime_key=None)
+    data.adata = adata
+    module, trainer = landscape_module(), quiet_trainer(1)
+    data.setup("fit")
+    only = data.split.train[data.dataset.cell_types[data.split.train] == "stem"][0]
+    kinds = adata.obs["cell_type"].to_numpy(dtype=object)
+    kinds[(kinds == "stem") & (np.arange(len(kinds)) != only)] = "early"
+    adata.obs["cell_type"] = kinds
+    data = landscape_data(root="cell_type=stem", pseudotime_key=None)
+    data.adata = adata
+    trainer.callbacks.append(ReportCallback())
+    with pytest.raises(
+        DataError, match=r"no twin to judge by can be learned .* no training cell is of the root"
+    ):
+        trainer.fit(module, data)
+    assert trainer.global_step == 0
+
+
+def test_a_gene_that_is_silent_in_the_other_half_does_nothing_there_and_that_is_said():
+    adata, quiet = ordered_atlas(), "Gene19"
+    data = landscape_data()
+    data.adata = adata
+    data.setup("fit")
+    adata.X[data.split.test, adata.var_names.get_loc(quiet)] = 0.0
+    data = landscape_data(allowed_perturbations=["Gene0", quiet])
+    data.adata = adata
+    module = landscape_module()
+    quiet_trainer(1).fit(module, data)
+    assert module.twin.evidence == ("association", "association")
+    judged = judged_of(module)
+    judges = judging_problems(judged.problem, data)
+    assert judges["learned from the other half"].twin.evidence == ("association", "none")
+    report = judge(replace(judged, judges=judges), unseen_cells(module)).report
+    assert report.data["without effect"].startswith("Gene19: their genes do not vary")
 
 
 def test_a_policy_chooses_among_a_few_and_the_checkpoint_knows_which(tmp_path):

@@ -106,7 +106,7 @@ def design(
     source: str = CONTROL_LABEL,
     learn_target: bool = False,
     allowed_perturbations: str | Sequence[str] | None = None,
-    max_perturbations: int | None = None,
+    max_perturbations: int | None = 3,
     min_dose: float | None = None,
     columns: Columns = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
@@ -142,7 +142,7 @@ def design(
             landscape must; a query without a perturbation as target asks for one.
         allowed_perturbations: the only perturbations that may be dosed: names, or a file of one name a line, of which
             those that the data know; ``None`` allows all.
-        max_perturbations: different perturbations per cell, at most; ``None`` is no limit.
+        max_perturbations: different perturbations per cell, at most; ``None`` is no limit but a model's own.
         min_dose: share of the dose range below which a dose counts as unused; ``None`` keeps the twin's own.
         columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
             `ColumnOptions`, which names the keys.
@@ -195,7 +195,7 @@ def design(
         pseudotime_key=pseudotime_key,
         root=root,
     )
-    module = model or (landscape_model() if learn_target else screen_model())
+    module = model or (landscape_model() if learn_target else screen_model(max_perturbations or 3))
     module.seed = module.seed if seed is None else seed
     iterations = (
         (LANDSCAPE_ITERATIONS if learn_target else SCREEN_ITERATIONS) if max_epochs is None else max_epochs
@@ -306,12 +306,13 @@ def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> Colum
     return replace(columns, cell_type_key=cell_type_key)
 
 
-def screen_model() -> TwoStageModule:
-    """The model of ``configs/gene_screen.yaml``."""
+def screen_model(steps: int = 3) -> TwoStageModule:
+    """The model of ``configs/gene_screen.yaml``, with so many perturbations at most, one a step."""
     return TwoStageModule(
         ResponseTwin(),
-        policy=PolicyOptions(init_log_std=-1.5),
-        rollout=RolloutOptions(n_cells=2048),
+        n_candidates=512,
+        policy=PolicyOptions(kind="choices", exploration=0.5),
+        rollout=RolloutOptions(n_cells=512, horizon=steps),
         trust_region=TrustRegionOptions(max_kl=0.3),
         ppo=PPOOptions(minibatch_size=512),
         critic=CriticOptions(minibatch_size=512),

@@ -30,6 +30,7 @@ NEXT: Final = "next"
 
 CELL_STATE: Final = "cell_state"
 GOAL_STATE: Final = "goal_state"
+WAY: Final = "way"
 DOSE: Final = "dose"
 USED: Final = "used"
 STEP_COUNT: Final = "step_count"

@@ -134,11 +134,12 @@ def test_the_default_model_is_that_of_the_configuration() -> None:
     ours, theirs = screen_model(), built.model
     assert vars(screen_encoder())["whiten"] is vars(built.data.encoder)["whiten"] is True
     assert screen_encoder().latent_dim == built.data.encoder.latent_dim
-    for options in ("rollout", "trust_region", "ppo", "critic_options", "schedule"):
+    for options in ("rollout", "trust_region", "ppo", "critic_options", "schedule", "n_candidates"):
         assert getattr(ours, options) == getattr(theirs, options), options
     assert type(ours.twin) is type(theirs.twin)
     assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
-    assert ours.policy.init_log_std == theirs.policy.init_log_std
+    for option in ("kind", "exploration", "dose_levels", "init_log_std"):
+        assert getattr(ours.policy, option) == getattr(theirs.policy, option), option
 
 
 def test_a_mistyped_option_is_named_with_the_closest() -> None:

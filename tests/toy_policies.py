@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import NormalParamExtractor, OneHotCategorical, ProbabilisticActor
 
+from perturbrl import schema
 from perturbrl.rl.policies import (
     bernoulli_actor,
     categorical_actor,
@@ -18,8 +19,10 @@ from perturbrl.rl.policies import (
     independent_normal,
     tanh_gaussian_actor,
 )
+from perturbrl.rl.scored_choice import ChoiceScores, choosing_actor
 
 OBSERVATION_DIM = 4
+LATENT_DIM, N_PERTURBATIONS = 2, 3
 BOX = (-torch.ones(3), torch.tensor([1.0, 2.0, 0.5]))
 
 
@@ -62,6 +65,17 @@ def _one_hot() -> ProbabilisticActor:
     )
 
 
+def _scored() -> ProbabilisticActor:
+    """Three perturbations at two doses, or none."""
+    scores = ChoiceScores(OBSERVATION_DIM, LATENT_DIM, 7, 3, N_PERTURBATIONS, 3, (6, 5))
+    for name, values in (("shifts", scores.shifts), ("features", scores.features)):
+        values.copy_(torch.randn(values.shape, generator=torch.Generator().manual_seed(len(name))))
+    scores.shifts[0] = scores.features[0] = 0
+    scores.prices.copy_(torch.linspace(0, 0.3, 7))
+    scores.sharpness.fill_(2.0)
+    return choosing_actor(scores)
+
+
 ACTORS: dict[str, Callable[[], ProbabilisticActor]] = {
     "gaussian": partial(gaussian_actor, OBSERVATION_DIM, *BOX, (6, 5)),
     "tanh_gaussian": partial(tanh_gaussian_actor, OBSERVATION_DIM, *BOX, (6, 5)),
@@ -70,6 +84,7 @@ ACTORS: dict[str, Callable[[], ProbabilisticActor]] = {
     "one_hot": _one_hot,
     "state_dependent_gaussian": _state_dependent_gaussian,
     "checked_gaussian": _checked_gaussian,
+    "scored": _scored,
 }
 
 
@@ -87,7 +102,12 @@ def collect(actor: ProbabilisticActor, *shape: int, seed: int = 0) -> TensorDict
     """Observations, the actor's own samples, and an advantage that depends on both."""
     torch.manual_seed(seed)
     dtype = next(actor.parameters()).dtype
-    batch = TensorDict({"observation": torch.randn(*shape, OBSERVATION_DIM, dtype=dtype)}, shape)
+    seen = {
+        schema.OBSERVATION: torch.randn(*shape, OBSERVATION_DIM, dtype=dtype),
+        schema.WAY: torch.randn(*shape, LATENT_DIM, dtype=dtype),
+        schema.USED: torch.rand(*shape, N_PERTURBATIONS) < 0.2,
+    }
+    batch = TensorDict(seen, shape)
     with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
         actor(batch)
     batch["advantage"] = _advantage(batch["action"], batch["observation"])

@@ -47,12 +47,14 @@ class Task(FittedModule, ABC):
         heeds_newly_used: whether the reward looks at ``newly_used``. The policy then sees, beside
             ``observation``, what a cell has received before (``ObservationFunction``).
         cost_uncertainty: price of not knowing where a cell is (``uncertainty_price``), for twins that tell.
+        cost_unmeasured: price of each perturbation whose effect nobody measured, for twins that tell the evidence.
     """
 
     observation_dim: int
     goal_depends_on_start: bool = False
     heeds_newly_used: bool = True
     cost_uncertainty: float = 0.0
+    cost_unmeasured: float = 0.0
 
     @abstractmethod
     def aim(

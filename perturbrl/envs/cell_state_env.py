@@ -88,7 +88,7 @@ class CellStateEnv(EnvBase):
                 "restart_states, or 0"
             )
         self.observe = ObservationFunction(task, self.space, horizon, twin.remembers)
-        self._require_uncertainty()
+        self._require_knowledge()
         self.generator = Generator(device=twin.start_cells.device)
         self._restarting = Generator(device=twin.start_cells.device)
         self._settling = Generator(device=twin.start_cells.device)
@@ -103,6 +103,7 @@ class CellStateEnv(EnvBase):
                 schema.OBSERVATION: Unbounded((n, self.observe.width), device=device),
                 schema.CELL_STATE: Unbounded((n, latent), device=device),
                 schema.GOAL_STATE: Unbounded((n, self._place_dim), device=device),
+                schema.WAY: Unbounded((n, self._place_dim), device=device),
                 schema.DOSE: Unbounded((n, p), device=device),
                 schema.USED: Categorical(2, shape=(n, p), dtype=torch.bool, device=device),
                 schema.MEMBER: Categorical(
@@ -123,12 +124,17 @@ class CellStateEnv(EnvBase):
     def _place_dim(self) -> int:
         return self.twin.place(self.twin.start_cells[:1]).shape[1]
 
-    def _require_uncertainty(self) -> None:
+    def _require_knowledge(self) -> None:
         if self.task.cost_uncertainty and self.twin.uncertainty(self.twin.start_cells[:1]) is None:
             raise ConfigurationError(
                 f"the task's cost_uncertainty is {self.task.cost_uncertainty:g}, and {type(self.twin).__name__} as "
                 "configured does not tell how sure it is; set the cost to 0, or use a twin of several members "
                 "(ResponseTwin, LandscapeTwin, JointTwin)"
+            )
+        if self.task.cost_unmeasured and not self.twin.evidence:
+            raise ConfigurationError(
+                f"the task's cost_unmeasured is {self.task.cost_unmeasured:g}, and {type(self.twin).__name__} does not "
+                "tell what was measured; set the cost to 0, or use a ResponseTwin"
             )
 
     def _set_seed(self, seed: int | None) -> None:
@@ -177,10 +183,10 @@ class CellStateEnv(EnvBase):
         count: Tensor,
         **more: Tensor,
     ) -> TensorDict:
+        place = self.twin.place(state)
         values = {
-            schema.OBSERVATION: self.observe(
-                self.twin.place(state), goal, used, count, self._received(state)
-            ),
+            schema.OBSERVATION: self.observe(place, goal, used, count, self._received(state)),
+            schema.WAY: goal - place,
             schema.CELL_STATE: state,
             schema.GOAL_STATE: goal,
             schema.MEMBER: member,

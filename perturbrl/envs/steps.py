@@ -1,7 +1,10 @@
 """One step of cells under an action, as environments and planners take it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from perturbrl.envs.base import Task
@@ -54,9 +57,41 @@ def advance(
     dose, now_used = space.project(action, used)
     following = twin.next_state(state, space.expand(dose), noise, member)
     reward = task.reward(twin.place(state), dose, twin.place(following), goal, now_used & ~used)
-    if task.cost_uncertainty:
-        before, after = twin.uncertainty(state), twin.uncertainty(following)
-        assert before is not None
-        assert after is not None
-        reward = reward - task.uncertainty_price(after - before)
+    if task.cost_uncertainty or task.cost_unmeasured:
+        reward = reward - prices_beside(twin, task, space, state, following, now_used & ~used)
     return Step(following, reward, dose, now_used)
+
+
+def prices_beside(
+    twin: DigitalTwin,
+    task: Task,
+    space: PerturbationSpace,
+    before: WholeState,
+    after: WholeState,
+    newly_used: UsedMask,
+) -> PerCell:
+    """What is taken off the reward for what the twin does not know: of places, and of perturbations.
+
+    Args:
+        twin: that tells.
+        task: with the prices.
+        space: what may be dosed.
+        before: states of the cells before a step.
+        after: and after it.
+        newly_used: perturbations received for the first time.
+    """
+    price = before.new_zeros(len(before))
+    if task.cost_uncertainty:
+        known = twin.uncertainty(before), twin.uncertainty(after)
+        assert known[0] is not None
+        assert known[1] is not None
+        price = price + task.uncertainty_price(known[1] - known[0])
+    if task.cost_unmeasured:
+        unmeasured = _unmeasured(tuple(twin.evidence)).to(before.device)[space.columns]
+        price = price + task.cost_unmeasured * (newly_used & unmeasured).sum(1)
+    return price
+
+
+@lru_cache(maxsize=4)
+def _unmeasured(evidence: tuple[str, ...]) -> Bool[Tensor, " perturbations"]:
+    return torch.tensor([kind != "measured" for kind in evidence])

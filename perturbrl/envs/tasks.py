@@ -31,6 +31,8 @@ class ReachCellState(Task):
         cost_uncertainty: price of a standard deviation of a cell's place as long as the way at the start, by what the
             twin does not know of the doses given, or its members disagree on the way; for twins of several members
             (ResponseTwin, LandscapeTwin, JointTwin).
+        cost_unmeasured: price of each perturbation whose effect is inferred and not measured, when a cell receives it
+            for the first time; for twins that tell the evidence (ResponseTwin).
         success: ``discriminant`` calls a cell arrived when a shrinkage linear discriminant between reference, goal
             and other cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
@@ -58,6 +60,7 @@ class ReachCellState(Task):
         cost_l2: float = 0.0,
         cost_per_perturbation: float = 0.0,
         cost_uncertainty: float = 0.0,
+        cost_unmeasured: float = 0.0,
         success: Literal["discriminant", "radius"] = "discriminant",
         success_radius: float = 0.25,
         reward: Literal["progress", "closeness"] = "progress",
@@ -69,6 +72,7 @@ class ReachCellState(Task):
             "cost_l2": cost_l2,
             "cost_per_perturbation": cost_per_perturbation,
             "cost_uncertainty": cost_uncertainty,
+            "cost_unmeasured": cost_unmeasured,
         }
         for name, price in prices.items():
             if not price >= 0:
@@ -78,9 +82,10 @@ class ReachCellState(Task):
                 f"success_radius is {success_radius:g}; give a positive share of the way"
             )
         self.goal, self.success, self.success_radius = goal, success, success_radius
-        self.goal_depends_on_start, self.heeds_newly_used = goal == "shift", cost_per_perturbation > 0
+        self.goal_depends_on_start = goal == "shift"
+        self.heeds_newly_used = cost_per_perturbation > 0 or cost_unmeasured > 0
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
-        self.cost_uncertainty = cost_uncertainty
+        self.cost_uncertainty, self.cost_unmeasured = cost_uncertainty, cost_unmeasured
         self.pays, self.order = reward, 1 if norm == "manhattan" else 2
         for name in ("start_mean", "goal_mean", "spread", "threshold"):
             self.register_buffer(name, torch.empty(0))

@@ -15,26 +15,31 @@ from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.rl.rollouts import best_action
 from perturbrl.schema import CellState, Population
 from perturbrl.twins.base import relax
+from perturbrl.twins.perturbations import PerturbationSpace
 
 
 class PolicyDesign(Planner):
     """A trained policy, acting by its mean (or its most probable action).
 
     Args:
-        actor: TorchRL actor over ``observation``.
+        actor: TorchRL actor.
         name: the row's name.
+        menu: what it chooses among, where it chooses and the problem asks for doses.
     """
 
-    def __init__(self, actor: ProbabilisticActor, name: str = "policy") -> None:
-        self.actor, self.name = actor, name
+    def __init__(
+        self, actor: ProbabilisticActor, name: str = "policy", menu: PerturbationSpace | None = None
+    ) -> None:
+        self.actor, self.name, self.menu = actor, name, menu
 
     def plan(self, problem: DesignProblem) -> bool:
         """Nothing to prepare: training did."""
         return True
 
     def action(self, observed: TensorDictBase, step: int) -> Tensor:
-        """The policy's mean action in each cell's state."""
-        return best_action(self.actor, observed)
+        """The policy's mean action in each cell's state, or the dose that its best choice amounts to."""
+        action = best_action(self.actor, observed)
+        return action if self.menu is None else self.menu.project(action, observed[schema.USED])[0]
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def judged_of(module: TwoStageModule) -> Judged:
     assert target is not None
     return Judged(
         problem=design_problem(module),
-        policy=PolicyDesign(module.actor),
+        policy=PolicyDesign(module.actor, menu=module.menu),
         source=data.source,
         target=target,
         reference_cells=module.reference_cells,

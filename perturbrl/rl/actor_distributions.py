@@ -23,6 +23,7 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.rl.discrete import BernoulliSwitches, SoftmaxChoice
 from perturbrl.rl.distributions import ActionDistribution
 from perturbrl.rl.gaussian import DiagonalGaussian
+from perturbrl.rl.scored_choice import ScoredCategorical
 
 
 def as_action_distribution(dist: Distribution) -> ActionDistribution:
@@ -32,6 +33,8 @@ def as_action_distribution(dist: Distribution) -> ActionDistribution:
         ConfigurationError: the distribution is none of diagonal Gaussian, Gaussian through fixed tanh, sigmoid or
             affine bijections, categorical, one-hot categorical, and independent Bernoulli.
     """
+    if isinstance(dist, ScoredCategorical):
+        return dist.choice
     if isinstance(dist, OneHotCategorical | TorchOneHotCategorical):
         return SoftmaxChoice(dist.logits, one_hot=True)
     if isinstance(dist, Categorical):

@@ -7,28 +7,38 @@ from torchrl.modules import ProbabilisticActor, ValueOperator
 
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.policies import categorical_actor, critic, gaussian_actor
+from perturbrl.rl.scored_choice import ChoiceScores, choosing_actor
 from perturbrl.rl.trust_region import TrustRegion
+from perturbrl.training.choices import n_features
 from perturbrl.training.options import CriticOptions, PolicyOptions, PPOOptions, TrustRegionOptions
 from perturbrl.training.plain_env import ActionBox
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
 def build_networks(
-    observation_dim: int, actions: PerturbationSpace | ActionBox, options: PolicyOptions, seed: int
+    observation_dim: int,
+    actions: PerturbationSpace | ActionBox,
+    options: PolicyOptions,
+    seed: int,
+    latent_dim: int = 0,
 ) -> tuple[ProbabilisticActor, ValueOperator, ObservationNormaliser | None]:
     """Actor, critic, and what both pass observations through; the global random stream stays as it is.
 
     Args:
         observation_dim: width of an observation.
-        actions: what may be done.
+        actions: what may be done; of policies that choose, their menu.
         options: sizes and first spread.
         seed: of the first weights.
+        latent_dim: of the shifts that a policy that chooses scores by.
     """
     sizes = options.hidden_sizes
     normaliser = ObservationNormaliser(observation_dim) if options.normalise_observations else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if actions.discrete:
+        if isinstance(actions, PerturbationSpace) and options.kind == "choices":
+            counts = actions.n_actions, n_features(latent_dim), actions.n_perturbations, actions.most_used
+            actor = choosing_actor(ChoiceScores(observation_dim, latent_dim, *counts, sizes, normaliser))
+        elif actions.discrete:
             actor = categorical_actor(observation_dim, actions.n_actions, sizes, normaliser)
         else:
             actor = gaussian_actor(

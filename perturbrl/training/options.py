@@ -55,23 +55,46 @@ class PolicyOptions:
     """The actor and the critic.
 
     Args:
+        kind: ``doses`` gives every perturbation a dose at every step, drawn from a Gaussian; ``choices`` picks one
+            perturbation per step, at one of a few doses, or stops. Choices are scored by their features, so that the
+            policy does not grow with their number, and it begins as the greedy planner that explores.
         hidden_sizes: widths of the hidden layers of both networks.
-        init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges.
+        exploration: how far exploring leads at first. Of choices: the share of what the best one gains that is given
+            up, below 1. Of doses: the standard deviation of where cells are brought, in ways to go, at most; a wider
+            first one is scaled down to it. Null is 0.5 of choices and 1 of doses.
+        dose_levels: doses to choose from, equal steps up to the largest.
+        init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges, at most.
         normalise_observations: centre and scale what both networks see by running moments over all processes,
             updated between iterations and frozen at test.
     """
 
+    kind: Literal["doses", "choices"] = "doses"
     hidden_sizes: Sequence[int] = (64, 64)
+    exploration: float | None = None
+    dose_levels: int = 4
     init_log_std: float = -0.5
     normalise_observations: bool = False
 
     def __post_init__(self) -> None:
         widths = tuple(self.hidden_sizes)
         _require(min(widths, default=1) >= 1, "policy.hidden_sizes", widths, "widths of at least 1")
+        _require(self.kind in ("doses", "choices"), "policy.kind", self.kind, "'doses' or 'choices'")
+        explored, in_range = self.exploration, self.exploration is None or self.exploration > 0
+        below_all = self.kind == "doses" or explored is None or explored < 1
+        wanted = "a number above 0" + (" and below 1" if self.kind == "choices" else "")
+        _require(in_range and below_all, "policy.exploration", explored, f"{wanted}, or null")
+        _require(self.dose_levels >= 1, "policy.dose_levels", self.dose_levels, "at least 1")
         log_std = self.init_log_std
         _require(
             abs(log_std) <= MOST_LOG_STD, "policy.init_log_std", log_std, f"at most {MOST_LOG_STD:g} in size"
         )
+
+    @property
+    def first_exploration(self) -> float:
+        """How far exploring leads at first (see ``exploration``)."""
+        if self.exploration is not None:
+            return self.exploration
+        return 0.5 if self.kind == "choices" else 1.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from perturbrl.envs.observation import ObservationFunction
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.rl.normalisation import ObservationNormaliser
+from perturbrl.rl.policies import GaussianMLP
 from perturbrl.rl.rollouts import stream_seed
+from perturbrl.rl.scored_choice import ChoiceScores
 from perturbrl.schema import CellState
 from perturbrl.training.actor_critic import build_networks
 from perturbrl.training.agreement import (
@@ -29,6 +31,7 @@ from perturbrl.training.agreement import (
     say_unheeded_limits,
 )
 from perturbrl.training.candidates import best_candidates
+from perturbrl.training.choices import ChoiceTable, way_to_goal
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.decision import Decision, decide, episode_end, untrained
 from perturbrl.training.goals import start_and_goal
@@ -110,9 +113,34 @@ class PolicyModule(LightningModule):
                 self._build_networks(observation_width(env), action_box(env))
         elif stage == "fit" and self.space is None:
             self._aim(self.data)
-            self._build_networks(self._observe().width, self.require_space())
+            self._build_networks(self._observe().width, self.actions)
+            self._begin()
         elif stage == "fit":
             require_own_cells(self._fitted_to, self.data, to_train=True)
+
+    @property
+    def menu(self) -> PerturbationSpace | None:
+        """What the policy chooses among; ``None`` where it gives doses (see ``PolicyOptions``)."""
+        return self.require_space().menu(self.policy.dose_levels) if self.policy.kind == "choices" else None
+
+    @property
+    def actions(self) -> PerturbationSpace:
+        """What the policy's actions are: the menu, or doses of the perturbations."""
+        return self.menu or self.require_space()
+
+    def _begin(self) -> None:
+        """Measure the first policy's exploration by where it brings cells, and let it score what it chooses among."""
+        network, exploration = self.actor.module[0].module, self.policy.first_exploration
+        if not isinstance(network, ChoiceScores | GaussianMLP):
+            return
+        menu = self.menu or self.require_space().menu(1)
+        with working("trying every perturbation alone"):
+            table = ChoiceTable.of(self.twin, self.task, menu, self.seed)
+        way = way_to_goal(self.twin, self.task)
+        if isinstance(network, ChoiceScores):
+            table.fill(network, way, exploration)
+        else:
+            table.limit(network, way, exploration)
 
     def _observe(self) -> ObservationFunction:
         return ObservationFunction(self.task, self.require_space(), self.rollout.horizon, self.twin.remembers)
@@ -147,16 +175,32 @@ class PolicyModule(LightningModule):
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
         self.space = self._chosen(self.space)
+        self._require_steps(self.space.max_perturbations)
+
+    def _require_steps(self, asked: int | None) -> None:
+        if self.policy.kind == "choices" and asked is not None and asked > self.rollout.horizon:
+            raise ConfigurationError(
+                f"a policy that chooses gives one perturbation at each of {self.rollout.horizon} steps, and "
+                f"max_perturbations is {asked}; give as many steps (--model.rollout.horizon {asked})"
+            )
 
     def _chosen(self, space: PerturbationSpace) -> PerturbationSpace:
         """What the policy chooses among (see ``n_candidates``)."""
         if self.n_candidates is None or self.n_candidates >= space.n_perturbations:
             return space
+        if self.policy.kind == "choices":
+            return space.restrict(self._promising(space, self.n_candidates))
         with working("trying every perturbation alone"):
             names = best_candidates(
                 self.twin, self.task, space, self.rollout.horizon, self.n_candidates, self.seed
             )
         return space.restrict(names)
+
+    def _promising(self, space: PerturbationSpace, n: int) -> tuple[str, ...]:
+        with working("trying every perturbation alone"):
+            table = ChoiceTable.of(self.twin, self.task, space.menu(1), self.seed)
+        kept = table.promising(way_to_goal(self.twin, self.task), n) - 1
+        return tuple(space.names[i] for i in (kept % space.n_perturbations).unique().tolist())
 
     @property
     def gene_names(self) -> Sequence[str]:
@@ -165,7 +209,10 @@ class PolicyModule(LightningModule):
 
     def _build_networks(self, width: int, actions: PerturbationSpace | ActionBox) -> None:
         self._observation_dim = width
-        self.actor, self.critic, self.normaliser = build_networks(width, actions, self.policy, self.seed)
+        latent_dim = self.goal_cells.shape[1]
+        self.actor, self.critic, self.normaliser = build_networks(
+            width, actions, self.policy, self.seed, latent_dim
+        )
 
     def require_space(self) -> PerturbationSpace:
         """What may be dosed; known after ``setup``.
@@ -184,7 +231,7 @@ class PolicyModule(LightningModule):
         return CellStateEnv(
             self.twin,
             self.task,
-            space=self.require_space().to(self.device),
+            space=self.actions.to(self.device),
             horizon=self.rollout.horizon,
             n_cells=n_cells,
             settle=self.rollout.settle,
@@ -268,7 +315,7 @@ class PolicyModule(LightningModule):
         self.twin.encoder = self.data.encoder if self.data.has_cells else None
         self.space = self.twin.perturbations.restrict(description["perturbations"], **description["limits"])
         say_unheeded_limits(self.data, self.twin, self.space, some_chosen=self.n_candidates is not None)
-        self._build_networks(description["observation_dim"], self.space)
+        self._build_networks(description["observation_dim"], self.actions)
 
     def on_test_start(self) -> None:
         """Refuse to judge a policy that was never trained, on other cells, or on what it was not trained to see."""

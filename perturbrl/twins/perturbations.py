@@ -33,6 +33,8 @@ class PerturbationSpace(nn.Module):
         max_perturbations: at most so many different perturbations per cell and episode; ``None`` is no limit.
         discrete: the action is an integer: 0 does nothing, ``1 + i`` gives perturbation i its highest dose,
             ``1 + n + i`` its lowest. Otherwise the action is the dose itself, projected onto the box.
+        levels: of discrete actions the shares of the highest and of the lowest dose that can be given: ``1 + l n + i``
+            gives the l-th share of the highest, and where lowest doses are below 0 they follow in the same order.
         measured_doses: for each perturbation the doses it was measured at, in the file's units, of which the
             largest is 1 here; none where the file has no or one dose of it.
 
@@ -58,13 +60,14 @@ class PerturbationSpace(nn.Module):
         min_dose: float = DEFAULT_MIN_DOSE,
         max_perturbations: int | None = None,
         discrete: bool = False,
+        levels: Sequence[float] = (1.0,),
         measured_doses: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.min_dose = min_dose
         self.max_perturbations = max_perturbations
-        self.discrete = discrete
+        self.discrete, self.levels = discrete, tuple(levels)
         n = len(self.names)
         self.register_buffer("low", _one_each("low", low, n))
         self.register_buffer("high", _one_each("high", high, n))
@@ -114,7 +117,7 @@ class PerturbationSpace(nn.Module):
         """Width of a continuous action, or number of choices of a discrete one."""
         if not self.discrete:
             return self.n_perturbations
-        return 1 + self.n_perturbations * (1 if bool((self.low == 0).all()) else 2)
+        return 1 + self.n_perturbations * len(self.levels) * (1 if bool((self.low == 0).all()) else 2)
 
     @property
     def most_used(self) -> int:
@@ -154,11 +157,40 @@ class PerturbationSpace(nn.Module):
             min_dose=self.min_dose if min_dose is None else min_dose,
             max_perturbations=self.max_perturbations if max_perturbations is None else max_perturbations,
             discrete=self.discrete,
+            levels=self.levels,
             measured_doses=[self.measured_doses[place[name]] for name in names],
         )
         space.columns = self.columns[index]
         space.twin_columns = self.twin_columns
         space._is_whole = space.columns.tolist() == list(range(space.twin_columns))
+        return space.to(self.low.device)
+
+    def menu(self, n_levels: int) -> "PerturbationSpace":
+        """The same doses as a choice of one perturbation at one of ``n_levels`` equal steps up to its bounds.
+
+        Steps that would count as unused are left out.
+
+        Raises:
+            ConfigurationError: actions are a choice already.
+        """
+        if self.discrete:
+            raise ConfigurationError(
+                "the twin's actions are choices already; give the policy the kind 'doses' (model.policy.kind), which "
+                "takes them as they are"
+            )
+        furthest = torch.maximum(self.high, -self.low)
+        shares = [level / n_levels for level in range(1, n_levels + 1)]
+        space = PerturbationSpace(
+            self.names,
+            self.low.tolist(),
+            self.high.tolist(),
+            min_dose=self.min_dose,
+            max_perturbations=self.max_perturbations,
+            discrete=True,
+            levels=[share for share in shares if bool((share * furthest > self.least).any())],
+            measured_doses=self.measured_doses,
+        )
+        space.columns, space.twin_columns, space._is_whole = self.columns, self.twin_columns, self._is_whole
         return space.to(self.low.device)
 
     def dose_of(self, label: str) -> Float[Tensor, " perturbations"] | None:
@@ -204,9 +236,12 @@ class PerturbationSpace(nn.Module):
         return dose * wanted, used | wanted
 
     def _one_dose(self, action: Int[Tensor, " cells"]) -> Dose:
-        n = self.n_perturbations
-        column = (action - 1).clamp_min(0) % n
-        given = torch.where(action > n, self.low[column], self.high[column]) * (action > 0)
+        n, n_levels = self.n_perturbations, len(self.levels)
+        chosen = (action - 1).clamp_min(0)
+        column, block = chosen % n, chosen // n
+        share = self.low.new_tensor(self.levels)[block % n_levels]
+        end = torch.where(block >= n_levels, self.low[column], self.high[column])
+        given = end * share * (action > 0)
         return given.new_zeros(len(action), n).scatter(-1, column[:, None], given[:, None])
 
     def _within_limit(self, dose: Dose, wanted: UsedMask, used: UsedMask) -> Bool[Tensor, "cells n"]:

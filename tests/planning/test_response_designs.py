@@ -58,3 +58,14 @@ def test_uncertainty_has_its_price() -> None:
     paid = free - priced
     assert (paid > 0).all()
     assert paid[1] > paid[0]
+
+
+def test_what_nobody_measured_has_its_price_once() -> None:
+    dose = torch.zeros(2, 2, 5)
+    dose[0, :, 0] = dose[1, :, 1] = 1.0
+    told = []
+    for price in (0.0, 0.25):
+        found = problem(horizon=2, cost_unmeasured=price)
+        found.twin.evidence = ("measured", "prior", *found.twin.evidence[2:])
+        told.append(ScheduleValue.from_start(found)(dose))
+    torch.testing.assert_close(told[0] - told[1], torch.tensor([0.0, 0.25]))

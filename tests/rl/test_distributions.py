@@ -43,9 +43,23 @@ def _torch(kind, dist):
     """The same distribution out of torch.distributions, before any bijection."""
     if kind in ("categorical", "one_hot"):
         return D.Categorical(logits=dist.logits)
+    if kind == "scored":
+        return D.Categorical(logits=_scored_logits(dist))
     if kind == "bernoulli":
         return D.Independent(D.Bernoulli(logits=dist.logits), 1)
     return D.Independent(D.Normal(dist.loc, dist.scale), 1)
+
+
+def _scored_logits(dist):
+    """The formula, one choice of one state at a time."""
+    logits = torch.full_like(dist.gains, -torch.inf)
+    for at in (dist.gains > -torch.inf).nonzero().tolist():
+        *state, choice = at
+        weights, gain = dist.weights[tuple(state)], dist.gains[tuple(at)]
+        logits[tuple(at)] = dist.sharpness * (
+            (1 + weights[0]) * gain + (weights[1:] * dist.features[choice]).sum()
+        )
+    return logits
 
 
 def actor_log_prob(kind, dist, action):
@@ -88,7 +102,7 @@ def test_fisher_is_the_hessian_of_the_kl(kind):
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "categorical", "bernoulli"])
+@pytest.mark.parametrize("kind", ["gaussian", "categorical", "bernoulli", "scored"])
 def test_total_fisher_is_the_sum_of_the_states_matrices(kind):
     actor = make_actor(kind, dtype=torch.float64)
     dist = distribution_of(actor, collect(actor, 4)).detached()

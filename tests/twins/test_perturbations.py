@@ -79,6 +79,25 @@ def test_integer_actions_one_by_one():
     assert space.project(space.no_action().expand(2), unused(2, 2))[0].abs().sum() == 0
 
 
+def test_a_menu_offers_equal_steps_up_to_both_bounds_and_none_that_counts_as_unused() -> None:
+    space = PerturbationSpace(["a", "b"], [-1.0, 0.0], [1.0, 0.5], min_dose=0.15, max_perturbations=1)
+    menu = space.menu(4)
+    assert menu.discrete
+    assert menu.levels == (0.25, 0.5, 0.75, 1.0)  # of b, whose range is shorter, a quarter is given, too
+    doses, _ = menu.project(torch.arange(menu.n_actions), torch.zeros(menu.n_actions, 2, dtype=torch.bool))
+    ups = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.125], [0.5, 0.0], [0.0, 0.25], [0.75, 0.0], [0.0, 0.375], [1.0, 0.0]]
+    downs = [[0.0, 0.0], [-0.5, 0.0], [-0.75, 0.0], [-1.0, 0.0]]
+    assert doses.tolist() == [*ups, [0.0, 0.5], *(x for down in downs for x in (down, [0.0, 0.0]))]
+    few = space.restrict(["b"])
+    assert few.menu(2).columns.tolist() == [1]
+    assert PerturbationSpace(["a"], min_dose=0.3).menu(4).levels == (0.5, 0.75, 1.0)
+
+
+def test_choices_are_no_menu() -> None:
+    with pytest.raises(ConfigurationError, match="choices already"):
+        PerturbationSpace(["a"], discrete=True).menu(2)
+
+
 def test_without_negative_doses_there_are_fewer_choices():
     space = PerturbationSpace(("A", "B"), discrete=True)
     assert space.n_actions == 3

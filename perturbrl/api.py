@@ -106,7 +106,7 @@ def design(
     source: str = CONTROL_LABEL,
     learn_target: bool = False,
     allowed_perturbations: str | Sequence[str] | None = None,
-    max_perturbations: int | None = 3,
+    max_perturbations: int | None = None,
     min_dose: float | None = None,
     columns: Columns = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
@@ -142,7 +142,8 @@ def design(
             landscape must; a query without a perturbation as target asks for one.
         allowed_perturbations: the only perturbations that may be dosed: names, or a file of one name a line, of which
             those that the data know; ``None`` allows all.
-        max_perturbations: different perturbations per cell, at most; ``None`` is no limit but a model's own.
+        max_perturbations: different perturbations per cell, at most; ``None`` is three towards measured cells, and no
+            limit on a landscape.
         min_dose: share of the dose range below which a dose counts as unused; ``None`` keeps the twin's own.
         columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
             `ColumnOptions`, which names the keys.

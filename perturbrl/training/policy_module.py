@@ -167,7 +167,7 @@ class PolicyModule(LightningModule):
         self.goal_cells, self.reference_cells = cells.goal, cells.reference
         self.deciding_start, self.deciding_goal = cells.deciding_start, cells.deciding_goal
         self.deciding_units = cells.deciding_units
-        self.space, self._fitted_to = data.restrict(self.twin), data
+        self.space, self._fitted_to = self._within_steps(data.restrict(self.twin)), data
         once = self.rollout.horizon == 1 and not self.task.cost_uncertainty
         self.twin.remember(0 if once else self.space.most_used)
         if self.task.cost_uncertainty:
@@ -175,14 +175,18 @@ class PolicyModule(LightningModule):
         self.twin.start_from(cells.start)
         self.task.aim(cells.start, cells.goal, cells.reference, cells.others)
         self.space = self._chosen(self.space)
-        self._require_steps(self.space.max_perturbations)
 
-    def _require_steps(self, asked: int | None) -> None:
-        if self.policy.kind == "choices" and asked is not None and asked > self.rollout.horizon:
+    def _within_steps(self, space: PerturbationSpace) -> PerturbationSpace:
+        """No more perturbations than a policy that chooses has steps, for planners too."""
+        asked, steps = space.max_perturbations, self.rollout.horizon
+        if self.policy.kind == "doses":
+            return space
+        if asked is not None and asked > steps:
             raise ConfigurationError(
-                f"a policy that chooses gives one perturbation at each of {self.rollout.horizon} steps, and "
-                f"max_perturbations is {asked}; give as many steps (--model.rollout.horizon {asked})"
+                f"a policy that chooses gives one perturbation at each of {steps} steps, and max_perturbations is "
+                f"{asked}; give as many steps (--model.rollout.horizon {asked})"
             )
+        return space.restrict(max_perturbations=asked or steps)
 
     def _chosen(self, space: PerturbationSpace) -> PerturbationSpace:
         """What the policy chooses among (see ``n_candidates``)."""

@@ -85,7 +85,16 @@ def test_a_menu_offers_equal_steps_up_to_both_bounds_and_none_that_counts_as_unu
     assert menu.discrete
     assert menu.levels == (0.25, 0.5, 0.75, 1.0)  # of b, whose range is shorter, a quarter is given, too
     doses, _ = menu.project(torch.arange(menu.n_actions), torch.zeros(menu.n_actions, 2, dtype=torch.bool))
-    ups = [[0.0, 0.0], [0.0, 0.0], [0.0, 0.125], [0.5, 0.0], [0.0, 0.25], [0.75, 0.0], [0.0, 0.375], [1.0, 0.0]]
+    ups = [
+        [0.0, 0.0],
+        [0.0, 0.0],
+        [0.0, 0.125],
+        [0.5, 0.0],
+        [0.0, 0.25],
+        [0.75, 0.0],
+        [0.0, 0.375],
+        [1.0, 0.0],
+    ]
     downs = [[0.0, 0.0], [-0.5, 0.0], [-0.75, 0.0], [-1.0, 0.0]]
     assert doses.tolist() == [*ups, [0.0, 0.5], *(x for down in downs for x in (down, [0.0, 0.0]))]
     few = space.restrict(["b"])

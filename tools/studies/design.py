@@ -17,18 +17,25 @@ from pathlib import Path
 from time import perf_counter
 
 from perturbrl.errors import ConfigurationError
-from studies import design_measured, design_verdicts
+from studies import design_measured, design_screens, design_verdicts
 from studies.response_splits import add_data_argument
 from studies.runner import Row, add_common_arguments
 
 MEASURED = tuple(design_measured.PARTS)
-PARTS = MEASURED
+PARTS = ("screens", *MEASURED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_argument(parser)
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}, joined by commas")
     parser.add_argument("--targets", nargs="*", help="of measured data, only these targets, to try")
+    parser.add_argument(
+        "--sizes",
+        nargs="*",
+        type=int,
+        default=design_screens.SIZES,
+        help="perturbations of simulated screens",
+    )
     add_common_arguments(parser, seeds=10)
 
 
@@ -37,7 +44,8 @@ def run(arguments: argparse.Namespace) -> None:
     parts = _parts(arguments.parts)
     out = arguments.out or Path(tempfile.mkdtemp()) / "design.csv"
     for part in parts:
-        said[part] = _measured(part, arguments, out.with_name(f"{out.stem}_{part}.csv"))
+        rows = out.with_name(f"{out.stem}_{part}.csv")
+        said[part] = _screens(arguments, rows) if part == "screens" else _measured(part, arguments, rows)
     print(f"rows: {out.parent}")
     print(json.dumps(said | {"seconds": round(perf_counter() - started)}))
 
@@ -48,6 +56,12 @@ def _parts(given: str) -> list[str]:
     if unknown or not parts:
         raise ConfigurationError(f"--parts is '{given}'; give some of {', '.join(PARTS)}, joined by commas")
     return parts
+
+
+def _screens(arguments: argparse.Namespace, out: Path) -> Row:
+    table = design_screens.rows(arguments.seeds, arguments.jobs, out, arguments.sizes)
+    design_screens.print_table(table)
+    return design_screens.summary(table)
 
 
 def _measured(part: str, arguments: argparse.Namespace, out: Path) -> Row:

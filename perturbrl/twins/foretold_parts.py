@@ -19,6 +19,7 @@ from perturbrl.twins.combined_shifts import NUMBERS_OF_PARTS, ForetoldParts
 _AT_ONCE: Final = 256  # conditions whose draws are held at a time
 _PAIRS: Final = 64  # of perturbations, from which the uncertainty of an interaction is told
 _DRAWS: Final = 32
+_TELLING: Final = 512  # perturbations that tell what others do to a share
 # Nothing is known of these, so that what a combination with them does beside them is the share of its other part.
 _STRANGERS: Final = tuple(Part(f"(stranger {i})") for i in range(max(NUMBERS_OF_PARTS)))
 
@@ -73,15 +74,7 @@ class PartTeller:
         """Everything that is to be known."""
         levels, labels = self.levels, self.measured_combinations()
         flat = [part for own in levels for part in own]
-        shares = torch.stack(
-            [
-                torch.stack(
-                    [self._states(context, self._shares(flat, n, context)) for n in NUMBERS_OF_PARTS], 1
-                )
-                for context in self.contexts
-            ],
-            dim=1,
-        )
+        shares = torch.stack([self._by_number(flat, context) for context in self.contexts], dim=1)
         place = {own[-1]: i for i, own in enumerate(levels)} | {
             Part(name): i for i, name in enumerate(self.names)
         }
@@ -103,6 +96,23 @@ class PartTeller:
 
     def _predict(self, labels: Sequence[Label], context: str) -> Shifts:
         return self.response.predict([(label, context) for label in labels]).mean
+
+    def _by_number(self, parts: Sequence[Part], context: str) -> Float[Tensor, "parts numbers latent"]:
+        """Shares in the shift of one part alone, of two and so on.
+
+        Of thousands, some tell by how much another part lessens a share, by least squares along each dimension.
+        """
+        rng = np.random.default_rng(self.seed)
+        some = np.sort(rng.permutation(len(parts))[:_TELLING])
+        told = [
+            self._states(context, self._shares([parts[i] for i in some], n, context))
+            for n in NUMBERS_OF_PARTS
+        ]
+        if len(some) == len(parts):
+            return torch.stack(told, 1)
+        alone = self._states(context, self._shares(parts, 1, context))
+        size = told[0].square().sum(0).clamp_min(torch.finfo(alone.dtype).tiny)
+        return torch.stack([alone * ((told[0] * own).sum(0) / size) for own in told], 1)
 
     def _shares(self, parts: Sequence[Part], number: int, context: str) -> Shifts:
         """Each part's share in the shift of a combination of so many parts, all unmeasured together."""

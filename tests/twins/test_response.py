@@ -18,7 +18,8 @@ from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.errors import ConfigurationError
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
-from perturbrl.twins import check_twin
+from perturbrl.twins import check_twin, foretold_parts
+from perturbrl.twins.combined_shifts import NUMBERS_OF_PARTS
 from perturbrl.twins.response import ResponseTwin
 
 N = 4
@@ -117,6 +118,16 @@ def test_a_state_remembers_no_more_than_it_must(remembered: int) -> None:
 def test_a_twin_fitted_again_remembers_as_much() -> None:
     twin = response_twin(remembered=1)
     assert twin.fit(*screen()).latent_dim == twin.start_cells.shape[1] == 7
+
+
+def test_of_thousands_some_tell_what_others_do_to_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = response_twin().shifts.shares
+    monkeypatch.setattr(foretold_parts, "_TELLING", 3)
+    told = ResponseTwin().fit(*screen()).shifts.shares
+    numbers = [shares.view(len(exact), len(NUMBERS_OF_PARTS), -1) for shares in (exact, told)]
+    torch.testing.assert_close(numbers[1][:, 0], numbers[0][:, 0])
+    assert float((numbers[1] - numbers[0]).norm() / numbers[0].norm()) < 0.1
+    assert not torch.equal(*numbers)
 
 
 def test_members_are_draws_around_what_is_expected() -> None:

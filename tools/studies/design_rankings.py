@@ -79,7 +79,7 @@ class Rankings:
         """By method, the highest first."""
         nothing = np.zeros(len(self.sets))
         return {
-            "policy": self._by_design(PolicyDesign(self.module.actor)),
+            "policy": self._by_design(PolicyDesign(self.module.actor, menu=self.module.menu)),
             "likely": self._likely(),
             "exhaustive_kriged": self._returns(),
             "exhaustive_raw": self._raw_left(),
@@ -113,11 +113,11 @@ class Rankings:
         return found
 
     def _by_design(self, planner: Planner) -> PerSet:
-        """By the doses that a design gives to start cells, as shares of the highest."""
+        """By the share of start cells that a design gives each, and how much: half the highest dose is in already."""
         problem = self.problem
         planner.plan(problem)
-        doses = simulate(problem, planner, problem.twin.start_cells[:_CELLS]).doses
-        share = (doses.sum(1).mean(0) / problem.space.high).double().numpy()
+        doses = simulate(problem, planner, problem.twin.start_cells[:_CELLS]).doses.amax(1)
+        share = ((doses > 0) * (1 + doses / problem.space.high) / 2).mean(0).double().numpy()
         return by_doses(self._of_names(share, 0.0), self.sets)
 
     def _of_names(self, values: np.ndarray, otherwise: float) -> PerName:

@@ -215,7 +215,7 @@ def _compared(judged: dict[str, tuple[float, Tensor]]) -> Row:
 
 def summary(table: pd.DataFrame) -> Row:
     """The keys of this part."""
-    by_size = {int(size): own for size, own in table.groupby("size")}
+    by_size = {int(str(size)): own for size, own in table.groupby("size")}
     return {
         "gap": {size: _means(own, "gap") for size, own in by_size.items()},
         "held_out": {
@@ -235,7 +235,7 @@ def summary(table: pd.DataFrame) -> Row:
 
 
 def _means(own: pd.DataFrame, what: str) -> dict[str, float]:
-    names = [column.removesuffix(f":{what}") for column in own if str(column).endswith(f":{what}")]
+    names = [str(column).removesuffix(f":{what}") for column in own if str(column).endswith(f":{what}")]
     return {name: round(float(own[f"{name}:{what}"].mean()), 4) for name in names}
 
 

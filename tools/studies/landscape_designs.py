@@ -100,7 +100,9 @@ class FramesToEnough(Callback):
         if iteration % _LOOKS or self.frames == self.frames:
             return
         problem = design_problem(pl_module)
-        done = simulate(problem, PolicyDesign(pl_module.actor), problem.twin.start_cells[:_SEEN])
+        done = simulate(
+            problem, PolicyDesign(pl_module.actor, menu=pl_module.menu), problem.twin.start_cells[:_SEEN]
+        )
         if float(done.success.float().mean()) >= ENOUGH:
             self.frames = float(iteration * pl_module.rollout.n_cells * pl_module.rollout.horizon)
 
@@ -159,7 +161,7 @@ def one_setting(folder: Path, source: str, target: str, seed: int) -> list[dict[
             if judge is None:
                 judge = _judge(problem, setting)
                 found += _baselines(setting, problem, judge)
-            own = _row(setting, PolicyDesign(module.actor, schedule), problem, judge)
+            own = _row(setting, PolicyDesign(module.actor, schedule, module.menu), problem, judge)
             found.append(own | {"frames_to_90": frames})
     return found
 

@@ -83,7 +83,7 @@ def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     model, target = built.model, str(built.data.target)
     evaluation = evaluate_designs(
         design_problem(model),
-        (PolicyDesign(model.actor), *default_planners()),
+        (PolicyDesign(model.actor, menu=model.menu), *default_planners()),
         unseen_cells(model),
         target,
     )

@@ -55,25 +55,25 @@ class PolicyOptions:
     """The actor and the critic.
 
     Args:
+        hidden_sizes: widths of the hidden layers of both networks.
+        init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges, at most.
+        normalise_observations: centre and scale what both networks see by running moments over all processes,
+            updated between iterations and frozen at test.
         kind: ``doses`` gives every perturbation a dose at every step, drawn from a Gaussian; ``choices`` picks one
             perturbation per step, at one of a few doses, or stops. Choices are scored by their features, so that the
             policy does not grow with their number, and it begins as the greedy planner that explores.
-        hidden_sizes: widths of the hidden layers of both networks.
         exploration: how far exploring leads at first. Of choices: the share of what the best one gains that is given
             up, below 1. Of doses: the standard deviation of where cells are brought, in ways to go, at most; a wider
             first one is scaled down to it. Null is 0.5 of choices and 1 of doses.
         dose_levels: doses to choose from, equal steps up to the largest.
-        init_log_std: logarithm of the first standard deviation of a dose, in half dose ranges, at most.
-        normalise_observations: centre and scale what both networks see by running moments over all processes,
-            updated between iterations and frozen at test.
     """
 
-    kind: Literal["doses", "choices"] = "doses"
     hidden_sizes: Sequence[int] = (64, 64)
-    exploration: float | None = None
-    dose_levels: int = 4
     init_log_std: float = -0.5
     normalise_observations: bool = False
+    kind: Literal["doses", "choices"] = "doses"
+    exploration: float | None = None
+    dose_levels: int = 4
 
     def __post_init__(self) -> None:
         widths = tuple(self.hidden_sizes)

@@ -22,7 +22,11 @@ from perturbrl.reporting.response_tables import (
 
 @pytest.fixture(scope="module")
 def screen():
-    return simulate_screen(8, 60, 200, 60, n_combinations=3, seed=4)
+    """Of a gene that no cell expresses, nothing can be known."""
+    adata = simulate_screen(8, 60, 200, 60, n_combinations=3, seed=4)
+    for silent in ("GENE0055", "GENE0057"):
+        adata[:, silent].X = np.zeros((adata.n_obs, 1), dtype=np.float32)
+    return adata
 
 
 @pytest.fixture(scope="module")

@@ -79,3 +79,4 @@ def test_no_order_is_one_sentence_and_exit_2(tmp_path, monkeypatch, capsys, name
     ]
     said = the_one_sentence(monkeypatch, capsys, *command)
     assert all(piece in said for piece in expected), said
+    assert [path.name for path in tmp_path.iterdir()] == ["atlas.h5ad"]

@@ -127,13 +127,20 @@ class NoEmptyRun(Callback):
     """A fit that fails before anything was saved leaves no empty run folder behind."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the loggers' folders where they hold nothing; one that holds anything stays."""
+        """Remove the loggers' folders where they hold nothing, those around them, too; one that holds anything stays."""
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
             if logger.log_dir is not None:
-                with suppress(OSError):  # it is not there, or holds something
-                    Path(logger.log_dir).rmdir()
+                _remove_empty(Path(logger.log_dir), Path(logger.save_dir or logger.log_dir))
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    """Remove a folder and those that it lies in, up to ``top``, as far as they are empty."""
+    with suppress(OSError):  # it holds something
+        for one in (folder, *(parent for parent in folder.parents if parent.is_relative_to(top))):
+            if one.exists():
+                one.rmdir()
 
 
 class StageWarnings(Callback):

@@ -1,5 +1,7 @@
 import pandas as pd
+import pytest
 import torch
+from studies import landscape_joint
 from studies.landscape_joint import HALVES, HORIZON, TARGET, _summary, experiment, judged, network
 
 
@@ -32,3 +34,21 @@ def test_the_gain_is_over_the_half_that_is_better_on_average() -> None:
     assert found["joint_gain_by_schedule"] == {"alternate": 0.2, "ppo_only": 0.2}
     assert found["joint_gain_effects_on_drift"][0] == 0.0
     assert found["joint_gain_norman"][0] == 0.1
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_a_policy_on_every_half_is_judged_by_the_network(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ITERATIONS": 1, "JUDGED": 64}.items():
+        monkeypatch.setattr(landscape_joint, name, value)
+    made = landscape_joint.experiment
+    monkeypatch.setattr(landscape_joint, "experiment", lambda truth, seed: made(truth, seed)[::2].copy())
+    assert 0 <= landscape_joint.arrived(half, "alternate", 0) <= 1
+
+
+def test_halves_are_one_twin_with_shares_of_its_members() -> None:
+    shares = {
+        half: landscape_joint.twin_of(half, 3).by_experiment.float().mean().item()
+        for half in HALVES
+        if half in landscape_joint.SHARES
+    }
+    assert shares == landscape_joint.SHARES

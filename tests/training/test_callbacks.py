@@ -136,7 +136,8 @@ def test_an_iteration_without_a_natural_step_shows_and_counts_none(capfd: pytest
 
 
 def test_a_folder_that_holds_anything_is_left_where_a_fit_fails(tmp_path: Path) -> None:
-    loggers = [CSVLogger(tmp_path, name=name) for name in ("empty", "used", "absent")]
+    runs = tmp_path / "runs"
+    loggers = [CSVLogger(runs, name=name) for name in ("empty", "used", "absent")]
     for logger in loggers[:2]:
         Path(logger.log_dir).mkdir(parents=True)
     kept = Path(loggers[1].log_dir) / "notes.txt"
@@ -144,5 +145,8 @@ def test_a_folder_that_holds_anything_is_left_where_a_fit_fails(tmp_path: Path) 
     trainer = quiet_trainer(1)
     trainer.loggers = loggers
     NoEmptyRun().on_exception(trainer, build().model, RuntimeError())
-    assert not Path(loggers[0].log_dir).exists()
+    assert [path.name for path in runs.iterdir()] == ["used"]
     assert kept.read_text() == "mine"
+    kept.unlink()
+    NoEmptyRun().on_exception(trainer, build().model, RuntimeError())
+    assert list(tmp_path.iterdir()) == []

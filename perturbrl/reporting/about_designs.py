@@ -1,6 +1,8 @@
 """What a page says of a design's question and of the cells it rests on, as name and value."""
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from perturbrl.embeddings.measured import MeasuredCells
@@ -11,6 +13,7 @@ from perturbrl.reporting.about_cells import cells_and_genes, what_orders, what_w
 from perturbrl.reporting.judged import Judged
 from perturbrl.reporting.report_tables import OTHER_HALF
 from perturbrl.reporting.report_text import percent
+from perturbrl.twins.landscape import LandscapeTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
 _DOSES_SHOWN: Final = 6
@@ -28,6 +31,7 @@ def question_of(judged: Judged) -> Mapping[str, str]:
         "dose per step": f"{float(space.low.min()):g} to {float(space.high.max()):g} ({_full_dose(problem)}); "
         f"less than {100 * space.min_dose:g} % of the range counts as none",
         **_measured_doses(space),
+        **_evidence(problem),
         "steps": str(problem.horizon),
         "digital twin": type(problem.twin).__name__,
         "training": judged.training,
@@ -48,6 +52,20 @@ def _full_dose(problem: DesignProblem) -> str:
     way = "down" if {sense for evidence, sense in own if evidence in _INFERRED} == {-1} else "up"
     inferred = f"1 = {way} by one standard deviation of the gene's expression, or of its targets' activity"
     return inferred if told <= {*_INFERRED, "none"} else f"{inferred}; where it was measured, as measured"
+
+
+def _evidence(problem: DesignProblem) -> Mapping[str, str]:
+    """How many effects rest on what; where a table of regulators is given and tells of none, that."""
+    counts = Counter(problem.evidence)
+    if not counts:
+        return {}
+    said = ", ".join(f"{kind} ({n})" for kind, n in counts.most_common())
+    twin = problem.twin
+    tables = [one.regulators for one in twin.modules() if isinstance(one, LandscapeTwin) and one.regulators]
+    unused = (
+        f"; '{Path(tables[0]).name}' tells of none of them" if tables and not counts["regulators"] else ""
+    )
+    return {"effects rest on": f"{said}{unused}"}
 
 
 def _measured_doses(space: PerturbationSpace) -> Mapping[str, str]:

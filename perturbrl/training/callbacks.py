@@ -127,7 +127,7 @@ class NoEmptyRun(Callback):
     """A fit that fails before anything was saved leaves no empty run folder behind."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the loggers' folders where they hold nothing, those around them, too; one that holds anything stays."""
+        """Remove the loggers' folders where they hold nothing, and those around them; one that holds anything stays."""
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:

@@ -33,5 +33,7 @@ def test_its_last_line_holds_every_figure(
         assert found[size]["seconds_fit"] > 0
         assert found[size]["seconds_predict"] > 0
         assert 0.05 < found[size]["peak_gib"] < 8
+        assert found["command"][size]["seconds"] > 0
+        assert found["command"][size]["n_cells"] == 500 + 10 * int(size)
     error = found["error_against_exact"]
     assert 0 < max(error["mean_unmeasured"], error["mean_measured"], error["sd"]) < 0.2

@@ -5,12 +5,15 @@ perturbation has an effect of its own, and 5 to 15 cells of each are measured. A
 measured are asked for, and every tenth that was. Each size runs in a process of its own, whose peak holds the cells and
 all libraries too. Where other work shares the cores, seconds of the processor tell what seconds hide. The error is that
 of the equations through inducing conditions against the exact ones, for mean and standard deviation, as a share of the
-exact ones' length. Emission of predicted cells comes last. ``--data FOLDER`` adds Papalexi 2021 with all genes.
+exact ones' length. Emission of predicted cells comes next, and last ``perturbrl fit`` with ``configs/response.yaml``,
+which reads a file, fits kriging again without perturbations that it then foretells, and trains the policy.
+``--data FOLDER`` adds Papalexi 2021 with all genes.
 """
 
 import argparse
 import json
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -24,6 +27,7 @@ from anndata import read_h5ad
 from scipy.sparse import csr_matrix
 
 from benchmarks.emission import EMITTED, emission, peak_gib
+from benchmarks.response_command import COMMAND_SIZES, fit_command, write_screen
 from perturbrl.data.labels import Label
 from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.responses.kriging import Kriging
@@ -111,6 +115,13 @@ def papalexi(path: Path) -> dict[str, float]:
     return {"seconds": perf_counter() - begin, "peak_gib": peak_gib()}
 
 
+def command(n_perturbations: int, n_genes: int) -> dict[str, float]:
+    """``perturbrl fit`` on a simulated screen of ten cells a perturbation."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = _alone(write_screen, Path(folder), n_perturbations, n_genes)
+        return _alone(fit_command, Path(folder)) | written
+
+
 def _off(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
@@ -144,6 +155,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     for found in made:
         print(
             f"{found['cells']:6.0f} emitted cells: {found['seconds']:.1f} s, peak {found['peak_gib']:.2f} GiB",
+            flush=True,
+        )
+    result["command"] = fitted = {}
+    for size in (20, 60) if options.quick else COMMAND_SIZES:
+        fitted[str(size)] = found = command(size, n_genes)
+        print(
+            f"{size:6d} perturbations, perturbrl fit: {found['seconds']:6.1f} s ({found['processor_seconds']:.1f} of "
+            f"the processor), peak {found['peak_gib']:.2f} GiB",
             flush=True,
         )
     if options.data is not None:

@@ -274,7 +274,8 @@ def respond(
         features: tables of numbers by perturbation.
         reference: another screen (.h5ad): the same target may do there what it does here.
         aliases: table of two columns, another name and the one the data use; for queries and prior knowledge.
-        cell_type_key: obs column with the cell types, in each of which an effect may differ.
+        cell_type_key: obs column with the cell types, in each of which an effect may differ. It is one column: where
+            donors or times differ, too, join their columns into one.
         columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
             `ColumnOptions`, which names the keys.
         value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.

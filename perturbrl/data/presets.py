@@ -36,7 +36,7 @@ class FieldMap:
     Args:
         perturbation_key: column with the perturbation of each cell; ``None`` where no cell was perturbed.
         control_value: the label of untreated cells in that column.
-        cell_type_key: column with the cell type.
+        cell_type_key: column with the cell type, or with whatever else responses may differ between, joined.
         batch_key: column with the technical batch.
         size_factor_key: column with the library size over the whole transcriptome.
         covariate_keys: columns with at least two levels that describe a cell besides its perturbation.

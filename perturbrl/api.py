@@ -312,7 +312,7 @@ def screen_model(steps: int = 3) -> TwoStageModule:
     """The model of ``configs/gene_screen.yaml``, with so many perturbations at most, one a step."""
     return TwoStageModule(
         ResponseTwin(),
-        n_candidates=512,
+        n_candidates=256,
         policy=PolicyOptions(kind="choices", exploration=0.5),
         rollout=RolloutOptions(n_cells=512, horizon=steps),
         trust_region=TrustRegionOptions(max_kl=0.3),

@@ -73,7 +73,7 @@ class PolicyOptions:
     normalise_observations: bool = False
     kind: Literal["doses", "choices"] = "doses"
     exploration: float | None = None
-    dose_levels: int = 4
+    dose_levels: int = 10
 
     def __post_init__(self) -> None:
         widths = tuple(self.hidden_sizes)

@@ -241,7 +241,8 @@ def test_a_cell_type_as_target_is_reached_on_a_landscape(tmp_path: Path) -> None
 def test_options_are_those_of_the_data_module() -> None:
     """Whoever reads ``help(perturbrl.design)`` sees every option of its data, with the same default.
 
-    What only responses are asked by is an option of ``perturbrl.respond``.
+    What only responses are asked by is an option of ``perturbrl.respond``. How many genes are kept depends on the
+    kind of design, see above.
     """
     ours, theirs, asking = (
         signature(call).parameters for call in (perturbrl.design, PerturbationDataModule, perturbrl.respond)
@@ -249,7 +250,7 @@ def test_options_are_those_of_the_data_module() -> None:
     elsewhere = {"path", "synthetic", "target"}  # the AnnData, and the target that has to be given
     of_responses = {"queries", *PRIOR_FILES}
     for name in set(theirs) - elsewhere - of_responses:
-        assert ours[name].default == theirs[name].default, name
+        assert name == "n_top_genes" or ours[name].default == theirs[name].default, name
         assert f"        {name}: " in (perturbrl.design.__doc__ or ""), name
     for name in of_responses:
         assert name not in ours, name

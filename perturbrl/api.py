@@ -160,7 +160,7 @@ def design(
         pseudotime_key: obs column with pseudotime, in place of time points; ``None`` recognises a plain name.
         root: population that the others come from, from which diffusion pseudotime is computed, in place of a column.
         model: twin, task and optimiser; ``None`` is the configuration's.
-        max_epochs: iterations of the two-stage optimiser.
+        max_epochs: iterations of the two-stage optimiser; ``None`` is 80, and 60 for a landscape.
         folder: a run folder ``design/version_K`` is made below it.
         seed: of first weights and all random streams; ``None`` keeps the model's own.
         key_added: also put the result into ``adata``: ``uns[key_added]`` holds answer, tables and guide list,

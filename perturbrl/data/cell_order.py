@@ -81,13 +81,17 @@ class OrderColumn:
     key: str
     kind: OrderKind
 
+    def of_numbers(self, obs: pd.DataFrame) -> Float[np.ndarray, " cells"]:
+        """The column's values, with its gaps."""
+        return obs[self.key].to_numpy(dtype=np.float64)
+
     def of(self, obs: pd.DataFrame) -> CellOrder:
         """When the cells of ``obs`` are.
 
         Raises:
             DataError: the column has gaps there.
         """
-        values = obs[self.key].to_numpy(dtype=np.float64)
+        values = self.of_numbers(obs)
         gaps = int((~np.isfinite(values)).sum())
         if gaps:
             raise DataError(f"{_gaps(gaps, len(values), self.key)}; {_REMEDIES[self.kind]}")

@@ -83,6 +83,8 @@ def _between_types(use: str, dataset: PerturbationDataset, path: str, rows: Cell
         of = "cell types" if not also else "types of control cells"
         return f"{named}: no, it needs two {of} of at least {FEWEST_CELLS} cells and there are {len(large)}"
     column = order_column(dataset.adata.obs, OrderOptions())
+    if column is not None:
+        large = _late_first(large, dataset.cell_types[rows], column.of_numbers(dataset.adata.obs)[rows])
     ordered = (
         f"ordered by obs['{column.key}'], for example"
         if column
@@ -94,6 +96,12 @@ def _between_types(use: str, dataset: PerturbationDataset, path: str, rows: Cell
         f"{named}: yes, {ordered} perturbrl fit --config configs/{use}.yaml --data.path "
         f"{shlex.quote(path)} --data.source {source} --data.target {target} --data.max_perturbations 2{order}"
     )
+
+
+def _late_first(types: list[str], of_cells: np.ndarray, when: np.ndarray) -> list[str]:
+    """Types whose cells are late before those whose cells are early, so that the example leads to a mature one."""
+    middle = np.nanmedian(when)
+    return sorted(types, key=lambda name: bool(np.nanmedian(when[of_cells == name]) < middle))
 
 
 def _most_perturbed_type(dataset: PerturbationDataset) -> str:

@@ -244,8 +244,10 @@ class Populations:
         at_other_doses.sort(key=lambda label: label.parts)
         if len(at_other_doses) > 1:
             return f"'{text}' is none of the doses measured; choose one of {listed(at_other_doses, 12)}"
-        close: Sequence[str] = self._queries_of(text) or self._closest(read[-1])
+        close: Sequence[str] = self._queries_of(text) or self._closest(read[-1]) or self._types_like(text)
         hint = f"did you mean {' or '.join(close)}?" if close else f"choose one such as {self._examples()}"
+        if not self.perturbations and CELL_TYPE_OBS in self.obs.columns:
+            return f"'{text}' is no cell type, and no cell was perturbed; {hint}"
         return f"no cell has the perturbation '{text}' ({len(self.perturbations)} are measured); {hint}"
 
     def _queries_of(self, text: str) -> list[str]:
@@ -258,6 +260,10 @@ class Populations:
             found += [f"{column}={level}" for level in levels if str(level).casefold() == text.casefold()]
         return list(dict.fromkeys(found))[:_SHOWN]
 
+    def _types_like(self, text: str) -> list[str]:
+        types = self.obs[CELL_TYPE_OBS].astype(str).unique() if CELL_TYPE_OBS in self.obs.columns else ()
+        return [f"{CELL_TYPE_OBS}={name}" for name in closest(text, types)]
+
     def _closest(self, label: Label) -> list[Label]:
         near = closest(label, self.perturbations, cutoff=0.5)
         names = set(label.names)
@@ -265,7 +271,9 @@ class Populations:
         return list(dict.fromkeys([*near, *related]))[:_SHOWN]
 
     def _examples(self) -> str:
-        return listed(self.perturbations, _SHOWN) or "none: there are only control cells"
+        if self.perturbations or CELL_TYPE_OBS not in self.obs.columns:
+            return listed(self.perturbations, _SHOWN) or "none: there are only control cells"
+        return listed([f"{CELL_TYPE_OBS}={name}" for name in self.obs[CELL_TYPE_OBS].unique()], _SHOWN)
 
 
 def _is_text(column: pd.Series) -> bool:

@@ -241,6 +241,13 @@ def test_a_screen_of_an_ordered_atlas_supports_both_halves_joined(
     assert ("--data.source cell_type=red,perturbation=control" in joint) == (len(controls_of) == 2)
 
 
+def test_the_example_leads_to_cells_that_are_late(tmp_path: Path) -> None:
+    adata = atlas(30)
+    adata.obs["day"] = (adata.obs["cell_type"] != "stem").astype(float)
+    landscape = next(use for use in inspect(adata, tmp_path).uses if use.startswith("landscape"))
+    assert "--data.source cell_type=white --data.target cell_type=red" in landscape
+
+
 def test_what_a_landscape_lacks_is_said(tmp_path: Path) -> None:
     unordered = atlas(30)
     del unordered.obs["day"]

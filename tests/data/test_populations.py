@@ -82,6 +82,17 @@ def test_what_is_not_there_is_answered_with_what_is_near(text: str, error: type,
         rows(text)
 
 
+def test_in_an_atlas_a_mistyped_cell_type_is_told_the_nearest() -> None:
+    adata = atlas(cells_per_type=4)
+    dataset = PerturbationDataset.from_adata(adata, detect_fields(adata, labels_needed=False))
+    with pytest.raises(DataError, match=r"'Whites' is no cell type.*did you mean cell_type=white\?"):
+        dataset.population_rows("Whites")
+    with pytest.raises(
+        DataError, match=r"choose one such as cell_type=stem, cell_type=red and cell_type=white"
+    ):
+        dataset.population_rows("zzz")
+
+
 def test_cells_that_tell_of_a_population_contain_its_label_in_the_same_context() -> None:
     known = screen().populations
     assert known.telling("A").tolist() == [1, 2, 5]

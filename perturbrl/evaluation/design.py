@@ -7,6 +7,7 @@ from typing import Final
 import torch
 
 from perturbrl.errors import ConfigurationError
+from perturbrl.evaluation.certificate import Certificate, certify, dosed_by
 from perturbrl.evaluation.design_metrics import DESIGN_METRICS, DesignOutcome
 from perturbrl.evaluation.hits import Hit, rank_hits
 from perturbrl.evaluation.mean_distance import equally_near, mean_distance, nearness_p_value
@@ -14,7 +15,7 @@ from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.evaluation.statistics import Interval, wilson_interval
 from perturbrl.planning.design_problem import DesignProblem, Planner
-from perturbrl.schema import CellState, Population
+from perturbrl.schema import CellState, PerCell, Population
 
 MADE_ON: Final = "made on"
 IDLE: Final = "no_op"
@@ -64,7 +65,7 @@ class DesignRow:
     n_perturbations: float
     displacement_from_start: float
     training_distance: float
-    regret: float
+    gap: float
     recall: float
 
 
@@ -80,6 +81,7 @@ class DesignEvaluation:
         simulations: what each design did to held-out cells.
         target_cells: what judged it.
         forecast: what the policy did to training cells: a prediction whose input is not the cells that judge.
+        certificate: how good the policy is beside the best known on the twin that designs were made on.
         arrived: share of cells that arrive, by design and twin, the one that designs were made on first; none where
             that one judges, too.
     """
@@ -91,6 +93,7 @@ class DesignEvaluation:
     simulations: dict[str, Simulation]
     target_cells: CellState
     forecast: Simulation
+    certificate: Certificate
     arrived: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     @property
@@ -142,6 +145,7 @@ class DesignEvaluation:
                 design: {twin: asdict(share) for twin, share in shares.items()}
                 for design, shares in self.arrived.items()
             },
+            "certificate": self.certificate.as_dict(),
             "designs": {row.name: asdict(row) for row in self.rows},
         }
 
@@ -169,6 +173,8 @@ def evaluate_designs(
     simulations: dict[str, Simulation] = {}
     arrived: dict[str, dict[str, Interval]] = {}
     distances: dict[str, float] = {}
+    paid: dict[str, tuple[PerCell, tuple[str, ...]]] = {}
+    left_out: dict[str, str] = {}
     forecasts: list[Simulation] = []
     for planner in progress(planners):
         if planner.plan(problem):
@@ -177,15 +183,23 @@ def evaluate_designs(
             arrived[planner.name] = {name: _arrived(own) for name, own in done.items()}
             trained = simulate(problem, planner, problem.twin.start_cells)
             distances[planner.name] = mean_distance(trained.final, problem.goal_cells)
+            paid[planner.name] = (trained.returns, dosed_by(problem, trained))
             forecasts = forecasts or [trained]  # the others' would only take up memory
-    names, best = problem.space.names, _optimal_distance(problem)
-    rows = tuple(
-        _row(name, DesignOutcome(simulation, cells.target, target_label, names, distances[name], best))
+        elif planner.reason:
+            left_out[planner.name] = planner.reason
+    names, certificate = problem.space.names, certify(problem, paid, left_out)
+    outcomes = {
+        name: DesignOutcome(
+            simulation, cells.target, target_label, names, distances[name], certificate.gap_of(name)
+        )
         for name, simulation in simulations.items()
-    )
+    }
+    rows = tuple(_row(name, outcome) for name, outcome in outcomes.items())
     found = cells.detectability()
     hits = rank_hits(problem, simulations[_recommended(found, [row.name for row in rows])])
-    evaluation = DesignEvaluation(target_label, rows, hits, found, simulations, cells.target, forecasts[0])
+    evaluation = DesignEvaluation(
+        target_label, rows, hits, found, simulations, cells.target, forecasts[0], certificate
+    )
     return replace(evaluation, arrived=arrived) if judges else evaluation
 
 
@@ -199,9 +213,3 @@ def _arrived(simulation: Simulation) -> Interval:
 
 def _row(name: str, outcome: DesignOutcome) -> DesignRow:
     return DesignRow(name, **{metric.name: metric.function(outcome) for metric in DESIGN_METRICS})
-
-
-def _optimal_distance(problem: DesignProblem) -> float:
-    """What the optimum leaves; nan below single precision, where there is nothing left to compare with."""
-    best = problem.optimal_distance
-    return best if best > 1e-5 * float(problem.shift.norm()) else float("nan")

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from perturbrl.evaluation.simulation import Simulation
 from perturbrl.evaluation.statistics import Interval
@@ -36,10 +38,11 @@ class Hit:
 
 def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]:
     """The design's perturbations by the size of their mean dose, with bootstrap intervals over cells."""
-    total = simulation.doses.sum(1).double().cpu().numpy()
-    share = (simulation.doses != 0).any(1).double().mean(0).cpu().numpy()
-    low, high = _bootstrap_means(total, problem.seed)
-    mean = total.mean(0)
+    total = simulation.given.sum(1).double()
+    share = _of_all(simulation, (simulation.given != 0).any(1).double().mean(0))
+    # What no cell receives is 0 in every resample.
+    ends = [torch.as_tensor(end) for end in _bootstrap_means(total.cpu().numpy(), problem.seed)]
+    mean, low, high = (_of_all(simulation, own.to(total)) for own in (total.mean(0), *ends))
     order = np.argsort(-np.abs(mean), kind="stable")
     evidence = problem.evidence
     directions = {1.0: "up", -1.0: "down", 0.0: "none"}
@@ -53,6 +56,10 @@ def rank_hits(problem: DesignProblem, simulation: Simulation) -> tuple[Hit, ...]
         )
         for i in order
     )
+
+
+def _of_all(simulation: Simulation, values: Tensor) -> Float[np.ndarray, " perturbations"]:
+    return simulation.of_all(values).cpu().numpy()
 
 
 def _bootstrap_means(values: Float[np.ndarray, "cells columns"], seed: int) -> tuple[np.ndarray, np.ndarray]:

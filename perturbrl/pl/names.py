@@ -13,6 +13,7 @@ _PLAIN: Final = {
     "cem": "cross-entropy search",
     "mpc": "model-predictive control",
     "exhaustive": "exhaustive search",
+    "beam": "beam search",
     "pairs": "search of singles and pairs",
     "most_likely": "most probable set",
     "differential_expression": "differential expression",

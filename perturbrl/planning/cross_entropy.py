@@ -9,11 +9,20 @@ from torch.nn.functional import one_hot
 
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
-from perturbrl.planning.schedule_value import Schedules, ScheduleValue, groups_of_cells
+from perturbrl.planning.schedule_value import (
+    GROUP_CELLS,
+    MOST_WORK,
+    TOO_LONG,
+    Schedules,
+    ScheduleValue,
+    groups_of_cells,
+)
+from perturbrl.planning.shortlist import among_few, too_many
 from perturbrl.twins.perturbations import PerturbationSpace
 
 EXPECTED_USED: Final = 3
 ELITE_SHARE: Final = 20
+CEM_MOST: Final = 64
 
 
 class CrossEntropySearch(OpenLoop):
@@ -24,7 +33,7 @@ class CrossEntropySearch(OpenLoop):
     schedules. Starting from few perturbations per schedule keeps the search from drowning in hundreds of
     small doses. Of discrete actions each step has a distribution of its own, which starts with about three
     actions per schedule and nothing in the other steps. The result is the best schedule ever drawn, doing
-    nothing included.
+    nothing included. Of thousands of perturbations it looks at the most promising (see ``shortlist``).
 
     Args:
         n_iterations: rounds.
@@ -45,16 +54,27 @@ class CrossEntropySearch(OpenLoop):
             )
         self.n_iterations, self.population = n_iterations, population
 
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        """The best schedule found."""
+    def schedule_for(self, problem: DesignProblem) -> Schedule | None:
+        """The best schedule found; ``None`` where too many perturbations would be simulated."""
+        if problem.space.discrete:
+            return self._found(problem)
+        schedule = among_few(problem, CEM_MOST, self._found)
+        self.reason = too_many(problem) if schedule is None else ""
+        return schedule
+
+    def _found(self, problem: DesignProblem) -> Schedule:
         generator = Generator(device=problem.space.low.device).manual_seed(problem.seed)
         return self.search(ScheduleValue.from_start(problem), problem.no_dose(), generator)
+
+    def n_drawn(self, space: PerturbationSpace) -> int:
+        """Schedules per round."""
+        return self.population or min(1024, max(256, 5 * space.n_actions))
 
     def search(self, value: ScheduleValue, first: Schedule, generator: Generator) -> Schedule:
         """The best schedule found from ``first``, which is the mean of the first round."""
         space = value.problem.space
         law = _ActionLaw(space, first) if space.discrete else _DoseLaw(space, first)
-        n = self.population or min(1024, max(256, 5 * space.n_actions))
+        n = self.n_drawn(space)
         best, best_return = first, float(value(first[None]))
         for _ in range(self.n_iterations):
             drawn = law.draw(n, generator)
@@ -117,7 +137,8 @@ class ModelPredictiveControl(Planner):
 
     Cells in different states get different actions: they are sorted into at most ``n_groups`` groups as in
     `Lookahead`, and the plan of each is made for a sample of its cells. Each search starts from the rest of
-    the plan that one of them followed. It sees the states of the cells that it doses, as a policy does.
+    the plan that one of them followed. It sees the states of the cells that it doses, as a policy does. Where that
+    would take minutes it cannot treat the problem.
 
     Args:
         search: of each step.
@@ -135,7 +156,13 @@ class ModelPredictiveControl(Planner):
 
     def plan(self, problem: DesignProblem) -> bool:
         """Remember the problem; plans are made when the cells are seen."""
-        self.problem = problem
+        self.problem, n, horizon = problem, problem.space.n_perturbations, problem.horizon
+        simulated = (
+            self.search.n_iterations * self.search.n_drawn(problem.space) * horizon * (horizon + 1) // 2
+        )
+        if simulated * self.n_groups * GROUP_CELLS * n > MOST_WORK:
+            self.reason = TOO_LONG.format(n=n)
+            return False
         self._generator = Generator(device=problem.space.low.device)
         return True
 

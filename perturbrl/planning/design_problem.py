@@ -1,7 +1,7 @@
 """What a planner may know, and what it answers: the ground that policies and planners share."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -63,21 +63,43 @@ class DesignProblem:
         return torch.stack([self.space.no_action()] * self.horizon)
 
     def schedule(self, total: Float[np.ndarray, " perturbations"]) -> Schedule:
-        """The schedule that gives ``total`` doses from the first step on, in as few equal parts as will do.
+        """The schedule of total doses (see ``schedules``)."""
+        return self.schedules(
+            torch.as_tensor(total, dtype=torch.float32, device=self.space.low.device)[None]
+        )[0]
+
+    def schedules(
+        self, totals: Float[Tensor, "schedules perturbations"]
+    ) -> Float[Tensor, "schedules time perturbations"]:
+        """Schedules that give total doses from the first step on, each in as few equal parts as will do.
 
         Few parts, because a small one may fall below ``min_dose``. Where perturbations are limited in number
         the largest totals are given; totals that the limits do not allow are cut by the environment.
         """
-        wanted = torch.as_tensor(total, dtype=torch.float32, device=self.space.low.device)
-        limit = self.space.max_perturbations
-        if limit is not None and limit < len(wanted):
-            largest = (wanted.abs() / (self.space.high - self.space.low)).topk(limit).indices
-            wanted = torch.zeros_like(wanted).index_copy(0, largest, wanted[largest])
+        wanted, limit = totals, self.space.max_perturbations
+        if limit is not None and limit < wanted.shape[1]:
+            size = wanted.abs() / (self.space.high - self.space.low)
+            kept = torch.zeros_like(wanted, dtype=torch.bool).scatter(
+                1, size.topk(limit, dim=1).indices, True
+            )
+            wanted = wanted * kept
         bound = torch.where(wanted < 0, self.space.low, self.space.high)
         # A total that rounding lifts just above a whole number of full doses needs no further part.
         parts = torch.where(wanted == 0, 1.0, (wanted / bound - 1e-6).ceil()).clamp(1, self.horizon)
-        given = torch.arange(self.horizon, device=wanted.device)[:, None] < parts
-        return given * (wanted / parts)
+        given = torch.arange(self.horizon, device=wanted.device)[:, None] < parts[:, None]
+        return given * (wanted / parts)[:, None]
+
+    def among(self, columns: Int[Tensor, " some"]) -> "DesignProblem":
+        """The same problem with only some of the perturbations, on a twin that knows no others where there is one."""
+        space = self.space.restrict([self.space.names[i] for i in columns.tolist()])
+        twin = self.twin.narrowed(space.columns)
+        return replace(self, twin=twin, space=space if twin is self.twin else space.alone())
+
+    def widened(
+        self, schedule: Float[Tensor, "time some"], columns: Int[Tensor, " some"]
+    ) -> Float[Tensor, "time perturbations"]:
+        """A schedule made ``among`` some of the perturbations, in the columns of this problem."""
+        return self.no_dose().index_copy(1, columns, schedule)
 
     @cached_property
     def optimal_dose(self) -> Float[np.ndarray, " perturbations"] | None:
@@ -102,9 +124,11 @@ class Planner(ABC):
 
     Attributes:
         name: the row's name in every table.
+        reason: why it cannot treat a problem, in words, where a reader may miss it.
     """
 
     name: str
+    reason: str = ""
 
     @abstractmethod
     def plan(self, problem: DesignProblem) -> bool:

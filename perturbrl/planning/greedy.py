@@ -4,18 +4,21 @@ from collections.abc import Callable
 from typing import Final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
 from perturbrl import schema
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
+from perturbrl.planning.shortlist import among_few, too_many
 from perturbrl.schema import CellState, Members, UsedMask, WholeState
 
 GREEDY_LEVELS: Final = 8
 GREEDY_CELLS: Final = 32
 GREEDY_DRAWS: Final = 256
 GREEDY_GAIN: Final = 1e-3
+GREEDY_MOST: Final = 400
+_TOGETHER: Final = 256
 _ROWS: Final = 1 << 19
 
 
@@ -24,13 +27,19 @@ class GreedyDesign(OpenLoop):
 
     Works on any twin, by simulating every candidate from the same start cells. Within a step it goes on
     adding until none lowers the distance by a thousandth of what the step began with, so it may use as many
-    perturbations as the limits allow.
+    perturbations as the limits allow. Of thousands it looks at the most promising (see ``shortlist``).
     """
 
     name = "greedy"
 
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        """Grow the schedule one perturbation at a time."""
+    def schedule_for(self, problem: DesignProblem) -> Schedule | None:
+        """Grow the schedule one perturbation at a time; ``None`` where too many would be simulated."""
+        schedule = among_few(problem, GREEDY_MOST, self._grown)
+        self.reason = too_many(problem) if schedule is None else ""
+        return schedule
+
+    @staticmethod
+    def _grown(problem: DesignProblem) -> Schedule:
         generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
         state = problem.twin.initial_state(GREEDY_CELLS, generator)
         member = problem.twin.draw_members(GREEDY_CELLS, generator)
@@ -125,14 +134,16 @@ def _add_while_it_helps(
     best = float(_mean_distances(problem, reach(dose[None]), goal)[0])
     least_gain = GREEDY_GAIN * best
     while True:
-        candidates = _candidates(problem, dose, used | (dose != 0))
-        if len(candidates) == 0:
+        columns, values = _candidates(problem, dose, used | (dose != 0))
+        if len(columns) == 0:
             return dose
-        parts = [_mean_distances(problem, reach(part), goal) for part in candidates.split(256)]
-        distance = torch.cat(parts)
+        parts = zip(columns.split(_TOGETHER), values.split(_TOGETHER), strict=True)
+        reached = (reach(_with_one_more(dose, *part)) for part in parts)
+        distance = torch.cat([_mean_distances(problem, states, goal) for states in reached])
         if not float(distance.min()) < best - least_gain:
             return dose
-        best, dose = float(distance.min()), candidates[distance.argmin()]
+        best, chosen = float(distance.min()), distance.argmin()[None]
+        dose = _with_one_more(dose, columns[chosen], values[chosen])[0]
 
 
 def _mean_distances(
@@ -144,12 +155,18 @@ def _mean_distances(
 
 def _candidates(
     problem: DesignProblem, dose: Float[Tensor, " perturbations"], used: Tensor
-) -> Float[Tensor, "candidates perturbations"]:
+) -> tuple[Int[Tensor, " candidates"], Float[Tensor, " candidates"]]:
+    """Perturbations that may be added to a dose, and how much of each."""
     space = problem.space
     levels = torch.arange(1, GREEDY_LEVELS + 1, device=dose.device)[:, None] / GREEDY_LEVELS
     values = torch.cat((levels * space.high, levels * space.low))
     allowed = (values.abs() > space.least) & (dose == 0)
     if space.max_perturbations is not None and int(used.sum()) >= space.max_perturbations:
         allowed &= used
-    column = allowed.nonzero()[:, 1:]
-    return dose.repeat(len(column), 1).scatter(1, column, values[allowed][:, None])
+    return allowed.nonzero()[:, 1], values[allowed]
+
+
+def _with_one_more(
+    dose: Float[Tensor, " perturbations"], columns: Int[Tensor, " some"], values: Float[Tensor, " some"]
+) -> Float[Tensor, "some perturbations"]:
+    return dose.repeat(len(columns), 1).scatter(1, columns[:, None], values[:, None])

@@ -11,7 +11,13 @@ from torch import Tensor
 from perturbrl.envs.schedule_returns import single_doses
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.design_problem import DesignProblem, Planner
-from perturbrl.planning.schedule_value import ScheduleValue, groups_of_cells
+from perturbrl.planning.schedule_value import (
+    GROUP_CELLS,
+    MOST_WORK,
+    TOO_LONG,
+    ScheduleValue,
+    groups_of_cells,
+)
 
 
 class Lookahead(Planner):
@@ -22,7 +28,7 @@ class Lookahead(Planner):
     and each group's plan is made for a sample of its cells. Sequences are compared by the return over the
     next k steps and the relaxation after them; stopping early is a sequence, too. All sequences are tried
     while they are no more than ``max_sequences``; beyond that only the best partial ones are continued (a
-    beam search).
+    beam search). Where that would take minutes it cannot treat the problem.
 
     Args:
         depth: k.
@@ -46,11 +52,20 @@ class Lookahead(Planner):
     def plan(self, problem: DesignProblem) -> bool:
         """Remember the problem; plans are made when the cells are seen."""
         self.problem, space = problem, problem.space
+        if self._work(problem) > MOST_WORK:
+            self.reason = TOO_LONG.format(n=space.n_perturbations)
+            return False
         if space.discrete:
             self.candidates = torch.arange(space.n_actions, device=space.low.device)
         else:
             self.candidates = single_doses(space, self.n_levels)
         return True
+
+    def _work(self, problem: DesignProblem) -> int:
+        """Numbers that an episode looks at, at most."""
+        depths = (min(self.depth, problem.horizon - step) for step in range(problem.horizon))
+        steps = sum(depth * (depth + 1) // 2 for depth in depths)
+        return steps * self.max_sequences * self.n_groups * GROUP_CELLS * problem.space.n_perturbations
 
     def action(self, observed: TensorDictBase, step: int) -> Tensor:
         """The best first action of each group of cells."""

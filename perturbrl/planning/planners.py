@@ -6,6 +6,7 @@ from scipy.optimize import nnls
 from tensordict import TensorDictBase
 from torch import Generator, Tensor
 
+from perturbrl.planning.beam import BeamSearch
 from perturbrl.planning.cross_entropy import CrossEntropySearch, ModelPredictiveControl
 from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
 from perturbrl.planning.exhaustive import ExhaustiveSearch
@@ -15,19 +16,15 @@ from perturbrl.planning.optimum import givable_dose
 from perturbrl.planning.schedule_value import SEARCH_CELLS
 
 
-class NoOpDesign(Planner):
+class NoOpDesign(OpenLoop):
     """Do nothing."""
 
     name = "no_op"
+    plans_discrete = True
 
-    def plan(self, problem: DesignProblem) -> bool:
-        """Doing nothing is always possible; only the kind of action is to be known."""
-        self.nothing = problem.space.no_action()
-        return True
-
-    def action(self, observed: TensorDictBase, step: int) -> Tensor:
-        """No dose for any cell."""
-        return self.nothing.expand(*observed.batch_size, *self.nothing.shape)
+    def schedule_for(self, problem: DesignProblem) -> Schedule:
+        """No dose at any step."""
+        return problem.no_dose()
 
 
 class RandomActions(Planner):
@@ -78,10 +75,11 @@ class NearestPerturbationDesign(OpenLoop):
 
     def schedule_for(self, problem: DesignProblem) -> Schedule | None:
         """The nearest perturbation at dose 1 (or the highest, if that is less), given in the first step."""
-        effects, dose = problem.linear_effects, problem.space.high.clamp_max(1.0)
-        if effects is None and not problem.twin.needs_data:
+        dose, parts = problem.space.high.clamp_max(1.0), problem.twin.part_effects(1)
+        if parts is None and not problem.twin.needs_data:
             return None
-        effects = _mean_shifts(problem, dose) if effects is None else dose[:, None] * effects
+        told = None if parts is None else dose[:, None] * parts.shifts[problem.space.columns]
+        effects = _mean_shifts(problem, dose) if told is None else told
         best = (effects - problem.shift).norm(dim=1).argmin()
         schedule = problem.no_dose()
         schedule[0, best] = dose[best]
@@ -96,9 +94,13 @@ def _mean_shifts(
     twin, generator = problem.twin, Generator(device=dose.device).manual_seed(problem.seed)
     state, member = twin.initial_state(SEARCH_CELLS, generator), twin.draw_members(SEARCH_CELLS, generator)
     noise, start = twin.draw_noise(SEARCH_CELLS, generator), twin.place(state).mean(0)
-    alone = problem.space.expand(torch.diag(dose))
-    ends = [twin.next_state(state, one.expand(SEARCH_CELLS, -1), noise, member) for one in alone]
-    return torch.stack([twin.place(end).mean(0) for end in ends]) - start
+    ends = []
+    for column in range(len(dose)):
+        one = torch.zeros_like(dose)[None]
+        one[0, column] = dose[column]
+        alone = problem.space.expand(one).expand(SEARCH_CELLS, -1)
+        ends.append(twin.place(twin.next_state(state, alone, noise, member)).mean(0))
+    return torch.stack(ends) - start
 
 
 class NonNegativeLeastSquares(OpenLoop):
@@ -124,6 +126,10 @@ class BoundedLeastSquares(OpenLoop):
         """The optimal total doses."""
         total, effects = problem.optimal_dose, problem.linear_effects
         if total is None or effects is None:
+            limit, n = problem.space.max_perturbations, problem.space.n_perturbations
+            self.reason = (
+                "" if effects is None else f"sets of {limit} of {n:,} perturbations are too many for it"
+            )
             return None
         return problem.schedule(givable_dose(effects, problem.shift, problem.space, total, problem.horizon))
 
@@ -144,4 +150,18 @@ def default_planners() -> tuple[Planner, ...]:
 
 def search_planners() -> tuple[Planner, ...]:
     """The searching baselines of every design table."""
-    return (Lookahead(), CrossEntropySearch(), ModelPredictiveControl(), ExhaustiveSearch())
+    return (Lookahead(), CrossEntropySearch(), ModelPredictiveControl(), ExhaustiveSearch(), BeamSearch())
+
+
+def certifying_planners() -> tuple[Planner, ...]:
+    """What finds the best design known: whatever searches among thousands, and the closed form."""
+    return (
+        NoOpDesign(),
+        NearestPerturbationDesign(),
+        GreedyDesign(),
+        GreedyActions(),
+        BoundedLeastSquares(),
+        CrossEntropySearch(),
+        ExhaustiveSearch(),
+        BeamSearch(),
+    )

@@ -21,6 +21,9 @@ from perturbrl.schema import CellState, WholeState
 
 SEARCH_CELLS: Final = 32
 GROUP_CELLS: Final = 8
+# Doses simulated in an episode by what plans at every step: about a minute.
+MOST_WORK: Final = 1_500_000_000
+TOO_LONG: Final = "a search at every step among {n:,} perturbations would take minutes"
 
 
 class ScheduleValue:
@@ -45,11 +48,11 @@ class ScheduleValue:
         self.problem, self.state, self.goal, self.used, self.seed = problem, state, goal, used, seed
 
     @classmethod
-    def from_start(cls, problem: DesignProblem) -> "ScheduleValue":
+    def from_start(cls, problem: DesignProblem, n_cells: int = SEARCH_CELLS) -> "ScheduleValue":
         """From training start cells that have received nothing yet."""
         generator = Generator(device=problem.twin.start_cells.device).manual_seed(problem.seed)
-        state = problem.twin.initial_state(SEARCH_CELLS, generator)
-        used = torch.zeros(SEARCH_CELLS, problem.space.n_perturbations, dtype=torch.bool, device=state.device)
+        state = problem.twin.initial_state(n_cells, generator)
+        used = torch.zeros(n_cells, problem.space.n_perturbations, dtype=torch.bool, device=state.device)
         goal = problem.task.goal_state(problem.twin.place(state))
         return cls(problem, state, goal, used, problem.seed)
 

@@ -60,7 +60,7 @@ def way_figures(judged: Judged, simulation: Simulation, target: Population, said
 def dose_figures(judged: Judged, simulation: Simulation, hits: pd.DataFrame) -> list[Plot]:
     """What is dosed, and when."""
     names = judged.problem.space.names
-    return [plot_hits(hits), plot_dose_schedule(names, to_numpy(simulation.doses.mean(0)))]
+    return [plot_hits(hits), plot_dose_schedule(names, to_numpy(simulation.of_all(simulation.given.mean(0))))]
 
 
 def learning_figure(curves: pd.DataFrame | None) -> list[Plot]:

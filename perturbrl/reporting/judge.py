@@ -9,11 +9,12 @@ import torch
 from anndata import AnnData
 
 from perturbrl.errors import DataError, listed
-from perturbrl.evaluation.design import UnseenCells, evaluate_designs
+from perturbrl.evaluation.design import DesignEvaluation, UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import Hit, rank_hits
 from perturbrl.evaluation.populations import Detectability, detectability
 from perturbrl.evaluation.simulation import Simulation, simulate
 from perturbrl.pl.genes import plot_top_genes
+from perturbrl.pl.names import plain_name
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
@@ -36,7 +37,7 @@ from perturbrl.reporting.landscape_figures import landscape_view
 from perturbrl.reporting.likely import likely_frame
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import hits_frame
-from perturbrl.reporting.report_text import answer_sentence, caution, dosed
+from perturbrl.reporting.report_text import answer_sentence, caution, certificate_sentences, dosed
 from perturbrl.schema import (
     CONTROL_LABEL,
     LATENT_OBSM,
@@ -98,6 +99,7 @@ def judge(
         title=f"Design: {judged.source} to {target}",
         answer=answer_sentence(evaluation, hits),
         warnings=caution(evaluation),
+        certified=certificate_sentences(evaluation),
         question=question_of(judged),
         data={**data_of(judged, len(cells.start), len(cells.target)), **recognised(judged, cells)},
         evaluation=evaluation,
@@ -108,7 +110,7 @@ def judge(
         response=None if response is None else response.table,
         more_tables=view.tables,
         numbers=view.numbers,
-        left_out=(*left_out, *view.left_out, *_missing(judged, curves, search=search)),
+        left_out=(*left_out, *view.left_out, *_not_made(evaluation), *_missing(judged, curves, search=search)),
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation), response)
@@ -142,13 +144,19 @@ def _response(judged: Judged, forecast: Simulation) -> tuple[JudgedResponse | No
     )
 
 
+def _not_made(evaluation: DesignEvaluation) -> tuple[str, ...]:
+    """Designs that were too much work."""
+    reasons = evaluation.certificate.left_out.items()
+    return tuple(f"{plain_name(name).capitalize()}: {reason}." for name, reason in reasons)
+
+
 def _missing(judged: Judged, curves: pd.DataFrame | None, *, search: bool) -> tuple[str, ...]:
     """What else a reader may look for in vain."""
     reasons = []
     if not search:
         reasons.append(
-            "Search planners (lookahead, cross-entropy search, model-predictive control, exhaustive search): add "
-            "--report.search true."
+            "Search planners (lookahead, cross-entropy search, model-predictive control, exhaustive and beam search): "
+            "add --report.search true."
         )
     if judged.measured is None:
         reasons.append("Trajectories beside real cells: a network brings no measured cells.")
@@ -220,9 +228,10 @@ def per_perturbation(problem: DesignProblem, simulation: Simulation) -> pd.DataF
         table["distance_alone"] = (effects - shift).norm(dim=1).cpu().numpy()
     if problem.evidence:
         table["evidence"] = problem.evidence
-    total = simulation.doses.sum(1)
-    table["policy_dose"] = total.mean(0).cpu().numpy()
-    table["share_of_cells"] = (simulation.doses != 0).any(1).float().mean(0).cpu().numpy()
+    given = simulation.given
+    columns = {"policy_dose": given.sum(1).mean(0), "share_of_cells": (given != 0).any(1).float().mean(0)}
+    for name, values in columns.items():
+        table[name] = simulation.of_all(values).cpu().numpy()
     return table
 
 

@@ -31,6 +31,7 @@ class Heading:
         question: what was asked, as name and value.
         data: which cells were used for what, as name and value.
         left_out: what a reader may miss, and why it is not there.
+        certified: how good the result is beside the best known, a sentence each.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Heading:
     question: Mapping[str, str]
     data: Mapping[str, str]
     left_out: tuple[str, ...] = ()
+    certified: tuple[str, ...] = ()
 
 
 def new_folder(folder: Path) -> Path:

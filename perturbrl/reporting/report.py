@@ -55,6 +55,7 @@ class Report:
         title: heading.
         answer: the result in one sentence.
         warnings: what should make a reader careful.
+        certified: how good the design is beside the best known, a sentence each.
         question: what was asked, as name and value.
         evaluation: designs, hits and detectability; ``None`` where nothing could be judged.
         hits: the design's perturbations, strongest first.
@@ -84,6 +85,7 @@ class Report:
     more_tables: tuple[Table, ...] = ()
     numbers: Mapping[str, object] = field(default_factory=dict, repr=False)
     left_out: tuple[str, ...] = ()
+    certified: tuple[str, ...] = ()
     plots: Sequence[Plot] = field(default=(), repr=False)
     folder: Path | None = None
 
@@ -151,7 +153,9 @@ class Report:
 
     @property
     def _heading(self) -> Heading:
-        return Heading(self.title, self.answer, self.warnings, self.question, self.data, self.left_out)
+        return Heading(
+            self.title, self.answer, self.warnings, self.question, self.data, self.left_out, self.certified
+        )
 
     def metrics(self) -> dict[str, object]:
         """Everything of ``metrics.json``."""
@@ -159,6 +163,7 @@ class Report:
         response = {} if self.response is None else {"response": self.response.to_dict("records")}
         return {
             "answer": self.answer,
+            "certified": list(self.certified),
             "warnings": list(self.warnings),
             "question": dict(self.question),
             "data": dict(self.data),

@@ -19,7 +19,7 @@ MAX_HITS_SHOWN: Final = 25
 INFORMED: Final = ("policy", SplitHalfReplicate.name)
 
 DESIGN_COLUMNS: Final = (
-    *("distance", "relative_energy_distance", "success", "regret", "recall"),
+    *("distance", "relative_energy_distance", "success", "gap", "recall"),
     *("dose", "n_perturbations", "displacement_from_start"),
 )
 RESPONSE_COLUMNS: Final = (

@@ -13,6 +13,7 @@ from perturbrl.pl.names import plain_name
 MAX_HITS_NAMED: Final = 3
 FAR: Final = 0.5
 SMALL: Final = 1e-4
+_CLOSE_TO_ALL: Final = 0.99  # a ceiling above it says nothing
 AS_MEASURED: Final = "as measured"
 REVERSED: Final = "reversed"
 
@@ -28,7 +29,7 @@ def percent(value: float) -> str:
     """A share as a percentage."""
     if math.isnan(value):
         return "–"
-    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
+    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %".replace("-0 ", "0 ").replace("-", "−")
 
 
 def dosed(hits: Sequence[Hit]) -> list[str]:
@@ -84,6 +85,34 @@ def _comparison(evaluation: DesignEvaluation) -> str:
     if not others:
         return "no other design ends as near to the target"
     return f"in distance to the target the policy cannot be told apart from {listed(others)}"
+
+
+def certificate_sentences(evaluation: DesignEvaluation) -> tuple[str, ...]:
+    """Whether a search is the better choice, and what no design can exceed; nothing where there is nothing to do."""
+    found, certificate = evaluation.detectability, evaluation.certificate
+    rival = certificate.rival
+    if (found is not None and not found.detectable) or rival is None:
+        return ()
+    paid = percent(certificate.returns["policy"])
+    if certificate.is_beaten:
+        best = plain_name(certificate.best)
+        named = f" ({listed(certificate.dosed)})" if certificate.dosed else ""
+        said = (
+            f"On the digital twin {best}{named} ends nearer: {percent(certificate.returns[certificate.best])} of the "
+            f"way less prices, against the policy's {paid}. The policy earns nothing here; take the other design."
+        )
+    else:
+        said = (
+            "On the digital twin no search found a better design: the policy is worth "
+            f"{paid} of the way less prices, {plain_name(rival)} {percent(certificate.returns[rival])}."
+        )
+    return said, *_ceiling(certificate.highest)
+
+
+def _ceiling(highest: float) -> tuple[str, ...]:
+    if math.isnan(highest) or highest > _CLOSE_TO_ALL:
+        return ()
+    return (f"No design within these limits can be worth more than {percent(highest)} there.",)
 
 
 def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:

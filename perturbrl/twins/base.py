@@ -14,6 +14,7 @@ from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.errors import CheckpointError, ConfigurationError
 from perturbrl.rl.private_apis import TakesAlong
 from perturbrl.schema import CellState, Dose, Expression, Members, PerCell, Population
+from perturbrl.twins.part_effects import PartEffects
 from perturbrl.twins.perturbations import PerturbationSpace
 
 
@@ -279,6 +280,26 @@ class DigitalTwin(TakesAlong, FittedModule, ABC):
         They have places and types (contexts) and no expression.
         """
         return None
+
+    def part_effects(self, n_parts: int) -> PartEffects | None:
+        """What each perturbation does as one of ``n_parts`` given together; ``None`` where that is no sum of parts.
+
+        It chooses which of millions of combinations are tried on the twin, so it need not be exact.
+        """
+        return None
+
+    def narrowed(self, columns: Int[Tensor, " some"]) -> Self:
+        """The same twin without all perturbations but these, in this order; itself where it cannot be made smaller.
+
+        Searches try thousands of designs of a few perturbations each, in which thousands of columns would be 0.
+        """
+        return self
+
+    def _copied(self) -> Self:
+        """A copy whose buffers and modules can be set without touching those of this twin."""
+        other = copy(self)
+        other._buffers, other._modules = dict(self._buffers), dict(self._modules)
+        return other
 
     def attractors(self) -> dict[str, CellState]:
         """Named stable states, each ``[1, latent]``; none unless the twin knows its landscape."""

@@ -11,8 +11,9 @@ from torch import Tensor
 from perturbrl.data.fitted import FittedModule
 from perturbrl.schema import Dose, Members
 from perturbrl.twins.dose_response import DoseResponse
+from perturbrl.twins.part_effects import MOST_PARTS
 
-NUMBERS_OF_PARTS: Final = (1, 2, 3, 4, 8)
+NUMBERS_OF_PARTS: Final = (1, 2, 3, 4, MOST_PARTS)
 _NEARLY_FULL: Final = 1.0 - 1e-6
 
 Context = Int[Tensor, " cells"]
@@ -113,6 +114,42 @@ class CombinedShifts(FittedModule):
         number, measured = self._number(dose), self._measured(dose)
         of_member = [self._error(dose, number, measured, context, m) for m in range(len(self.errors))]
         return torch.stack(of_member).square().mean(0).sum(-1).sqrt()
+
+    def narrowed(self, columns: Int[Tensor, " some"]) -> "CombinedShifts":
+        """The same for these perturbations alone, in this order."""
+        other, n = CombinedShifts().to(self.errors.device), self.factors.shape[1]
+        number = torch.full((n + 1,), -1, device=columns.device)
+        number[columns] = torch.arange(len(columns), device=columns.device)
+        number[n] = len(columns)  # of a part that is not there
+        parts = number[self.parts]
+        kept = (parts >= 0).all(1)
+        other.dose_response = self.dose_response.narrowed(columns)
+        other.set_buffers(
+            shares=self.shares[columns] if self.dose_response.is_linear else self.shares,
+            damping=self.damping,
+            errors=self.errors[:, :, columns],
+            factors=self.factors[:, columns],
+            parts=parts[kept],
+            corrections=self.corrections[:, kept],
+            correction_errors=self.correction_errors[:, :, kept],
+            interaction_sd=self.interaction_sd,
+        )
+        return other
+
+    def of_parts(self, n_parts: int) -> Float[Tensor, "contexts perturbations latent"]:
+        """The share of each perturbation at dose 1 in the shift of a combination of so many."""
+        linear = self.dose_response.is_linear
+        n_contexts, _, n_latent = self.corrections.shape
+        at_one = self.shares if linear else self.dose_response.at_one
+        by_number = at_one.view(len(at_one), n_contexts, -1, n_latent)
+        return torch.einsum("pcnl,n->cpl", by_number, self._number(at_one.new_ones(1, n_parts))[0])
+
+    def errors_of_parts(
+        self, n_parts: int, members: range
+    ) -> Float[Tensor, "m contexts perturbations latent"]:
+        """How far off each of these members is in such shares."""
+        damped = self._number(self.errors.new_ones(1, n_parts))[0] @ self.damping
+        return damped * self.errors[members.start : members.stop]
 
     def _expected(
         self, dose: Dose, number: Tensor, measured: Tensor, context: Context

@@ -58,6 +58,20 @@ class DoseResponse(FittedModule):
             steps=torch.cat([effect.diff(dim=0, prepend=torch.zeros_like(effect[:1])) for effect in effects]),
         )
 
+    def narrowed(self, columns: Int[Tensor, " some"]) -> "DoseResponse":
+        """The same for these perturbations alone, in this order."""
+        other = DoseResponse().to(self.steps.device)
+        kept, number = (columns[:, None] == self.column).nonzero(as_tuple=True)[::-1]
+        own = {name: value[kept] for name, value in self.named_buffers()}
+        other.set_buffers(**own | {"column": number})
+        return other
+
+    @property
+    def at_one(self) -> Float[Tensor, "perturbations latent"]:
+        """The effect of dose 1 of each perturbation, where some were measured at several doses."""
+        n = int(self.column.max()) + 1
+        return self.steps.new_zeros(n, self.steps.shape[1]).index_add(0, self.column, self.steps)
+
     def forward(self, dose: Dose) -> Float[Tensor, "cells latent"]:
         """The effects of ``dose``, summed over perturbations."""
         return self.taken(dose) @ self.steps

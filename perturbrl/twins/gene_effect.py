@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from perturbrl.data.labels import Label
@@ -12,6 +12,7 @@ from perturbrl.errors import ConfigurationError, DataError
 from perturbrl.schema import CONTROL_LABEL, CellState, Dose
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.dose_response import DoseResponse
+from perturbrl.twins.part_effects import PartEffects
 from perturbrl.twins.perturbations import PerturbationSpace
 
 EffectSource = Literal["experimental", "in_silico", "joint"]
@@ -111,6 +112,23 @@ class GeneEffectTwin(DigitalTwin):
     def linear_effects(self) -> Float[Tensor, "perturbations latent"] | None:
         """The rows of E, scaled; ``None`` where a perturbation has several doses (see ``DigitalTwin``)."""
         return self.scale * self.effects if self.dose_response.is_linear else None
+
+    def part_effects(self, n_parts: int) -> PartEffects:
+        """See ``DigitalTwin``; the same in any number."""
+        none = torch.empty(0, 1, dtype=torch.long, device=self.effects.device)
+        shifts = self.scale * self.effects
+        return PartEffects(
+            shifts, shifts.new_zeros(len(shifts)), none, shifts[:0], True, self.dose_response.is_linear
+        )
+
+    def narrowed(self, columns: Int[Tensor, " some"]) -> Self:
+        """See ``DigitalTwin``."""
+        other = self._copied()
+        other.dose_response = self.dose_response.narrowed(columns)
+        other.set_buffers(effects=self.effects[columns])
+        names = [self.perturbations.names[i] for i in columns.tolist()]
+        other.perturbations = self.perturbations.restrict(names).alone()
+        return other
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """Standard normal noise, or none at all where ``noise_scale`` is 0."""

@@ -193,6 +193,13 @@ class PerturbationSpace(nn.Module):
         space.columns, space.twin_columns, space._is_whole = self.columns, self.twin_columns, self._is_whole
         return space.to(self.low.device)
 
+    def alone(self) -> "PerturbationSpace":
+        """The same space as that of a twin which knows no other perturbations."""
+        space = self.restrict()
+        space.columns = torch.arange(self.n_perturbations, device=self.low.device)
+        space.twin_columns, space._is_whole = self.n_perturbations, True
+        return space
+
     def dose_of(self, label: str) -> Float[Tensor, " perturbations"] | None:
         """The dose that is a measured label, 0 for what is not part of it; ``None`` where it cannot be given."""
         parts = (Part(label),) if label in self.names else Label.parse(label).parts

@@ -18,6 +18,7 @@ from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.combined_shifts import CombinedShifts
 from perturbrl.twins.dose_memory import DoseMemory
 from perturbrl.twins.foretold_parts import PartTeller, measured_doses
+from perturbrl.twins.part_effects import PartEffects
 from perturbrl.twins.perturbations import PerturbationSpace
 
 _EVERYTHING: Final = 1 << 30
@@ -159,6 +160,38 @@ class ResponseTwin(DigitalTwin):
     def shift(self, place: CellState, dose: Dose) -> Float[Tensor, "cells latent"]:
         """What is expected of doses together, in cells at these places that received nothing before."""
         return self.shifts(dose, self._context(self.untouched(place)), None)
+
+    def part_effects(self, n_parts: int) -> PartEffects:
+        """See ``DigitalTwin``; of cells of several contexts the mean."""
+        contexts = self._context(self.start_cells).bincount(minlength=len(self.middles)).to(self.middles)
+        weights, shifts = contexts / contexts.sum(), self.shifts
+        mean = torch.einsum("c,cpl->pl", weights, shifts.of_parts(n_parts))
+        variances = mean.new_zeros(len(mean))
+        if self.n_members > 1:
+            errors = shifts.errors_of_parts(n_parts, self.lived_in)
+            mean = mean + torch.einsum("c,mcpl->pl", weights, errors) / len(errors)
+            variances = torch.einsum("c,cpl->p", weights, errors.var(0, correction=0))
+        parts, n = shifts.parts, self.perturbations.n_perturbations
+        corrections = torch.einsum("c,col->ol", weights, shifts.corrections)
+        exact = self.n_members == len(self.contexts) == 1 and shifts.dose_response.is_linear
+        parts = torch.where(parts == n, -1, parts)
+        return PartEffects(mean, variances, parts, corrections, adds_up=False, exact=exact)
+
+    def narrowed(self, columns: Int[Tensor, " some"]) -> Self:
+        """See ``DigitalTwin``; itself where start cells have received something."""
+        beside = self._place_dim + self._has_context
+        if bool(self.start_cells[:, beside:].any()):
+            return self
+        other = self._copied()
+        other.shifts = self.shifts.narrowed(columns)
+        names = [self.perturbations.names[i] for i in columns.tolist()]
+        other.perturbations = self.perturbations.restrict(names).alone()
+        other.evidence = tuple(self.evidence[i] for i in columns.tolist()) if self.evidence else ()
+        other.remember(self._most)
+        start = self.start_cells.new_zeros(len(self.start_cells), other.latent_dim)
+        start[:, :beside] = self.start_cells[:, :beside]
+        other.start_from(start)
+        return other
 
     def draw_noise(self, n_cells: int, generator: Generator | None = None) -> Tensor:
         """None at all."""

@@ -1,17 +1,14 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from judged_designs import EFFECTS, NOTHING, PAIR, Fixed, evaluate, held_out, problem_of
-from linear_twin import linear_twin, normal
+from linear_twin import linear_twin
 
-from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
-from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.planning.planners import default_planners
 from perturbrl.rl.policies import categorical_actor, gaussian_actor
 
@@ -51,33 +48,25 @@ def test_doing_nothing_scores_best_only_against_the_start():
     assert rows["no_op"].observed_distance > 5 * rows["policy"].observed_distance
 
 
-def test_regret_is_relative_to_the_closed_form():
+def test_the_gap_counts_from_the_best_design_in_shares_of_the_way():
     shift = EFFECTS[0] + 2.0 * EFFECTS[1]  # beyond the box
     evaluation = evaluate([Fixed("policy", [0.5, 0.5, 0, 0, 0]), *default_planners()], shift=shift)
     problem = problem_of(shift=shift)
-    reached = problem.twin.start_cells + 0.5 * (EFFECTS[0] + EFFECTS[1])
-    distance = float((reached.mean(0) - problem.goal_cells.mean(0)).norm())
-    assert evaluation.row("policy").training_distance == pytest.approx(distance, rel=1e-4)
-    assert evaluation.row("policy").regret == pytest.approx(distance / problem.optimal_distance - 1, rel=1e-3)
-    assert all(row.regret > -1e-4 for row in evaluation.rows)
+    way = problem.shift
+    left = [
+        float((way - dose @ EFFECTS).norm())
+        for dose in (torch.tensor([0.5, 0.5, 0, 0, 0]), best_dose(problem))
+    ]
+    gap = (left[0] - left[1]) / float(way.norm())
+    assert evaluation.row("policy").gap == pytest.approx(gap, abs=1e-3)
+    assert evaluation.row("optimum").gap == pytest.approx(0.0, abs=1e-3)
+    assert evaluation.certificate.best == "optimum"
+    assert evaluation.certificate.gap.estimate == pytest.approx(gap, abs=1e-3)
+    assert all(row.gap >= 0 for row in evaluation.rows)
 
 
-def test_an_optimum_that_is_too_small_to_be_given_does_not_lower_the_bar():
-    """Regret counts from the bound itself, not from what is left of it after small doses are dropped."""
-    problem = problem_of(shift=0.5 * EFFECTS[0] + 0.3 * EFFECTS[2], min_dose=0.4)
-    problem = replace(problem, space=problem.space.restrict(["G0", "G2"]))
-    evaluation = evaluate([Fixed("policy", [0.5, 0.0]), *default_planners()], problem)
-    assert evaluation.row("optimum").regret > 0.1
-
-
-def test_there_is_no_regret_where_the_optimum_arrives():
-    effects = torch.cat((torch.eye(4), -torch.eye(4)))
-    twin = linear_twin(effects, start=0.1 * normal(30, 4))
-    task, goal = ReachCellState(), 0.1 * normal(30, 4) + 0.3
-    task.aim(twin.start_cells, goal)
-    problem = DesignProblem(twin, task, twin.perturbations, 1, goal)
-    evaluation = evaluate_designs(problem, default_planners(), UnseenCells(twin.start_cells, goal), "other")
-    assert all(np.isnan(row.regret) for row in evaluation.rows)
+def best_dose(problem):
+    return torch.as_tensor(problem.optimal_dose, dtype=torch.float32)
 
 
 def test_a_baseline_that_wins_is_the_winner():
@@ -139,8 +128,8 @@ def test_held_out_cells_change_no_design():
     first = evaluate_designs(problem, planners, UnseenCells(start, target), "G0+G1")
     other = evaluate_designs(problem, planners, UnseenCells(start, target + 50.0), "G0+G1")
     for row, changed in zip(first.rows, other.rows, strict=True):
-        assert (row.dose, row.regret, row.training_distance) == pytest.approx(
-            (changed.dose, changed.regret, changed.training_distance), nan_ok=True
+        assert (row.dose, row.gap, row.training_distance) == pytest.approx(
+            (changed.dose, changed.gap, changed.training_distance), nan_ok=True
         )
         assert torch.equal(first.simulations[row.name].doses, other.simulations[row.name].doses)
 

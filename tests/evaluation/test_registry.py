@@ -93,9 +93,18 @@ def outcome(share, seed=0):
     doses = torch.zeros(40, 2, 4)
     doses[:, 0, :2] = share
     simulation = Simulation(
-        start, final, torch.stack((start, final), 1), doses, torch.full((40,), share == 1.0)
+        start,
+        final,
+        torch.stack((start, final), 1),
+        torch.arange(4),
+        doses,
+        4,
+        torch.full((40,), share == 1.0),
+        torch.full((40,), share),
     )
-    return DesignOutcome(simulation, noise + way, "A+B", ("A", "B", "C", "D"), 5.0 * (1.1 - share), 0.5)
+    return DesignOutcome(
+        simulation, noise + way, "A+B", ("A", "B", "C", "D"), 5.0 * (1.1 - share), 1.0 - share
+    )
 
 
 def random_outcome(seed):
@@ -103,7 +112,10 @@ def random_outcome(seed):
     start, final, target = (torch.randn(12, 3, generator=rng) * 3 for _ in range(3))
     doses = torch.randn(12, 2, 4, generator=rng) * (torch.rand(12, 2, 4, generator=rng) > 0.5)
     arrived = torch.rand(12, generator=rng) > 0.5
-    simulation = Simulation(start, final, torch.stack((start, final), 1), doses, arrived)
+    path = torch.stack((start, final), 1)
+    simulation = Simulation(
+        start, final, path, torch.arange(4), doses, 4, arrived, torch.rand(12, generator=rng)
+    )
     left, best = torch.rand(2, generator=rng).tolist()
     return DesignOutcome(simulation, target, "A+C", ("A", "B", "C", "D"), left, best)
 

@@ -93,12 +93,25 @@ def test_exhaustive_search_finds_the_pair_and_stops_dosing_in_time():
 
 
 def test_exhaustive_search_refuses_what_it_cannot_finish():
-    problem = linear_problem()
-    n_sets = 1 + 6 * 2 + 15 * 4
-    assert ExhaustiveSearch(max_size=2, budget=n_sets).plan(problem)
-    assert not ExhaustiveSearch(max_size=2, budget=n_sets - 1).plan(problem)
-    limited = linear_problem(max_perturbations=1)
-    assert ExhaustiveSearch(max_size=2, budget=1 + 6 * 2).plan(limited)
+    problem = lock_problem()
+    n_schedules = 4 * (1 + 2 + 1)
+    assert ExhaustiveSearch(max_size=2, budget=n_schedules).plan(problem)
+    refusing = ExhaustiveSearch(max_size=2, budget=n_schedules - 1)
+    assert not refusing.plan(problem)
+    assert refusing.reason == f"there are {n_schedules} schedules, more than {n_schedules - 1}"
+    of_three = ExhaustiveSearch(max_size=3, budget=100)
+    assert of_three.n_schedules(linear_problem()) == 1 + 6 * 2 + 15 * 4 + 20 * 8
+    assert not of_three.plan(linear_problem())
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_perturbations": 1}])
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_beyond_its_budget_exhaustive_search_finds_the_same_by_sums_of_parts(horizon, limits):
+    problem = linear_problem(horizon, **limits)
+    whole, parts = ExhaustiveSearch(), ExhaustiveSearch(budget=1)
+    assert whole.plan(problem)
+    assert parts.plan(problem)
+    assert torch.equal(whole.schedule, parts.schedule)
 
 
 def test_exhaustive_search_of_actions_finds_the_shortest_way_over_the_hill():

@@ -81,22 +81,24 @@ def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     )
     trainer.fit(built.model, built.data)
     model, target = built.model, str(built.data.target)
+    problem = design_problem(model)
     evaluation = evaluate_designs(
-        design_problem(model),
+        problem,
         (PolicyDesign(model.actor, menu=model.menu), *default_planners()),
         unseen_cells(model),
         target,
     )
     row: Row = {"strongest": "+".join(hit.perturbation for hit in evaluation.hits[:2])}
     for design in evaluation.rows:
-        row |= _columns(design)
+        row |= _columns(design, problem.optimal_distance)
     return row
 
 
-def _columns(row: DesignRow) -> Row:
+def _columns(row: DesignRow, optimal_distance: float) -> Row:
+    """A design's figures; regret is its distance to the goal on training cells relative to the optimum's, less 1."""
     return {
         f"{row.name}_recall": row.recall,
-        f"{row.name}_regret": row.regret,
+        f"{row.name}_regret": row.training_distance / optimal_distance - 1.0,
         f"{row.name}_training_distance": row.training_distance,
         f"{row.name}_held_out_distance": row.distance.estimate,
         f"{row.name}_success": row.success.estimate,

@@ -1,5 +1,7 @@
 """What schedules of actions are paid on a twin, the way to rest after the last one included."""
 
+from typing import Final
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
@@ -13,7 +15,8 @@ from perturbrl.twins.perturbations import PerturbationSpace
 Schedules = Float[Tensor, "schedules time perturbations"] | Int[Tensor, "schedules time"]
 """Doses, or the integers of discrete actions."""
 
-_ROWS = 1 << 16
+_ROWS: Final = 1 << 16
+_NUMBERS: Final = 1 << 22  # doses of all rows at a time
 
 
 @torch.no_grad()
@@ -39,7 +42,8 @@ def schedule_returns(
         used: ``[cells, perturbations]`` what they received before.
         seed: of members and noise.
     """
-    together = max(1, _ROWS // len(state))
+    rows = min(_ROWS, _NUMBERS // space.twin_columns)
+    together = max(1, rows // len(state))
     parts = schedules.split(together)
     return torch.cat([_returns(twin, task, space, part, state, goal, used, seed) for part in parts])
 

@@ -13,7 +13,7 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.envs.cell_state_env import CellStateEnv
-from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Planner, Schedule
+from perturbrl.planning.design_problem import DesignProblem, GivenSchedule, OpenLoop, Planner
 from perturbrl.rl.rollouts import best_action
 from perturbrl.schema import CellState, Members, PerCell, Population, WholeState
 from perturbrl.twins.perturbations import PerturbationSpace
@@ -100,18 +100,8 @@ def _among_dosed(problem: DesignProblem, planner: OpenLoop, start: Population) -
     dosed = (planner.schedule != 0).any(0).nonzero()[:, 0]
     columns = dosed if len(dosed) else torch.zeros_like(problem.space.columns[:1])
     place = problem.twin.place(start)
-    done = _episode(problem.among(columns), _Scheduled(planner.name, planner.schedule[:, columns]), place)
+    done = _episode(problem.among(columns), GivenSchedule(planner.name, planner.schedule[:, columns]), place)
     return replace(done, columns=columns[done.columns], n_perturbations=problem.space.n_perturbations)
-
-
-class _Scheduled(OpenLoop):
-    """A schedule that is there."""
-
-    def __init__(self, name: str, schedule: Schedule) -> None:
-        self.name, self.schedule = name, schedule
-
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        return self.schedule
 
 
 def _episode(problem: DesignProblem, planner: Planner, start: Population) -> Simulation:

@@ -167,3 +167,21 @@ class OpenLoop(Planner):
         """The schedule's action at ``step`` for every cell."""
         now = self.schedule[step]
         return now.expand(observed.batch_size[0], *now.shape)
+
+
+class GivenSchedule(OpenLoop):
+    """A schedule that somebody has already.
+
+    Args:
+        name: the row's name in every table.
+        schedule: what is given at every step.
+    """
+
+    plans_discrete = True
+
+    def __init__(self, name: str, schedule: Schedule) -> None:
+        self.name, self.schedule = name, schedule
+
+    def schedule_for(self, problem: DesignProblem) -> Schedule:
+        """The schedule."""
+        return self.schedule

@@ -1,4 +1,4 @@
-"""The best doses of a linear twin in closed form: what regret is measured against."""
+"""The best doses of a linear twin in closed form."""
 
 from collections.abc import Iterator
 from itertools import combinations, product

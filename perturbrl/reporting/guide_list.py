@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from perturbrl.embeddings.measured import MeasuredCells
 from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.simulation import Simulation, simulate
-from perturbrl.planning.design_problem import DesignProblem, OpenLoop, Schedule
+from perturbrl.planning.design_problem import DesignProblem, GivenSchedule, Schedule
 from perturbrl.reporting.judged import Judged
 from perturbrl.schema import GUIDE_OBS, PERTURBATION_OBS, PERTURBATION_TYPE_OBS
 
@@ -82,30 +81,16 @@ def _schedule(
 ) -> Float[Tensor, "time perturbations"]:
     """What cells that receive a perturbation receive of it on average, and nothing else."""
     column = problem.space.names.index(perturbation)
-    doses = simulation.doses[:, :, column]
+    doses = simulation.given[:, :, simulation.columns == column].sum(2)
     received: Bool[Tensor, " cells"] = (doses != 0).any(1)
-    schedule = torch.zeros_like(simulation.doses[0])
+    schedule = doses.new_zeros(doses.shape[1], simulation.n_perturbations)
     schedule[:, column] = doses[received].mean(0)
     return schedule
 
 
-class _Given(OpenLoop):
-    """A schedule that is given."""
-
-    name = "given"
-
-    def __init__(self, schedule: Schedule) -> None:
-        self._given = schedule
-
-    def schedule_for(self, problem: DesignProblem) -> Schedule:
-        return self._given
-
-
 def _covered(problem: DesignProblem, schedule: Schedule) -> float:
     """Share of the way between the means of start and goal cells that a schedule covers on training cells."""
-    planner, start = _Given(schedule), problem.twin.start_cells[:_CELLS]
-    planner.plan(problem)
-    moved = simulate(problem, planner, start)
+    moved = simulate(problem, GivenSchedule("given", schedule), problem.twin.start_cells[:_CELLS])
     left = problem.shift - (moved.final - moved.start).mean(0)
     return float(1.0 - left.norm() / problem.shift.norm().clamp_min(1e-12))
 

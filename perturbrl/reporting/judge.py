@@ -251,10 +251,10 @@ def _predictions(judged: Judged, simulation: Simulation) -> AnnData:
         var=pd.DataFrame(index=list(judged.gene_names)),
     )
     adata.obsm[LATENT_OBSM] = to_numpy(torch.cat((simulation.start, simulation.final)))
-    doses = to_numpy(simulation.doses.sum(1))
+    doses, names = to_numpy(simulation.given.sum(1)), judged.problem.space.names
     adata.obsm["dose"] = pd.DataFrame(
         np.concatenate((np.zeros_like(doses), doses)),
         index=adata.obs_names,
-        columns=list(judged.problem.space.names),
+        columns=[names[i] for i in simulation.columns.tolist()],
     )
     return adata

@@ -8,7 +8,7 @@ import pytest
 import torch
 from judged_designs import EFFECTS, PAIR, Fixed, problem_of
 from linear_twin import normal
-from wide_twins import LATENT, problem_on, wide_response_twin
+from wide_twins import LATENT, problem_on, wide_linear_twin, wide_response_twin
 
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.evaluation.certificate import LEAST_GAP, best_known
@@ -25,7 +25,9 @@ def certificate(dose, **options):
 
 
 def test_a_design_that_no_search_beats_has_no_gap():
-    found = certificate(PAIR, spread=0.0)  # the goal is where the pair leads
+    twin = wide_linear_twin(5)
+    problem = problem_on(twin, twin.effects[0] + twin.effects[1])  # the goal is where the pair leads
+    found = best_known(problem, Fixed("policy", PAIR))
     assert found.best == "policy"
     assert found.gap == Interval(0.0, 0.0, 0.0)
     assert not found.is_beaten

@@ -42,7 +42,7 @@ def test_predictions_are_start_and_dosed_cells_side_by_side():
     adata, n = finished.predictions, len(simulation.start)
     assert list(adata.obs["perturbation"][[0, n]]) == ["control", PAIR]
     np.testing.assert_allclose(adata.obsm["X_latent"][n:], simulation.final.numpy())
-    np.testing.assert_allclose(adata.obsm["dose"].to_numpy()[n:], simulation.doses.sum(1).numpy())
+    np.testing.assert_allclose(adata.obsm["dose"].to_numpy()[n:], simulation.given.sum(1).numpy())
     assert not adata.obsm["dose"].to_numpy()[:n].any()
 
 

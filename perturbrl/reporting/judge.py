@@ -110,7 +110,12 @@ def judge(
         response=None if response is None else response.table,
         more_tables=view.tables,
         numbers=view.numbers,
-        left_out=(*left_out, *view.left_out, *_not_made(evaluation), *_missing(judged, curves, search=search)),
+        left_out=(
+            *left_out,
+            *view.left_out,
+            *_not_made(evaluation),
+            *_missing(judged, curves, search=search),
+        ),
         plots=plots,
     )
     return Finished(report, _predictions(judged, simulation), response)

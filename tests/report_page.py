@@ -10,7 +10,7 @@ from perturbrl.pl.doses import plot_hits
 from perturbrl.planning.planners import default_planners
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.report_tables import designs_frame, hits_frame
-from perturbrl.reporting.report_text import answer_sentence, caution
+from perturbrl.reporting.report_text import answer_sentence, caution, certificate_sentences
 
 
 @cache
@@ -30,6 +30,7 @@ def report_on(evaluation, **more):
     return Report(
         answer=answer_sentence(evaluation, evaluation.hits),
         warnings=caution(evaluation),
+        certified=certificate_sentences(evaluation),
         question={"cells": "<toy>", "seed": "0"},
         evaluation=evaluation,
         hits=evaluation.hits,

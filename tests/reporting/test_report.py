@@ -75,6 +75,7 @@ def test_the_page_is_whole_offline_and_escaped(good, tmp_path):
     assert all(source.startswith(("data:", "https://arxiv.org/")) for source in others)
     assert sum(source.startswith("data:image/png") for source in others) == 2
     assert "&lt;toy&gt;" in html
+    assert '<p class="certified">On the digital twin no search found a better design' in html
     assert all(plain_name(row.name) in html for row in good.rows)
 
 

@@ -9,11 +9,13 @@ from report_page import good_design
 from perturbrl.evaluation.design import UnseenCells, evaluate_designs
 from perturbrl.evaluation.hits import Hit
 from perturbrl.evaluation.statistics import Interval
+from perturbrl.planning.beam import BeamSearch
 from perturbrl.planning.planners import default_planners
 from perturbrl.reporting.report_text import (
     AS_MEASURED,
     answer_sentence,
     caution,
+    certificate_sentences,
     dosed,
     number,
     percent,
@@ -91,6 +93,39 @@ def test_where_nothing_is_detectable_doing_nothing_is_recommended():
     assert "G0 up" not in answer
 
 
+def test_a_search_that_ends_nearer_is_recommended():
+    evaluation = evaluate([Fixed("policy", [1.0, 0, 0, 0, 0]), BeamSearch(), Fixed("no_op", NOTHING)])
+    said, *_ = certificate_sentences(evaluation)
+    assert re.fullmatch(
+        r"On the digital twin beam search \(G[01], .*\) ends nearer: \d+ % of the way less prices, against the policy's "
+        r"−?\d+ %\. The policy earns nothing here; take the other design\.",
+        said,
+    )
+
+
+def test_a_policy_that_no_search_beats_is_told_so(good):
+    said, *_ = certificate_sentences(good)
+    assert re.fullmatch(
+        r"On the digital twin no search found a better design: the policy is worth \d+ % of the way less prices, "
+        r"[\w -]+ \d+ %\.",
+        said,
+    )
+
+
+def test_a_ceiling_is_told_where_there_is_one(good):
+    low, none = (
+        replace(good, certificate=replace(good.certificate, highest=top)) for top in (0.8, float("nan"))
+    )
+    assert certificate_sentences(low)[1] == "No design within these limits can be worth more than 80 % there."
+    assert len(certificate_sentences(none)) == 1
+
+
+def test_nothing_is_certified_where_nothing_was_searched_or_is_to_be_found():
+    assert certificate_sentences(evaluate([Fixed("policy", PAIR), Fixed("no_op", NOTHING)])) == ()
+    nowhere = evaluate([Fixed("policy", PAIR), *default_planners()], shift=torch.full((4,), 1e-3))
+    assert certificate_sentences(nowhere) == ()
+
+
 def test_more_than_three_hits_are_counted():
     evaluation = evaluate([Fixed("policy", [1.0, 0.9, 0.8, 0.7, 0.6]), *default_planners()])
     assert "G0 up, G1 up, G2 up and 2 more bring" in answer_sentence(evaluation, evaluation.hits)
@@ -109,6 +144,7 @@ def test_too_few_cells_to_test_are_a_warning(good):
 def test_numbers_as_a_person_reads_them():
     assert [number(v) for v in (0.0, 1e-9, -1e-9, 0.12345, float("nan"))] == ["0", "≈ 0", "≈ 0", "0.123", "–"]
     assert [percent(v) for v in (0.123, 0.0, 0.004, float("nan"))] == ["12 %", "0 %", "< 1 %", "–"]
+    assert [percent(v) for v in (-0.2, -0.001)] == ["−20 %", "0 %"]
 
 
 def test_the_rival_named_is_the_nearest_baseline(good):

@@ -97,8 +97,8 @@ def test_a_search_that_ends_nearer_is_recommended():
     evaluation = evaluate([Fixed("policy", [1.0, 0, 0, 0, 0]), BeamSearch(), Fixed("no_op", NOTHING)])
     said, *_ = certificate_sentences(evaluation)
     assert re.fullmatch(
-        r"On the digital twin beam search \(G[01], .*\) ends nearer: \d+ % of the way less prices, against the policy's "
-        r"−?\d+ %\. The policy earns nothing here; take the other design\.",
+        r"On the digital twin beam search \(G[01].*\) ends nearer: \d+ % of the way less prices, against the "
+        r"policy's −?\d+ %\. The policy earns nothing here; take the other design\.",
         said,
     )
 

@@ -66,6 +66,9 @@ class SetScores:
         goal = task.goal_state(start)
         way, times = goal - start, problem.horizon if alone.adds_up else 1
         fixed, per_dose = _prices(problem, start[:1], goal[:1])
+        if task.cost_unmeasured:
+            unmeasured = [kind != "measured" for kind in problem.evidence]
+            fixed = fixed + task.cost_unmeasured * torch.tensor(unmeasured).to(fixed)
         return cls(
             way.mean(0),
             float(way.var(0, correction=0).sum()),

@@ -175,5 +175,17 @@ def test_uncertainty_has_its_price():
     torch.testing.assert_close(lost, 0.5 * variance.sqrt() / free.unit, atol=1e-4, rtol=1e-3)
 
 
+def test_what_nobody_measured_has_its_price():
+    twin = wide_response_twin(9)
+    problem = problem_on(twin, normal(LATENT), limit=2, cost_unmeasured=0.3)
+    scores = SetScores.of(problem)
+    assert scores.fixed.tolist() == pytest.approx([0.0 if i % 3 else 0.3 for i in range(9)])
+    sets = full_pairs(scores, scores.low, scores.high, 36)
+    totals = torch.zeros(len(sets.columns), 9).scatter(1, sets.columns, sets.doses)
+    paid = ScheduleValue.from_start(problem)(problem.schedules(totals))
+    others = ~(sets.columns == torch.tensor([0, 1])).all(1)  # measured together
+    torch.testing.assert_close(paid[others], sets.returns[others], atol=1e-4, rtol=1e-4)
+
+
 def test_there_are_no_scores_of_actions():
     assert SetScores.of(problem_on(wide_linear_twin(5, discrete=True), normal(LATENT))) is None

@@ -197,10 +197,11 @@ def test_answers_are_a_short_table_on_the_terminal(fitted, everything, capsys):
     capsys.readouterr()
     asked = set(pd.read_csv(report / "responses.csv")["query"])
     heads = [i for i, line in enumerate(said) if line.split()[:2] == ["query", "evidence"]]
-    shown = [line.split()[0] for head in heads for line in said[head + 1 : head + 11]]
-    shown = [name for name in shown if name in asked]
-    assert len(shown) == 10
-    assert f"... and {len(asked) - 10} more in {report / 'responses.csv'}" in said
+    rows = [line.split()[0] for head in heads for line in said[head + 1 : head + 11] if line.strip()]
+    shown = {name for name in rows if name in asked}
+    # Ten, or a few more where the kinds of queries do not divide them.
+    assert 10 <= len(shown) <= 12
+    assert f"... and {len(asked) - len(shown)} more in {report / 'responses.csv'}" in said
     one = again("predict", fitted, "--data.queries=GENE0050", "--report.n_cells=0")
     said = capsys.readouterr().out
     assert re.search(r"^ *GENE0050 +prior", said, flags=re.MULTILINE)
@@ -230,11 +231,15 @@ def test_how_unmeasured_names_were_chosen_is_said(fitted, capsys, monkeypatch):
     monkeypatch.setattr(askable, "MOST_UNMEASURED", 1)
     capsys.readouterr()
     report = again("predict", fitted, "--report.n_cells=0")
-    sentence = (
-        "1 more unmeasured perturbation could be asked about: the 1 asked of 2 is what prior knowledge likens most to "
-        "measured ones; name others with --data.queries."
+    found = re.search(
+        r"(\d+) more unmeasured perturbations could be asked about: the 1 asked of (\d+) is what prior knowledge "
+        r"likens most to measured ones; name others with --data\.queries\.",
+        capsys.readouterr().out,
     )
-    assert sentence in capsys.readouterr().out
+    assert found
+    # The gene sets have two, and the loadings of perturbed genes many.
+    assert int(found[1]) == int(found[2]) - 1 > 1
+    sentence = found[0]
     page = (report / "report.html").read_text()
     assert page.index(sentence) < page.index("<nav")
     assert page.count(sentence) == 1

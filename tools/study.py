@@ -4,6 +4,7 @@ python tools/study.py design --data FOLDER
 python tools/study.py recover-combinations --data PATH
 python tools/study.py escape --suite core --seeds 5
 python tools/study.py landscape --data FOLDER
+python tools/study.py next-experiments --data FOLDER
 python tools/study.py null-screens
 python tools/study.py response --data FOLDER
 python tools/study.py response-policy --data FOLDER
@@ -23,6 +24,7 @@ STUDIES = {
     "design": "studies.design",
     "escape": "studies.escape",
     "landscape": "studies.landscape",
+    "next-experiments": "studies.next_experiments",
     "null-screens": "studies.null_screens",
     "recover-combinations": "studies.recover_combinations",
     "response": "studies.response",

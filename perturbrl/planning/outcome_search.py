@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import ndtr
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
@@ -169,7 +169,7 @@ class OutcomeSearch:
         panel: PairPanel,
         n_strongest: int,
         seed: int = 0,
-        effort: Effort = Effort(),  # noqa: B008  frozen
+        effort: Effort = Effort(),
     ) -> None:
         self.panel, self.n_strongest, self._effort = panel, n_strongest, effort
         self._model = PairFactors(panel.features, seed=seed)

@@ -135,7 +135,7 @@ class _Search:
             if float(np.corrcoef(beliefs.mean, self._truth[beliefs.open])[0, 1]) >= CORRELATION:
                 self._reached.setdefault("fit", len(self._measured))
                 if self._strategy == RANDOM:
-                    return self._reached | self._at_random
+                    return self._at_random
             chosen = choose(beliefs, self._strategy, BATCH, np.ones(len(beliefs.open)), self._rng)
             self._measure(beliefs.open[chosen])
         return self._reached
@@ -146,7 +146,7 @@ class _Search:
         return not all(aim in self._reached for aim in aims)
 
     @property
-    def _at_random(self) -> Mapping[str, int]:
+    def _at_random(self) -> dict[str, int]:
         """The rest in random order, which needs no predictions."""
         rest = self._rng.permutation([row for row in range(len(self._values)) if row not in self._measured])
         for start in range(0, len(rest), BATCH):

@@ -21,7 +21,11 @@ from perturbrl.embeddings.base import Encoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError, option_meant
+from perturbrl.planning.outcome_search import Expected
+from perturbrl.planning.planned_experiments import Goal
 from perturbrl.reporting.callback import ReportCallback
+from perturbrl.reporting.experiment_planning import PlanOptions, plan_experiments
+from perturbrl.reporting.next_experiments import NextExperiments
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.responses import Responses
 from perturbrl.responses.answers import answer, fit_kriging
@@ -66,7 +70,8 @@ def _with_known_options(call: Callable[P, Result]) -> Callable[P, Result]:
                 )
         bound = signature(call).bind(*args, **kwargs)
         given = bound.arguments
-        _require_type(call.__name__, given, "adata", (AnnData,), "read the file with anndata.read_h5ad")
+        if given.get("adata") is not None or call.__name__ != "next_experiments":
+            _require_type(call.__name__, given, "adata", (AnnData,), "read the file with anndata.read_h5ad")
         _require_type(call.__name__, given, "queries", (str, Collection), "name the perturbations")
         _require_texts("queries", given.get("queries"))
         _require_type(call.__name__, given, "columns", (ColumnOptions, Mapping), COLUMNS_REMEDY)
@@ -296,6 +301,87 @@ def respond(
     names = {} if aliases is None else read_aliases(aliases)
     found = answer(model, dataset, genes, _listed(queries), aliases=names, n_cells=n_cells, seed=seed)
     return Responses.of(found)
+
+
+@_with_known_options
+def next_experiments(
+    adata: AnnData | None,
+    n: int = 10,
+    *,
+    goal: Goal | None = None,
+    target: str | None = None,
+    outcome: Paths = (),
+    candidates: str | Sequence[str] | None = None,
+    costs: str | Path | Mapping[str, float] | None = None,
+    gene_sets: Paths = (),
+    edges: Paths = (),
+    features: Paths = (),
+    reference: str | Path | None = None,
+    aliases: str | Path | None = None,
+    cell_type_key: str | None = None,
+    columns: Columns = ColumnOptions(),  # noqa: B008  frozen
+    value_kind: ValueKind | None = None,
+    expected: Expected = "parabola",
+    n_strongest: int | None = None,
+    seed: int = 0,
+) -> NextExperiments:
+    """Say which perturbations or combinations to measure next, beside random choice, uncertainty alone and greedy.
+
+    Args:
+        adata: control and perturbed cells; conventions are recognised as in ``perturbrl inspect``. ``None`` where an
+            outcome is all there is.
+        n: experiments of the batch.
+        goal: ``responses`` (predictions of all candidates become surer), ``target`` (come nearer to a population than
+            what was measured) or ``interactions`` (combinations that deviate from the sum of their parts); ``None``
+            is ``interactions`` of an outcome, else ``responses``.
+        target: the population to reach: a perturbation of ``adata``, whose cells are not learned from, or a query of
+            its obs.
+        outcome: tables of a number, such as growth, of single perturbations and of pairs (``KLF1 0.2``,
+            ``KLF1+MAP2K6 0.1`` or ``KLF1 MAP2K6 0.1``): pairs are chosen for it, in place of expression.
+        candidates: names, or a file of one a line; ``None`` takes perturbations that prior knowledge likens to measured
+            ones and pairs of those measured alone.
+        costs: table of a name and its cost, or a mapping; a combination costs the sum of its parts unless it has a
+            cost of its own. Gain is divided by it.
+        gene_sets: GMT files, plain or gzipped: genes of one set may do alike.
+        edges: edge lists such as STRING's: genes with the same neighbours may do alike.
+        features: tables of numbers by perturbation.
+        reference: another screen (.h5ad): the same target may do there what it does here.
+        aliases: table of two columns, another name and the one the data use; for candidates and prior knowledge.
+        cell_type_key: obs column with the cell types, in each of which an effect may differ.
+        columns: which columns of obs say what, where they are not recognised: ``{"cell_type_key": "cluster"}``, or
+            `ColumnOptions`, which names the keys.
+        value_kind: what the values are (``counts``, ``log1p``, ``normalised``); ``None`` tells by them.
+        expected: curve over the singles' sum from which interactions of an outcome count, a ``parabola`` or a ``line``.
+        n_strongest: how many of the strongest interactions of an outcome are sought; ``None`` is 2 % of all pairs.
+        seed: of draws and random batches.
+
+    Returns:
+        NextExperiments: ``.table`` (name, evidence, expected effect with interval, gain, cells needed, cost, reason),
+            ``.compared`` with other ways to choose, ``.candidates``; ``.save(folder)`` writes tables and a page.
+
+    Raises:
+        PerturbRLError: the data, a file or an option cannot be used; the message says what to do.
+    """
+    dataset = None
+    if adata is not None:
+        fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
+        dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
+    options = PlanOptions(
+        goal=goal,
+        target=target,
+        outcome=outcome,
+        candidates=candidates,
+        costs=costs,
+        gene_sets=gene_sets,
+        edges=edges,
+        features=features,
+        reference=reference,
+        aliases=aliases,
+        expected=expected,
+        n_strongest=n_strongest,
+        seed=seed,
+    )
+    return plan_experiments(dataset, n, options)
 
 
 def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> ColumnOptions:

@@ -1,11 +1,11 @@
-"""The command line: LightningCLI's fit, test and predict on this project's classes, and inspect."""
+"""The command line: LightningCLI's fit, test and predict on this project's classes, inspect and plan."""
 
 import errno
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from pydoc import locate
@@ -28,10 +28,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
+from perturbrl.data.dataset import load_dataset
 from perturbrl.data.inspection import inspect_dataset
 from perturbrl.data.presets import ColumnOptions
+from perturbrl.data.reading import ValueKind
 from perturbrl.errors import ConfigurationError, PerturbRLError
 from perturbrl.reporting.callback import ReportCallback
+from perturbrl.reporting.experiment_planning import PlanOptions, plan_experiments
 from perturbrl.training.adverts import silence_adverts
 from perturbrl.training.callbacks import (
     IterationProgress,
@@ -69,8 +72,8 @@ UNWRITABLE: Final = (
 )
 DESCRIPTION: Final = (
     "Reinforcement learning for single-cell perturbation analysis. 'perturbrl inspect FILE' says what a data "
-    "file holds; fit trains a design, or what foretells responses, test judges it on held-out cells, predict applies "
-    "it."
+    "file holds, 'perturbrl plan FILE' which perturbations to measure next; fit trains a design, or what foretells "
+    "responses, test judges it on held-out cells, predict applies it."
 )
 
 
@@ -302,10 +305,33 @@ def inspect(arguments: Sequence[str]) -> None:
     Console(highlight=False, soft_wrap=True).print(found)
 
 
+def plan(arguments: Sequence[str]) -> None:
+    """Say which perturbations or combinations to measure next, and write tables and a page."""
+    parser = OneSentenceParser(prog="perturbrl plan", description=plan.__doc__)
+    parser.add_argument(
+        "path", type=str | None, nargs="?", help="cells; none where an outcome is all there is"
+    )
+    parser.add_argument("--n", type=int, default=10, help="experiments of the batch")
+    parser.add_argument("--out", type=Path, default=Path("plan"), help="new folder that is written")
+    parser.add_class_arguments(PlanOptions)
+    parser.add_class_arguments(ColumnOptions, "columns")
+    parser.add_argument("--value_kind", type=ValueKind | None, help="what the values are; null tells by them")
+    given = parser.parse_args(list(arguments))
+    options = PlanOptions(**{one.name: given[one.name] for one in fields(PlanOptions)})
+    columns = ColumnOptions(**vars(given.columns))
+    cells = None if given.path is None else load_dataset(given.path, columns, value_kind=given.value_kind)
+    if given.out.exists():
+        raise ConfigurationError(f"'{given.out}' is there already and is not overwritten; give another --out")
+    found = plan_experiments(cells, given.n, options)
+    page = found.save(given.out)
+    Console(highlight=False, soft_wrap=True).print(f"{found}\n\n{page}", markup=False)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run one command; errors come out as exceptions."""
-    if arguments and arguments[0] == "inspect":
-        inspect(arguments[1:])
+    without_training = {"inspect": inspect, "plan": plan}
+    if arguments and arguments[0] in without_training:
+        without_training[arguments[0]](arguments[1:])
         return
     # LightningCLI warns when it is given the arguments that it would have read itself.
     _cli(None if list(arguments) == sys.argv[1:] else list(arguments))

@@ -7,6 +7,7 @@ from perturbrl.pl.genes import plot_delta, plot_top_genes
 from perturbrl.pl.judged_responses import plot_calibration, plot_predicted_against_measured
 from perturbrl.pl.landscape import plot_landscape, travelled_states, wandering_states
 from perturbrl.pl.learning import plot_learning
+from perturbrl.pl.next_experiments import plot_next_experiments, plot_strategies
 from perturbrl.pl.responses import plot_effects, plot_panel, plot_response_genes
 from perturbrl.pl.style import Plot
 from perturbrl.pl.undosed_ways import plot_fates, plot_undosed_components, plot_undosed_order
@@ -23,9 +24,11 @@ __all__ = [
     "plot_landscape",
     "plot_latent_map",
     "plot_learning",
+    "plot_next_experiments",
     "plot_panel",
     "plot_predicted_against_measured",
     "plot_response_genes",
+    "plot_strategies",
     "plot_top_genes",
     "plot_trajectory_distances",
     "plot_undosed_components",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 
 from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.planning.variance_reduction import greedy_by_variance
+from perturbrl.planning.variance_reduction import greedy_by_variance, reduction_of_batch
 from perturbrl.responses.pair_factors import PairDraws, PairFactors
 
 Expected = Literal["line", "parabola"]
@@ -109,6 +109,23 @@ class OutcomeBeliefs:
         """Probability of a measured deviation beyond the threshold, in either direction."""
         return _beyond(self.threshold, self.deviations, self.noise_sd)
 
+    def share_learned(self, batch: Int[np.ndarray, " chosen"]) -> float:
+        """Share of the variance of open pairs that measuring a batch takes away."""
+        covariance, noise = self._gaussian
+        total = float(np.trace(covariance[0]))
+        return reduction_of_batch(covariance, noise, batch) / max(total, np.finfo(float).tiny)
+
+    def learned_most(self, n: int, costs: Candidates) -> Int[np.ndarray, " chosen"]:
+        """The batch that takes most away for what it costs."""
+        return greedy_by_variance(*self._gaussian, n, costs).candidates
+
+    @cached_property
+    def _gaussian(self) -> tuple[Float[np.ndarray, "1 open open"], Float[np.ndarray, "1 open"]]:
+        """Covariance of the draws, in single precision since pairs are thousands, and noise of a measurement."""
+        away = (self.deviations - self.mean).astype(np.float32)
+        noise = np.full((1, len(self.open)), np.square(self.noise_sd).mean(), dtype=np.float32)
+        return (away.T @ away / np.float32(len(away)))[None], noise
+
 
 def choose(
     beliefs: OutcomeBeliefs, strategy: Strategy, n: int, costs: Candidates, rng: np.random.Generator
@@ -127,7 +144,7 @@ def choose(
         rng: of ``random``.
     """
     if strategy == "learn":
-        return _learned_most(beliefs, n, costs)
+        return beliefs.learned_most(n, costs)
     score = {
         "strong interactions": lambda: beliefs.chances,
         "uncertainty": lambda: beliefs.sd,
@@ -135,13 +152,6 @@ def choose(
         "random": lambda: rng.random(len(beliefs.open)) * costs,
     }[strategy]()
     return np.argsort(-score / costs, kind="stable")[:n]
-
-
-def _learned_most(beliefs: OutcomeBeliefs, n: int, costs: Candidates) -> Int[np.ndarray, " chosen"]:
-    away = (beliefs.deviations - beliefs.mean).astype(np.float32)
-    covariance = (away.T @ away / np.float32(len(away)))[None]
-    noise = np.full((1, len(beliefs.open)), np.square(beliefs.noise_sd).mean(), dtype=np.float32)
-    return greedy_by_variance(covariance, noise, n, costs).candidates
 
 
 @dataclass(frozen=True)

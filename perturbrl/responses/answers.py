@@ -158,7 +158,7 @@ def answer(
             data are no counts.
     """
     require_number(n_cells)
-    asked = questions(queries, _known(model, dataset, aliases))
+    asked = questions(queries, known_of(model, dataset, aliases))
     conditions = [one.condition for one in asked]
     names = {name for label, _ in conditions for name in label.names}
     matches = matched_names(model.priors, _measured_names(model), names)
@@ -242,7 +242,8 @@ def _alone(model: Kriging) -> tuple[str, ...]:
     )
 
 
-def _known(model: Kriging, dataset: PerturbationDataset, aliases: Mapping[str, str]) -> Known:
+def known_of(model: Kriging, dataset: PerturbationDataset, aliases: Mapping[str, str]) -> Known:
+    """What a fitted model may be asked about."""
     names = {name for label in dataset.measured for name in label.names} | set(dataset.genes)
     names |= {name for prior in model.priors for name in prior.names}
     measured = {str(label): label for label in dataset.measured}

@@ -72,17 +72,21 @@ def _cut_off(n_names: int, n_asked: int) -> str:
 
 
 def _pairs(dataset: PerturbationDataset) -> tuple[list[str], tuple[str, ...]]:
-    """At the largest dose of each, where there are doses."""
-    largest: dict[str, Part] = {}
-    for label in dataset.singles:
-        part = label.parts[0]
-        if part.name not in largest or (part.dose or 0.0) > (largest[part.name].dose or 0.0):
-            largest[part.name] = part
-    pairs = [Label(pair) for pair in combinations(largest.values(), 2)]
+    pairs = unmeasured_pairs(dataset)
     if len(pairs) > MOST_PAIRS:
         return [], (
             f"{len(pairs)} pairs of measured perturbations are more than {MOST_PAIRS}, so none is asked about; name "
             "those of interest with --data.queries.",
         )
+    return [str(pair) for pair in pairs], ()
+
+
+def unmeasured_pairs(dataset: PerturbationDataset) -> list[Label]:
+    """Pairs of perturbations measured alone that were not measured, at the largest dose of each."""
+    largest: dict[str, Part] = {}
+    for label in dataset.singles:
+        part = label.parts[0]
+        if part.name not in largest or (part.dose or 0.0) > (largest[part.name].dose or 0.0):
+            largest[part.name] = part
     measured = set(dataset.perturbations)
-    return [str(pair) for pair in pairs if pair not in measured], ()
+    return [pair for pair in map(Label, combinations(largest.values(), 2)) if pair not in measured]

@@ -23,6 +23,7 @@ from perturbrl.responses.base import EvidenceFor, PredictedShifts, ResponseModel
 from perturbrl.responses.component_noise import noise_variance, outside_variance
 from perturbrl.responses.covariances import BUILT_IN, Covariances
 from perturbrl.responses.induced_posterior import InducedPosterior
+from perturbrl.responses.joint_shifts import JointShifts
 from perturbrl.responses.moments import Moments
 from perturbrl.responses.posterior import ExactPosterior, Posterior, averaged
 from perturbrl.responses.target_loadings import SOURCE, target_loadings
@@ -41,6 +42,9 @@ from perturbrl.responses.weight_averaging import (
 EXACT_ROWS: Final = 3000
 FEW_KEPT: Final = 8
 _CHUNK: Final = 2048
+# Components along which conditions are judged together: so many at most, and no more than hold this share of effects.
+MOST_TOGETHER: Final = 16
+NEARLY_ALL: Final = 0.99
 # Log evidence of 3, odds of 20 to 1, is strong (Kass 1995, 10.1080/01621459.1995.10476572).
 WORTH: Final = 3.0
 # A prior that explains a smaller share of the variance of effects is no evidence for anything; of a dozen perturbations
@@ -236,6 +240,27 @@ class Kriging(ResponseModel):
         A component has weights of its own; theirs are averaged by the variance of effects along each.
         """
         return self._posterior.row_weights(conditions, self._signal)
+
+    def together(self, conditions: Sequence[Condition]) -> JointShifts:
+        """What is thought of conditions together, along the components that hold nearly all of the effects.
+
+        Raises:
+            ConfigurationError: the model learned from more conditions than ``exact_rows``.
+        """
+        if not isinstance(self._posterior, ExactPosterior):
+            raise ConfigurationError(
+                f"{len(self.moments.conditions):,} measured populations are more than the {self.exact_rows:,} of which "
+                "candidates are judged together; leave out cells of those that matter least"
+            )
+        order = np.argsort(-self._signal, kind="stable")[:MOST_TOGETHER]
+        enough = int(np.searchsorted(np.cumsum(self._signal[order]), NEARLY_ALL)) + 1
+        columns = order[:enough]
+        mean, covariance = self._posterior.together(conditions, columns)
+        unit, directions = self._noise_sd[columns], self._components[columns]
+        mean = mean * unit
+        if self.moments.transfer is not None:
+            mean += self.moments.transfer.of(conditions) @ directions.T
+        return JointShifts(directions, mean, covariance * np.square(unit)[:, None, None], np.square(unit))
 
     def deviations(
         self, conditions: Sequence[Condition], n_draws: int, rng: np.random.Generator

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +13,9 @@ from perturbrl.responses.named_covariances import NamedCovariances, Variances
 from perturbrl.responses.sampling_noise import SamplingNoise
 from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import Spectrum, WeightNet
+
+# Points of the net that matter less for a component are left out of what is said of many conditions together.
+_LEAST_SHARE: Final = 1e-3
 
 Asked = Float[np.ndarray, "asked components"]
 PerComponent = Float[np.ndarray, " components"]
@@ -107,6 +111,30 @@ class ExactPosterior(Posterior):
             variance = prior - np.square(seen).T @ spectrum.curvature + np.square(seen.T @ spectrum.sway)
             mean = seen.T @ spectrum.coefficients
             yield AtPoint(columns, self._net.shares[i], mean, variance.clip(min=0.0), prior)
+
+    def together(
+        self, asked: Sequence[Condition], columns: Int[np.ndarray, " some"]
+    ) -> tuple[Float[np.ndarray, "asked some"], Float[np.ndarray, "some asked asked"]]:
+        """Mean and covariance between conditions along some components, averaged over points that matter for them.
+
+        In units of the components' noise; the diagonal is the variance of ``averaged``.
+        """
+        across = NamedCovariances.of(self._covariances, asked, self._rows)
+        within = NamedCovariances.of(self._covariances, asked, asked)
+        shares = np.where(self._net.shares >= _LEAST_SHARE, self._net.shares, 0.0)[:, columns]
+        shares /= shares.sum(axis=0)
+        mean = np.zeros((len(asked), len(columns)))
+        second = np.zeros((len(columns), len(asked), len(asked)))
+        for i in np.flatnonzero(shares.any(axis=1)).tolist():
+            spectrum, seen, prior = self._spectra[i], self._seen(i, across), within.whole(self._net, i)
+            expected, swayed = seen.T @ spectrum.coefficients, seen.T @ spectrum.sway
+            for place, column in enumerate(columns.tolist()):
+                told = seen.T @ (spectrum.curvature[:, column, None] * seen)
+                both = np.column_stack([expected[:, column], swayed[:, column]])
+                of_point = spectrum.amplitude[column] * prior - told + both @ both.T
+                second[place] += shares[i, place] * of_point
+                mean[:, place] += shares[i, place] * expected[:, column]
+        return mean, second - mean.T[:, :, None] * mean.T[:, None, :]
 
     def row_weights(
         self, asked: Sequence[Condition], importance: PerComponent

@@ -1,0 +1,54 @@
+"""Figures of planned experiments: what each is expected to show, and what other ways to choose are worth."""
+
+import numpy as np
+import pandas as pd
+
+from perturbrl.pl.responses import EVIDENCE_COLOURS
+from perturbrl.pl.style import BLUE, GREY, Plot, legend_beside, new_figure, shortened
+
+
+def plot_next_experiments(table: pd.DataFrame, expected: str = "expected effect") -> Plot:
+    """Each chosen experiment's expected effect with its 90 % interval, the first choice on top.
+
+    Args:
+        table: columns ``name``, ``evidence``, ``expected``, ``low``, ``high``, such as ``NextExperiments.table``.
+        expected: what the effect is.
+    """
+    figure, (axes,) = new_figure(6.8, 1.1 + 0.27 * len(table))
+    place = np.arange(len(table))[::-1]
+    axes.axvline(0, color="black", lw=0.8)
+    for evidence, colour in EVIDENCE_COLOURS.items():
+        own = (table["evidence"] == evidence).to_numpy()
+        if own.any():
+            axes.hlines(place[own], table["low"][own], table["high"][own], color=colour, lw=2)
+            axes.scatter(table["expected"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
+    axes.set_yticks(place, [shortened(name) for name in table["name"]])
+    axes.set_ylim(-0.7, len(table) - 0.3)
+    axes.set_xlabel("expected")
+    legend_beside(axes)
+    caption = f"{expected}. The first choice is on top; colours tell what it rests on."
+    return Plot("next_experiments", "What to measure next", _sentence(caption), figure, table)
+
+
+def plot_strategies(compared: pd.DataFrame, worth: str = "worth of the batch") -> Plot:
+    """What the batch of each way to choose is expected to be worth; the first row is the one that was taken.
+
+    Args:
+        compared: columns ``strategy``, ``worth``, and ``low`` and ``high`` of random batches, such as
+            ``NextExperiments.compared``.
+        worth: what is compared.
+    """
+    figure, (axes,) = new_figure(6.4, 0.9 + 0.34 * len(compared))
+    place = np.arange(len(compared))[::-1]
+    colours = [BLUE if row == 0 else GREY for row in range(len(compared))]
+    axes.barh(place, compared["worth"], color=colours, height=0.62)
+    spread = compared["low"].notna().to_numpy()
+    axes.hlines(place[spread], compared["low"][spread], compared["high"][spread], color="black", lw=1.5)
+    axes.set_yticks(place, list(compared["strategy"]))
+    axes.set_xlabel("worth of the batch")
+    caption = f"{worth}. The line of random choice spans 90 % of random batches."
+    return Plot("strategies", "Beside other ways to choose", _sentence(caption), figure, compared)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -21,10 +21,10 @@ from perturbrl.embeddings.base import Encoder
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError, option_meant
-from perturbrl.planning.outcome_search import Expected
-from perturbrl.planning.planned_experiments import Goal
+from perturbrl.planning.outcome_search import CURVES
+from perturbrl.planning.planned_experiments import GOALS
 from perturbrl.reporting.callback import ReportCallback
-from perturbrl.reporting.experiment_planning import PlanOptions, plan_experiments
+from perturbrl.reporting.experiment_planning import PlanOptions, one_of, plan_experiments
 from perturbrl.reporting.next_experiments import NextExperiments
 from perturbrl.reporting.report import Report
 from perturbrl.reporting.responses import Responses
@@ -308,7 +308,7 @@ def next_experiments(
     adata: AnnData | None,
     n: int = 10,
     *,
-    goal: Goal | None = None,
+    goal: str | None = None,
     target: str | None = None,
     outcome: Paths = (),
     candidates: str | Sequence[str] | None = None,
@@ -321,7 +321,7 @@ def next_experiments(
     cell_type_key: str | None = None,
     columns: Columns = ColumnOptions(),  # noqa: B008  frozen
     value_kind: ValueKind | None = None,
-    expected: Expected = "parabola",
+    expected: str = "parabola",
     n_strongest: int | None = None,
     seed: int = 0,
 ) -> NextExperiments:
@@ -367,7 +367,7 @@ def next_experiments(
         fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
         dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
     options = PlanOptions(
-        goal=goal,
+        goal=None if goal is None else one_of("goal", goal, GOALS),
         target=target,
         outcome=outcome,
         candidates=candidates,
@@ -377,7 +377,7 @@ def next_experiments(
         features=features,
         reference=reference,
         aliases=aliases,
-        expected=expected,
+        expected=one_of("expected", expected, CURVES),
         n_strongest=n_strongest,
         seed=seed,
     )

@@ -58,7 +58,7 @@ def test_every_command_is_one_that_exists() -> None:
             escape.add_arguments(parser)
             assert parser.parse_args(words[3:]).suite in escape.SUITES
         if words[0] == "perturbrl":
-            assert words[1] in {"inspect", "fit", "test", "predict"}, command
+            assert words[1] in {"inspect", "plan", "fit", "test", "predict"}, command
 
 
 def test_the_yaml_it_shows_is_understood(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from perturbrl.responses.joint_shifts import JointShifts
 
 N_DRAWS: Final = 512
 _JITTER: Final = 1e-9
+_FAR: Final = 40.0  # standard deviations, beyond which a density is 0
 
 Candidates = Float[np.ndarray, " candidates"]
 Batch = Int[np.ndarray, " chosen"]
@@ -195,12 +196,14 @@ class FindInteractions(ExperimentGoal):
         return Chosen(np.array(chosen, dtype=int), np.array(gains))
 
     def worth(self, batch: Batch) -> float:
-        """Sum over the batch of what is expected and what is learned of it."""
+        """Sum of what each adds to those of the batch before it, the largest first."""
+        beliefs = self.beliefs
         ones = np.ix_(np.arange(len(self.noise)), batch, batch)
-        learned = reduction_of_batch(
-            self.beliefs.covariance[ones], self.noise[:, batch], np.arange(len(batch))
+        some = JointShifts(
+            beliefs.directions, beliefs.mean[batch], beliefs.covariance[ones], beliefs.cell_variance
         )
-        return float(np.square(self.sizes)[batch].sum()) + learned
+        alone = FindInteractions(some, self.noise[:, batch])
+        return float(alone.choose(len(batch), np.ones(len(batch))).gains.sum())
 
     def promise(self) -> Candidates:
         """Largest expected deviation."""
@@ -211,7 +214,7 @@ def expected_improvement(mean: Candidates, sd: Candidates, best: float) -> Candi
     """Expected decrease of a minimum ``best`` by Gaussian values: (b − m) Φ(u) + s φ(u) with u = (b − m)/s."""
     spread = np.maximum(sd, np.finfo(float).tiny)
     ahead = (best - mean) / spread
-    density = np.exp(-0.5 * np.square(ahead)) / np.sqrt(2.0 * np.pi)
+    density = np.exp(-0.5 * np.square(ahead.clip(-_FAR, _FAR))) / np.sqrt(2.0 * np.pi)
     return ((best - mean) * ndtr(ahead) + sd * density).clip(min=0.0)
 
 

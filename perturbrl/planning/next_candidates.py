@@ -10,6 +10,7 @@ from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError, listed
 from perturbrl.responses.askable import most_alike_first, unmeasured_pairs
+from perturbrl.responses.base import likened_by
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.questions import Asked, Known, questions
 
@@ -60,8 +61,8 @@ def candidates_of(
     if done and allowed is not None:
         notes = (*notes, f"{len(done)} candidates of '{allowed.file}' are measured already and left out")
     new = [one for one in asked if one.condition not in measured]
-    _require_some(new, len(done), model)
-    return new, notes
+    _require_some(new, len(done))
+    return new, (*notes, *_known_little(new, model))
 
 
 def _named(allowed: AllowedPerturbations, known: Known) -> tuple[list[str], tuple[str, ...]]:
@@ -113,17 +114,31 @@ def _strongest_first(model: Kriging, pairs: Sequence[Label]) -> list[str]:
     return [str(pair) for pair in sorted(pairs, key=lambda pair: (-size[pair], str(pair)))]
 
 
-def _require_some(candidates: Sequence[Asked], n_measured: int, model: Kriging) -> None:
+def _require_some(candidates: Sequence[Asked], n_measured: int) -> None:
     if not candidates:
         why = f"all {n_measured} are measured already" if n_measured else "the data let one ask about none"
         raise DataError(
             f"there is no candidate: {why}; name perturbations or combinations with candidates, or give prior "
             "knowledge (gene_sets, edges, features) that knows more"
         )
-    evidence = model.predict([one.condition for one in candidates]).evidence
-    if set(evidence) == {"none"}:
+
+
+def _known_little(candidates: Sequence[Asked], model: Kriging) -> tuple[str, ...]:
+    """A note where prior knowledge likens candidates to measured ones and measured ones show that it does not help."""
+    conditions = [one.condition for one in candidates]
+    if set(model.predict(conditions).evidence) != {"none"}:
+        return ()
+    measured = {name for label, _ in model.moments.conditions for name in label.names}
+    likened = likened_by(model.priors, model.moments.conditions)
+    if not any(
+        all(part.name in measured or likened(part) for part in label.parts) for label, _ in conditions
+    ):
         named = listed([one.text for one in candidates], _NAMED)
         raise DataError(
             f"nothing is known of any of the {len(candidates)} candidates ({named}), so none can be told from another; "
             "give prior knowledge that likens them to measured ones (gene_sets, edges, features)"
         )
+    return (
+        "prior knowledge explains next to nothing of the measured responses, so this choice may be no better than a "
+        "random one",
+    )

@@ -151,15 +151,15 @@ class _Plan:
         gains = np.diff([self._worth(chosen[: i + 1]) for i in range(len(chosen))], prepend=0.0)
         return pd.DataFrame(
             {
-                "name": [str(self.labels[i]) for i in chosen],
-                "evidence": [self._evidence(i) for i in chosen],
+                "name": [str(self.labels[i]) for i in chosen.tolist()],
+                "evidence": [self._evidence(i) for i in chosen.tolist()],
                 "expected": beliefs.mean[chosen],
                 "low": low,
                 "high": high,
                 "gain": gains,
                 "needed": np.where(np.isfinite(repeats), repeats, np.nan),
                 "cost": self.costs[chosen],
-                "reason": [self._reason(i) for i in chosen],
+                "reason": [self._reason(i) for i in chosen.tolist()],
             }
         )
 

@@ -21,6 +21,7 @@ from perturbrl.responses.pair_factors import PairDraws, PairFactors
 Expected = Literal["line", "parabola"]
 Strategy = Literal["strong interactions", "learn", "uncertainty", "greedy", "random"]
 STRATEGIES: Final[tuple[Strategy, ...]] = ("strong interactions", "learn", "uncertainty", "greedy", "random")
+CURVES: Final[tuple[Expected, ...]] = ("line", "parabola")
 DEGREES: Final[dict[Expected, int]] = {"line": 1, "parabola": 2}
 N_FEATURES: Final = 20
 _HALVINGS: Final = 16

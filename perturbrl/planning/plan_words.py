@@ -19,7 +19,7 @@ MEANINGS: Final[dict[Goal, tuple[str, str, str]]] = {
     "interactions": (
         "size of the deviation from the sum of the parts",
         "expected square of the deviation, as far as those before it leave it open",
-        "expected squares of deviations, and what is learned of them, summed over the batch",
+        "expected squares of deviations, as far as others of the batch leave them open, summed over it",
     ),
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -18,13 +19,15 @@ from perturbrl.planning.expression_plan import ExpressionQuestion, plan_by_expre
 from perturbrl.planning.next_candidates import candidates_of
 from perturbrl.planning.outcome_plan import OutcomeQuestion, plan_by_outcome
 from perturbrl.planning.outcome_search import Expected
-from perturbrl.planning.planned_experiments import GOALS, Goal, PlannedExperiments
+from perturbrl.planning.planned_experiments import Goal, PlannedExperiments
 from perturbrl.reporting.next_experiments import NextExperiments
 from perturbrl.responses.answers import fit_kriging, known_of
 from perturbrl.responses.prior_files import Paths, read_priors
 from perturbrl.responses.reference import reference_of
 from perturbrl.responses.training_cells import ONE_CONTEXT, TrainingCells
 from perturbrl.schema import GeneVector
+
+Choice = TypeVar("Choice", bound=str)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,18 @@ class PlanOptions:
     seed: int = 0
 
 
+def one_of(option: str, given: str, choices: Sequence[Choice]) -> Choice:
+    """The choice that a text means.
+
+    Raises:
+        ConfigurationError: it means none.
+    """
+    for choice in choices:
+        if choice == given:
+            return choice
+    raise ConfigurationError(f"{option} is '{given}'; give {', '.join(choices[:-1])} or {choices[-1]}")
+
+
 def plan_experiments(dataset: PerturbationDataset | None, n: int, options: PlanOptions) -> NextExperiments:
     """The next experiments.
 
@@ -78,8 +93,6 @@ def plan_experiments(dataset: PerturbationDataset | None, n: int, options: PlanO
         PerturbRLError: the cells, a file or an option cannot be used; the message says what to do.
     """
     goal = options.goal or ("interactions" if options.outcome else "responses")
-    if goal not in GOALS:
-        raise ConfigurationError(f"goal is '{goal}'; give {', '.join(GOALS[:-1])} or {GOALS[-1]}")
     if (goal == "target") != (options.target is not None):
         raise ConfigurationError(
             f"goal is '{goal}' and target is {options.target!r}; give goal 'target' and the population to reach, or "

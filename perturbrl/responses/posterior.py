@@ -15,7 +15,7 @@ from perturbrl.responses.training_cells import Condition
 from perturbrl.responses.weight_averaging import Spectrum, WeightNet
 
 # Points of the net that matter less for a component are left out of what is said of many conditions together.
-_LEAST_SHARE: Final = 1e-3
+_LEAST_SHARE: Final = 1e-4
 
 Asked = Float[np.ndarray, "asked components"]
 PerComponent = Float[np.ndarray, " components"]

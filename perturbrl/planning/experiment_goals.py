@@ -26,7 +26,7 @@ from perturbrl.planning.variance_reduction import (
 from perturbrl.responses.joint_shifts import JointShifts
 
 N_DRAWS: Final = 512
-_JITTER: Final = 1e-9
+_JITTER: Final = 1e-8
 _FAR: Final = 40.0  # standard deviations, beyond which a density is 0
 
 Candidates = Float[np.ndarray, " candidates"]

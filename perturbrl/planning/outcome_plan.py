@@ -1,8 +1,6 @@
 """Next pairs by a number that was measured of others, such as growth; what is found is told by held-out pairs first."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -10,15 +8,17 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import pearsonr
 
-from perturbrl.data.allowed_perturbations import AllowedPerturbations
-from perturbrl.data.costs import Costs
 from perturbrl.data.labels import Label
-from perturbrl.data.outcomes import Outcomes
-from perturbrl.data.prior_knowledge import PriorKnowledge
-from perturbrl.errors import ConfigurationError, DataError, listed
+from perturbrl.errors import ConfigurationError, listed
+from perturbrl.planning.outcome_question import (
+    OutcomeQuestion,
+    allowed_pairs,
+    label_of,
+    n_strongest_of,
+    panel_of,
+)
 from perturbrl.planning.outcome_search import (
     Effort,
-    Expected,
     OutcomeBeliefs,
     OutcomeSearch,
     PairPanel,
@@ -26,7 +26,6 @@ from perturbrl.planning.outcome_search import (
     choose,
 )
 from perturbrl.planning.planned_experiments import (
-    Goal,
     PlannedExperiments,
     compared_batches,
     require_n,
@@ -36,43 +35,16 @@ from perturbrl.planning.power import IN_WORDS, needed
 THOROUGH: Final = Effort(first=200, kept=100, thin=4)
 OF_FOLDS: Final = Effort(first=80, kept=40, thin=4)
 N_FOLDS: Final = 5
-FEWEST_PAIRS: Final = 10
-SHARE_STRONG: Final = 0.02
 LEVEL: Final = 0.05
 _NAMED: Final = 5
-
-
-@dataclass(frozen=True, eq=False)
-class OutcomeQuestion:
-    """Outcomes and what is asked of them.
-
-    Attributes:
-        outcomes: measured singles and pairs.
-        goal: ``interactions``, or ``responses`` to learn the outcomes of all pairs.
-        priors: what is known of perturbations.
-        candidates: pairs that may be chosen, or a file of them; ``None`` allows all of members with a measured single.
-        costs: of perturbations or pairs; ``None`` is 1 each.
-        expected: the curve from which interactions count.
-        n_strongest: how many of the largest are sought; ``None`` is 2 % of all pairs.
-        seed: of all draws.
-    """
-
-    outcomes: Outcomes
-    goal: Goal = "interactions"
-    priors: tuple[PriorKnowledge, ...] = ()
-    candidates: str | Sequence[str] | None = None
-    costs: Costs | None = None
-    expected: Expected = "parabola"
-    n_strongest: int | None = None
-    seed: int = 0
 
 
 def plan_by_outcome(question: OutcomeQuestion, n: int) -> PlannedExperiments:
     """The ``n`` pairs to measure next.
 
     Raises:
-        DataError: a measured pair has a member without a single, or fewer than ten pairs were measured; or see
-            ``Costs``.
+        DataError: a measured pair has a member without a single, or fewer than ten pairs were measured, there
+            are more pairs than ``MOST_PAIRS``; or see ``Costs``.
         ConfigurationError: the goal is no goal of outcomes, a candidate cannot be one, or ``n`` is none or too many.
     """
     if question.goal == "target":
@@ -80,11 +52,11 @@ def plan_by_outcome(question: OutcomeQuestion, n: int) -> PlannedExperiments:
             "goal is 'target' and an outcome is a number, which has no target population; give goal "
             "'interactions' or 'responses'"
         )
-    panel, measured = _panel(question)
-    n_strongest = question.n_strongest or max(1, round(SHARE_STRONG * len(panel.pairs)))
+    panel, measured = panel_of(question)
+    n_strongest = n_strongest_of(question, len(panel.pairs))
     beliefs = OutcomeSearch(panel, n_strongest, question.seed, THOROUGH).believe(measured)
-    labels = [_label(panel, row) for row in beliefs.open.tolist()]
-    allowed = _allowed(question, panel, labels)
+    labels = [label_of(panel, row) for row in beliefs.open.tolist()]
+    allowed = allowed_pairs(question, panel, labels)
     beliefs, labels = (
         _only(beliefs, allowed),
         [label for label, kept in zip(labels, allowed, strict=True) if kept],
@@ -164,8 +136,15 @@ class _Plan:
         )
 
     def _evidence(self, candidate: int) -> str:
-        partners = self._partners(candidate)
-        return "combined" if all(partners) else "prior" if self.panel.priors else "none"
+        alone = [
+            name
+            for name, count in zip(self.labels[candidate].names, self._partners(candidate), strict=True)
+            if not count
+        ]
+        if not alone:
+            return "combined"
+        likened = all(any(prior.knows(name) for prior in self.panel.priors) for name in alone)
+        return "prior" if likened else "none"
 
     def _partners(self, candidate: int) -> list[int]:
         """How many pairs of each member were measured."""
@@ -246,58 +225,6 @@ def foretold(
         return 0.0, 1.0
     found = pearsonr(predicted, truth, alternative="greater")
     return float(found.statistic), float(found.pvalue)
-
-
-def _panel(question: OutcomeQuestion) -> tuple[PairPanel, dict[int, float]]:
-    outcomes = question.outcomes
-    absent = sorted({name for label in outcomes.pairs for name in label.names} - set(outcomes.singles))
-    if absent:
-        raise DataError(
-            f"{len(absent)} perturbations of measured pairs have no number alone ({listed(absent, _NAMED)}), and an "
-            "interaction is what a pair has beside its singles; add them to the outcome, or leave those pairs out"
-        )
-    if len(outcomes.pairs) < FEWEST_PAIRS:
-        raise DataError(
-            f"the outcome of only {len(outcomes.pairs)} pairs was measured, which tells too little of the others; "
-            f"measure {FEWEST_PAIRS} or more first, at random"
-        )
-    names = tuple(sorted(outcomes.singles))
-    place = {name: i for i, name in enumerate(names)}
-    pairs = list(combinations(range(len(names)), 2))
-    row_of = {pair: row for row, pair in enumerate(pairs)}
-    singles = np.array([outcomes.singles[name] for name in names])
-    measured = {
-        row_of[place[label.names[0]], place[label.names[1]]]: value for label, value in outcomes.pairs.items()
-    }
-    return PairPanel(names, np.array(pairs), singles, question.priors, question.expected), measured
-
-
-def _label(panel: PairPanel, row: int) -> Label:
-    return Label.parse("+".join(panel.names[member] for member in panel.pairs[row]), doses=False)
-
-
-def _allowed(
-    question: OutcomeQuestion, panel: PairPanel, labels: Sequence[Label]
-) -> Bool[np.ndarray, " open"]:
-    """Which open pairs may be chosen."""
-    if question.candidates is None:
-        return np.ones(len(labels), dtype=bool)
-    given = AllowedPerturbations.of(question.candidates)
-    wanted = {Label.parse(name, doses=False) for name in given.names}
-    measured = sorted(wanted & set(question.outcomes.pairs))
-    if measured and given.file is None:
-        raise ConfigurationError(
-            f"{listed(measured, _NAMED)} among the candidates is measured already, and measuring it again would be a "
-            "replicate; leave it out of candidates"
-        )
-    found = np.array([label in wanted for label in labels])
-    unknown = sorted(wanted - set(labels) - set(measured))
-    if unknown and (given.file is None or not found.any()):
-        raise ConfigurationError(
-            f"{listed(unknown, _NAMED)} among the candidates is no pair of perturbations with an outcome alone; choose "
-            f"pairs of {listed(panel.names, _NAMED)}"
-        )
-    return found
 
 
 def _only(beliefs: OutcomeBeliefs, kept: Bool[np.ndarray, " open"]) -> OutcomeBeliefs:

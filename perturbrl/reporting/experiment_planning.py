@@ -17,7 +17,8 @@ from perturbrl.data.prior_knowledge import PriorKnowledge
 from perturbrl.errors import ConfigurationError
 from perturbrl.planning.expression_plan import ExpressionQuestion, plan_by_expression
 from perturbrl.planning.next_candidates import candidates_of
-from perturbrl.planning.outcome_plan import OutcomeQuestion, plan_by_outcome
+from perturbrl.planning.outcome_plan import plan_by_outcome
+from perturbrl.planning.outcome_question import OutcomeQuestion
 from perturbrl.planning.outcome_search import Expected
 from perturbrl.planning.planned_experiments import Goal, PlannedExperiments
 from perturbrl.reporting.next_experiments import NextExperiments

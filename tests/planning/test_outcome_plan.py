@@ -10,7 +10,8 @@ from pair_outcomes import growth, outcomes_of
 from perturbrl.data.costs import Costs
 from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError
-from perturbrl.planning.outcome_plan import OutcomeQuestion, plan_by_outcome
+from perturbrl.planning.outcome_plan import plan_by_outcome
+from perturbrl.planning.outcome_question import OutcomeQuestion
 
 
 def question(interaction: float = 0.1, seed: int = 0, **more: object) -> OutcomeQuestion:
@@ -72,6 +73,11 @@ def test_what_cannot_be_is_one_sentence() -> None:
             ConfigurationError,
             "an outcome is a number, which has no target population",
         ),
+        (
+            replace(asked, n_strongest=0),
+            ConfigurationError,
+            "n_strongest is 0 and there are 153 pairs; give a number",
+        ),
         (replace(asked, candidates=[measured]), ConfigurationError, "is measured already"),
         (
             replace(asked, candidates=["G00+NONE"]),
@@ -95,3 +101,10 @@ def test_a_pair_without_singles_and_too_few_pairs_are_refused() -> None:
     few = dict(list(asked.outcomes.pairs.items())[:4])
     with pytest.raises(DataError, match="the outcome of only 4 pairs was measured"):
         plan_by_outcome(replace(asked, outcomes=replace(asked.outcomes, pairs=few)), 1)
+
+
+def test_more_pairs_than_can_be_compared_are_refused() -> None:
+    asked = question()
+    many = {f"X{i}": 0.0 for i in range(150)} | dict(asked.outcomes.singles)
+    with pytest.raises(DataError, match="168 singles have 14,028 pairs, and 10,000 are compared at most"):
+        plan_by_outcome(replace(asked, outcomes=replace(asked.outcomes, singles=many)), 1)

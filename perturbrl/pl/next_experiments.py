@@ -24,7 +24,7 @@ def plot_next_experiments(table: pd.DataFrame, expected: str = "expected effect"
             axes.scatter(table["expected"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
     axes.set_yticks(place, [shortened(name) for name in table["name"]])
     axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.set_xlabel("expected")
+    axes.set_xlabel(expected.split(",")[0])
     legend_beside(axes)
     caption = f"{expected}. The first choice is on top; colours tell what it rests on."
     return Plot("next_experiments", "What to measure next", _sentence(caption), figure, table)

@@ -16,8 +16,9 @@ def test_each_experiment_is_a_point_on_its_interval_the_first_on_top() -> None:
             "high": [0.9, 0.2],
         }
     )
-    plot = plot_next_experiments(table, "size of the shift")
+    plot = plot_next_experiments(table, "size of the shift, with a 90 % interval")
     (axes,) = plot.figure.axes
+    assert axes.get_xlabel() == "size of the shift"
     assert [text.get_text() for text in axes.get_yticklabels()] == ["A+B", "C"]
     points = np.concatenate([one.get_offsets() for one in axes.collections if len(one.get_offsets()) == 1])
     assert {(0.5, 1.0), (-0.2, 0.0)} <= {tuple(point) for point in points.tolist()}

@@ -86,6 +86,7 @@ def test_what_cannot_be_is_one_sentence(screen: AnnData, tmp_path: Path) -> None
         ({"n": 0}, "n is 0, and a batch has at least one experiment"),
         ({"costs": costs}, r"1 of 6 costs of 'costs.csv' are missing or not above 0 \(GENE0002 -1\)"),
         ({"candidates": [measured]}, "is measured already, and measuring it again would be a replicate"),
+        ({"candidates": []}, r"candidates are \[\], and an empty name is none"),
         ({"candidates": ["GENE0050", "GENE0051"]}, "nothing is known of any of the 2 candidates"),
         ({"goal": "interactions", "candidates": ["GENE0050"]}, "is no combination"),
         ({"goal": "target"}, "goal is 'target' and target is None"),

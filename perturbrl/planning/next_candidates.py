@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from perturbrl.data.allowed_perturbations import AllowedPerturbations
+from perturbrl.data.candidate_names import CandidateNames
 from perturbrl.data.dataset import PerturbationDataset
 from perturbrl.data.labels import Label
 from perturbrl.errors import ConfigurationError, DataError, listed
@@ -39,9 +39,9 @@ def candidates_of(
     Raises:
         DataError: a name is unknown, measured already, or no combination where combinations are asked for; there is no
             candidate; or nothing is known of any of them.
-        ConfigurationError: see ``AllowedPerturbations``.
+        ConfigurationError: see ``CandidateNames``.
     """
-    allowed = None if given is None else AllowedPerturbations.of(given)
+    allowed = None if given is None else CandidateNames.of(given)
     names, notes = (
         _by_default(model, dataset, combinations_only) if allowed is None else _named(allowed, known)
     )
@@ -65,7 +65,7 @@ def candidates_of(
     return new, (*notes, *_known_little(new, model))
 
 
-def _named(allowed: AllowedPerturbations, known: Known) -> tuple[list[str], tuple[str, ...]]:
+def _named(allowed: CandidateNames, known: Known) -> tuple[list[str], tuple[str, ...]]:
     """Of a file those that are known; who names one in a list means it."""
     if allowed.file is None:
         return list(allowed.names), ()

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Bool
 
-from perturbrl.data.allowed_perturbations import AllowedPerturbations
+from perturbrl.data.candidate_names import CandidateNames
 from perturbrl.data.costs import Costs
 from perturbrl.data.labels import Label
 from perturbrl.data.outcomes import Outcomes
@@ -114,7 +114,7 @@ def allowed_pairs(
     """
     if question.candidates is None:
         return np.ones(len(labels), dtype=bool)
-    given = AllowedPerturbations.of(question.candidates)
+    given = CandidateNames.of(question.candidates)
     wanted = {Label.parse(name, doses=False) for name in given.names}
     measured = sorted(wanted & set(question.outcomes.pairs))
     if measured and given.file is None:

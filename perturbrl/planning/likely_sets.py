@@ -6,8 +6,8 @@ from what is expected of a set, in units of how cells vary and of how sure krigi
 there are.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb, log
 from typing import Final
@@ -18,9 +18,10 @@ from jaxtyping import Float
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.pca import PCAEncoder
+from perturbrl.planning.on_target import on_target_evidence
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import ONE_CONTEXT
-from perturbrl.schema import Population
+from perturbrl.schema import Expression
 from perturbrl.twins.foretold_parts import measured_doses
 
 SHORTLIST: Final = 64
@@ -58,6 +59,7 @@ class LikelySets:
         shift: ``[latent]`` of the goal's mean from control.
         noise: ``[latent, latent]`` covariance of that mean by the sampling of cells.
         context: that all is about.
+        on_target: what a gene's own expression adds to the log probability of its perturbation (see ``on_target``).
 
     Source: the marginal likelihood of a Gaussian process (Rasmussen and Williams 2006, 5.4); the price of sizes is
     that of Scott and Berger 2010 (10.1214/10-AOS792) for the choice of variables.
@@ -68,28 +70,32 @@ class LikelySets:
     shift: Float[np.ndarray, " latent"]
     noise: Float[np.ndarray, "latent latent"]
     context: str = ONE_CONTEXT
+    on_target: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, response: Kriging, encoder: PCAEncoder, cells: EncodedCells, goal: Population
+        cls, response: Kriging, encoder: PCAEncoder, cells: EncodedCells, goal: Expression
     ) -> "LikelySets":
-        """From training cells and the states of cells that define the goal.
+        """From training cells and the expression of cells that define the goal.
 
         Args:
             response: fitted on the training cells.
             encoder: of the states; its directions are those in which shifts are compared.
             cells: training cells.
-            goal: states of the goal's cells.
+            goal: log-normalised expression of the goal's cells.
         """
         states, labels = cells.latent.double().cpu().numpy(), np.array(cells.labels, dtype=object)
-        wanted = goal.double().cpu().numpy()
+        wanted = encoder.encode(goal.to(encoder.mean)).double().cpu().numpy()
         control = states[labels == CONTROL].mean(axis=0)
+        context = max(response.contexts, key=lambda name: (response.control_counts[name], name))
+        moved = goal.double().cpu().numpy().mean(axis=0) - response.moments.controls[context]
         return cls(
             response,
             encoder.directions.double().cpu().numpy(),
             wanted.mean(axis=0) - control,
             _within(states, labels) / len(wanted),
-            max(response.contexts, key=lambda name: (response.control_counts[name], name)),
+            context,
+            on_target_evidence(response.moments, cells.genes, moved, len(wanted)),
         )
 
     def scores(self, names: Sequence[str], sets: Sequence[tuple[int, ...]]) -> PerSet:
@@ -102,6 +108,8 @@ class LikelySets:
             labels = [Label(parts[i] for i in sets[k]) for k in some]
             found[some.start : some.stop] = self._likelihood(labels)
         kinds = len(np.unique(sizes))
+        told = np.array([self.on_target.get(name, 0.0) for name in names])
+        found += np.array([told[list(own)].sum() for own in sets])
         return found - np.array([log(kinds * comb(len(names), int(size))) for size in sizes])
 
     def ranked(self, names: Sequence[str], size: int = LARGEST) -> list[LikelySet]:

@@ -24,4 +24,5 @@ def likely_sets(module: TwoStageModule) -> LikelySets | None:
         return None
     with working("weighing what may have made the target's cells"):
         training = TrainingCells(cells.expression, cells.labels, cells.genes, cells.contexts)
-        return LikelySets.of(Kriging(cells.priors).fit(training), data.encoder, cells, module.goal_cells)
+        goal = data.expression(str(data.target), "goal")
+        return LikelySets.of(Kriging(cells.priors).fit(training), data.encoder, cells, goal)

@@ -1,5 +1,6 @@
 """Sets of perturbations by how probable they are, given the goal's cells."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -41,7 +42,7 @@ def likely(target: str, *, n_goal: int = 30, whiten: bool = True) -> LikelySets:
     cells = EncodedCells(encoder.encode(values), values, tuple(labels), GENES)
     response = Kriging().fit(TrainingCells(expression, labels, GENES))
     goal = torch.as_tensor(population(target, n_goal, 99), dtype=torch.float32)
-    return LikelySets.of(response, encoder, cells, encoder.encode(goal))
+    return LikelySets.of(response, encoder, cells, goal)
 
 
 def best(target: str, sets: list[tuple[int, ...]], **options: int) -> str:
@@ -71,6 +72,13 @@ def test_units_of_the_cell_state_do_not_matter() -> None:
     sets = sets_up_to(6, 2)
     scores = [likely("B+E", whiten=whiten).scores(NAMES, sets) for whiten in (True, False)]
     np.testing.assert_allclose(*(one - one.max() for one in scores), atol=1e-3)
+
+
+def test_a_genes_own_expression_speaks_for_its_perturbation() -> None:
+    model = likely("A")
+    plain = model.scores(NAMES, [(0,), (1,), (0, 1)])
+    told = replace(model, on_target={"B": 3.0, "OTHER": 9.0}).scores(NAMES, [(0,), (1,), (0, 1)])
+    np.testing.assert_allclose(told - plain, [0.0, 3.0, 3.0])
 
 
 def test_sets_are_all_there_are_of_up_to_a_size() -> None:

@@ -4,6 +4,7 @@ All see training cells and the half of the target's cells that defines the goal.
 perturbations, or one design with doses, rank sets by them (see ``by_doses``).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.optimize import lsq_linear
+from tensordict import TensorDictBase
+from torch import Tensor
 
 from perturbrl.data.labels import CONTROL, Label
 from perturbrl.data.senses import sense_of
@@ -24,7 +27,7 @@ from perturbrl.planning.greedy import GreedyDesign
 from perturbrl.planning.schedule_value import ScheduleValue
 from perturbrl.reporting.callback import design_problem
 from perturbrl.reporting.likely_run import likely_sets
-from perturbrl.schema import PERTURBATION_TYPE_OBS, CellState
+from perturbrl.schema import PERTURBATION_TYPE_OBS, USED, CellState
 from perturbrl.training.two_stage import TwoStageModule
 
 OURS: Final = ("policy", "likely", "exhaustive_kriged")
@@ -40,6 +43,7 @@ BASELINES: Final = (
 )
 _SURE: Final = 1e-3
 _CELLS: Final = 256
+_EPISODES: Final = 2048
 
 Sets = Sequence[tuple[int, ...]]
 PerSet = Float[np.ndarray, " sets"]
@@ -79,7 +83,7 @@ class Rankings:
         """By method, the highest first."""
         nothing = np.zeros(len(self.sets))
         return {
-            "policy": self._by_design(PolicyDesign(self.module.actor, menu=self.module.menu)),
+            "policy": self._by_policy(),
             "likely": self._likely(),
             "exhaustive_kriged": self._returns(),
             "exhaustive_raw": self._raw_left(),
@@ -111,6 +115,21 @@ class Rankings:
         schedules[:, 0] = doses
         found[given] = ScheduleValue.from_start(problem)(schedules).double().numpy()
         return found
+
+    def _by_policy(self) -> PerSet:
+        """By how often the policy ends with a set when it chooses by its probabilities.
+
+        What it never ends with ranks behind, by how often its perturbations are used at all.
+        """
+        start = self.problem.twin.start_cells
+        start = start[torch.arange(_EPISODES) % len(start)]
+        with torch.random.fork_rng():
+            torch.manual_seed(self.module.seed)
+            doses = simulate(self.problem, _Chosen(self.module.actor, menu=self.module.menu), start).doses
+        used = (doses != 0).any(1).double().numpy()[:, self._column] * (np.array(self._column) >= 0)
+        ended = Counter(tuple(np.flatnonzero(row).tolist()) for row in used)
+        often = np.array([ended[own] / _EPISODES for own in self.sets])
+        return np.log(often + _SURE * np.exp(by_doses(used.mean(0), self.sets)))
 
     def _by_design(self, planner: Planner) -> PerSet:
         """By the share of start cells that a design gives each, and how much: half the highest dose is in already."""
@@ -183,6 +202,14 @@ class Rankings:
         t = np.array([found.get(name, 0.0) for name in self.names])
         t = sense * t if sense else np.abs(t)
         return np.array([t[list(own)].sum() / len(own) ** 0.5 for own in self.sets])
+
+
+class _Chosen(PolicyDesign):
+    """A policy that acts by chance, as in training."""
+
+    def action(self, observed: TensorDictBase, step: int) -> Tensor:
+        action = self.actor.get_dist(observed.select(*self.actor.in_keys)).sample()
+        return action if self.menu is None else self.menu.project(action, observed[USED])[0]
 
 
 def by_doses(share: PerName, sets: Sets) -> PerSet:

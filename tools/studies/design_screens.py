@@ -25,9 +25,11 @@ from perturbrl.data.module_screen import ModuleScreenOptions, simulate_module_sc
 from perturbrl.embeddings.base import EncodedCells, Encoder
 from perturbrl.evaluation.simulation import PolicyDesign, simulate
 from perturbrl.evaluation.statistics import mean_interval
+from perturbrl.planning.beam import BeamSearch
+from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
+from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.planning.greedy import GreedyDesign
-from perturbrl.planning.pairs import PairSearch
 from perturbrl.planning.planners import NearestPerturbationDesign, NoOpDesign, RandomDesign
 from perturbrl.reporting.callback import design_problem, unseen_cells
 from perturbrl.training.options import StageSchedule
@@ -37,7 +39,15 @@ from studies.runner import Row, Run, run_all
 
 CONFIG: Final = Path(__file__).resolve().parents[2] / "configs" / "gene_screen.yaml"
 SCHEDULES: Final[tuple[StageSchedule, ...]] = ("alternate", "trust_region_only", "ppo_only")
-PLANNERS: Final = (NoOpDesign, RandomDesign, NearestPerturbationDesign, GreedyDesign, PairSearch)
+PLANNERS: Final = (
+    NoOpDesign,
+    RandomDesign,
+    NearestPerturbationDesign,
+    GreedyDesign,
+    CrossEntropySearch,
+    ExhaustiveSearch,
+    BeamSearch,
+)
 SIZES: Final = (20, 200, 2_000, 10_000)
 EFFECTS: Final = {"weak": 0.1, "strong": 0.4}
 CELLS: Final = (20, 200)

@@ -416,7 +416,7 @@ def landscape_model() -> TwoStageModule:
     """The model of ``configs/landscape.yaml``."""
     return TwoStageModule(
         twin=LandscapeTwin(n_members=6, judging_members=2),
-        task=ReachCellState(goal="centroid", cost_l1=0.005),
+        task=ReachCellState(goal="centroid", cost_l1=0.005, arrival=1.0),
         policy=PolicyOptions(normalise_observations=True),
         rollout=RolloutOptions(n_cells=512, horizon=4, settle=True),
         trust_region=TrustRegionOptions(max_kl=0.3),

@@ -37,6 +37,8 @@ class ReachCellState(Task):
             and other cells (see ``aim``) assigns it to the target; ``radius`` when it is within ``success_radius`` of
             its goal.
         success_radius: in units of the mean distance at the start.
+        arrival: what a cell is paid for arriving (see ``success``), and loses when it leaves, in ways. Where types lie
+            side by side, one that ends in the basin beside the target is paid nearly the whole way without it.
         reward: ``progress`` as above; ``closeness`` pays minus the distance after every step, so that time spent
             far away costs, and a short horizon can make staying in a nearby wrong state the best there is.
         norm: ``euclidean`` distance, or ``manhattan``: the sum over dimensions, which between Boolean states
@@ -63,6 +65,7 @@ class ReachCellState(Task):
         cost_unmeasured: float = 0.0,
         success: Literal["discriminant", "radius"] = "discriminant",
         success_radius: float = 0.25,
+        arrival: float = 0.0,
         reward: Literal["progress", "closeness"] = "progress",
         norm: Literal["euclidean", "manhattan"] = "euclidean",
     ) -> None:
@@ -74,6 +77,8 @@ class ReachCellState(Task):
             "cost_uncertainty": cost_uncertainty,
             "cost_unmeasured": cost_unmeasured,
         }
+        if not arrival >= 0:
+            raise ConfigurationError(f"arrival is {arrival:g}, a price for arriving; give 0 or more")
         for name, price in prices.items():
             if not price >= 0:
                 raise ConfigurationError(f"{name} is {price:g}, which would reward dosing; give 0 or more")
@@ -85,7 +90,7 @@ class ReachCellState(Task):
         self.goal_depends_on_start = goal == "shift"
         self.heeds_newly_used = cost_per_perturbation > 0 or cost_unmeasured > 0
         self.cost_l1, self.cost_l2, self.cost_per_perturbation = cost_l1, cost_l2, cost_per_perturbation
-        self.cost_uncertainty, self.cost_unmeasured = cost_uncertainty, cost_unmeasured
+        self.cost_uncertainty, self.cost_unmeasured, self.arrival = cost_uncertainty, cost_unmeasured, arrival
         self.pays, self.order = reward, 1 if norm == "manhattan" else 2
         for name in ("start_mean", "goal_mean", "spread", "threshold"):
             self.register_buffer(name, torch.empty(0))
@@ -172,6 +177,9 @@ class ReachCellState(Task):
         paid = -self.distance(next_state, goal)
         if self.pays == "progress":
             paid = self.distance(state, goal) + paid
+        if self.arrival:
+            came, was = (self.is_success(cells, goal).to(paid) for cells in (next_state, state))
+            paid = paid + self.arrival * (came - was)
         return paid - self._cost(dose, newly_used)
 
     def _cost(self, dose: Dose, newly_used: UsedMask) -> PerCell:

@@ -195,6 +195,26 @@ def test_populations_without_any_spread_have_no_discriminant():
         ReachCellState().aim(torch.zeros(5, 3), torch.ones(5, 3))
 
 
+@pytest.mark.parametrize("success", ["discriminant", "radius"])
+def test_arriving_is_paid_once_and_lost_by_leaving(success):
+    plain, start, goal_cells = aimed(goal="centroid", success=success)
+    paying, _, _ = aimed(goal="centroid", success=success, arrival=2.0)
+    goal, dose = plain.goal_state(start), torch.zeros(80, 3)
+    there, used = goal_cells.mean(0).expand(80, -1), none_used(80)
+    before = plain.is_success(start, goal).float()
+
+    def gained(state, following):
+        return paying.reward(state, dose, following, goal, used) - plain.reward(
+            state, dose, following, goal, used
+        )
+
+    assert torch.allclose(gained(start, there), 2.0 * (1 - before), atol=1e-5)
+    assert torch.allclose(gained(there, start), 2.0 * (before - 1), atol=1e-5)
+    assert torch.equal(gained(there, there), torch.zeros(80))
+    with pytest.raises(ConfigurationError, match="arrival is -1, a price for arriving; give 0 or more"):
+        ReachCellState(arrival=-1)
+
+
 def test_closeness_pays_for_where_a_cell_is_and_progress_for_how_far_it_came():
     task, start, _ = aimed(reward="closeness", cost_l1=0.1)
     goal, dose = task.goal_state(start), torch.full((80, 3), 0.5)

@@ -32,6 +32,7 @@ from perturbrl.planning.planners import NoOpDesign, RandomDesign
 from perturbrl.reporting.callback import design_problem
 from perturbrl.reporting.judging_twins import judging_problems
 from perturbrl.reporting.report_tables import OTHER_HALF
+from perturbrl.schema import Population
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import (
     CriticOptions,
@@ -55,6 +56,7 @@ N_CELLS: Final = 512
 N_CANDIDATES: Final = 12
 ENOUGH: Final = 0.9
 FEWEST_CELLS: Final = 20
+TARGET_LEFT_ALONE: Final = "target_left_alone"
 _LOOKS: Final = 5
 _SEEN: Final = 128
 RECIPES: Final = ("exhaustive", "cem", "greedy", "differential_expression")
@@ -192,7 +194,7 @@ def _trained(setting: Setting, schedule: StageSchedule, horizon: int) -> tuple[T
     """The same help for every schedule: candidates tried alone, and pay for where cells come to rest."""
     module = TwoStageModule(
         twin=setting.twin,
-        task=ReachCellState(goal="centroid", cost_l1=0.005),
+        task=ReachCellState(goal="centroid", cost_l1=0.005, arrival=1.0),
         schedule=schedule,
         policy=PolicyOptions(normalise_observations=True),
         rollout=RolloutOptions(n_cells=N_CELLS, horizon=horizon, settle=True),
@@ -238,17 +240,30 @@ def _baselines(setting: Setting, problem: DesignProblem, judge: DesignProblem) -
         GreedyDesign(),
     )
     searches = (CrossEntropySearch(10, 400), ExhaustiveSearch())
-    return [_row(setting, planner, *among_all) for planner in simple] + [
-        _row(setting, planner, problem, judge) for planner in searches
+    return [
+        _undosed_target(setting, *among_all),
+        *(_row(setting, planner, *among_all) for planner in simple),
+        *(_row(setting, planner, problem, judge) for planner in searches),
     ]
 
 
+def _undosed_target(setting: Setting, problem: DesignProblem, judge: DesignProblem) -> dict[str, object]:
+    """What cells of the target keep when nobody doses them: as much as a design could reach."""
+    cells = setting.data.cells(str(setting.data.target), "test")
+    return _row(setting, NoOpDesign(), problem, judge, cells) | {"design": TARGET_LEFT_ALONE}
+
+
 def _row(
-    setting: Setting, planner: Planner, problem: DesignProblem, judge: DesignProblem
+    setting: Setting,
+    planner: Planner,
+    problem: DesignProblem,
+    judge: DesignProblem,
+    start: Population | None = None,
 ) -> dict[str, object]:
+    """Success of a design from cells of the source, or from others."""
     if not planner.plan(problem):
         raise ConfigurationError(f"'{planner.name}' cannot treat the problem; leave it out of the study")
-    start = setting.data.cells(setting.data.source, "test")
+    start = setting.data.cells(setting.data.source, "test") if start is None else start
     done = {"success_made_on": simulate(problem, planner, start), "success": simulate(judge, planner, start)}
     doses = done["success"].doses
     strength = doses.sum(1).mean(0)

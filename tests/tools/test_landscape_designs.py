@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from atlas import atlas
 from studies import landscape_designs
-from studies.landscape_designs import HORIZON, RECIPES, SCHEDULES, keys, one_setting
+from studies.landscape_designs import HORIZON, RECIPES, SCHEDULES, TARGET_LEFT_ALONE, keys, one_setting
 
 RENAMED = {"stem": "Multipotent progenitors", "red": "Erythrocyte", "white": "Monocytes"}
 
@@ -57,6 +57,8 @@ def test_one_seed_has_every_design_at_every_horizon(folder: Path, monkeypatch: p
     assert {*SCHEDULES, *RECIPES, "no_op", "random"} <= full
     assert {"alternate", *RECIPES} <= set(found[found["horizon"] == 1]["design"])
     assert found["success"].between(0, 1).all()
+    left_alone = found[found["horizon"] == HORIZON].set_index("design")["success"]
+    assert left_alone[TARGET_LEFT_ALONE] > 0.5 > left_alone["no_op"]
     assert set(found["direction"]) == {"Monocytes to Erythrocyte"}
     dosed = {name.lstrip("+-") for own in found["dosed"] for name in own.split()}
     assert dosed <= {f"Gene{i}" for i in range(6)}  # what is no gene of the file is no factor

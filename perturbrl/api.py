@@ -398,6 +398,7 @@ def screen_model(steps: int = 3) -> TwoStageModule:
     """The model of ``configs/gene_screen.yaml``, with so many perturbations at most, one a step."""
     return TwoStageModule(
         ResponseTwin(),
+        ReachCellState(cost_per_perturbation=0.02),
         n_candidates=256,
         policy=PolicyOptions(kind="choices", exploration=0.5),
         rollout=RolloutOptions(n_cells=512, horizon=steps),

@@ -137,6 +137,7 @@ def test_the_default_model_is_that_of_the_configuration() -> None:
         assert getattr(ours, options) == getattr(theirs, options), options
     assert type(ours.twin) is type(theirs.twin)
     assert list(ours.policy.hidden_sizes) == list(theirs.policy.hidden_sizes)
+    assert ours.task.cost_per_perturbation == theirs.task.cost_per_perturbation > 0
     for option in ("kind", "exploration", "dose_levels", "init_log_std"):
         assert getattr(ours.policy, option) == getattr(theirs.policy, option), option
 

@@ -66,7 +66,8 @@ def recoverable_doubles(path: Path) -> Sequence[str]:
 def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     """Train on one target with one seed; what the policy and the baselines reach."""
     quiet()
-    config = [f"--data.path={path}", f"--data.target={setting['target']}", "--data.min_dose=0"]
+    free = ["--data.min_dose=0", "--model.task.init_args.cost_per_perturbation=0"]
+    config = [f"--data.path={path}", f"--data.target={setting['target']}", *free]
     built = parse_config(
         [f"--config={CONFIG}", f"--model.twin={LINEAR}", f"--seed_everything={setting['seed']}", *config]
     )

@@ -38,7 +38,7 @@ BAD = {
         (SOURCE, "--data.target=cell_type=Redd"),
         ("no cell has cell_type 'Redd'; did you mean red?",),
     ),
-    "a type without its column": ((SOURCE, "--data.target=red"), ("did you mean cell_type=red?",)),
+    "a type without its column, misspelt": ((SOURCE, "--data.target=rde"), ("did you mean cell_type=red?",)),
     "half a query": ((SOURCE, "--data.target=cell_type="), ("is no query of cells; write column=value",)),
     "factors that are not measured": (
         (SOURCE, TARGET, "--data.allowed_perturbations=[Gene1,Gata1]"),

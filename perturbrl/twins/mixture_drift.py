@@ -115,13 +115,13 @@ class MixtureDrift(FittedModule):
         Raises:
             ConfigurationError: a cell lives in a member that there is not.
         """
+        if len(self.means) == 1:  # that of all cells, whose number need not be looked at
+            return self._advance(state, push, noise, 0)
         if len(member) and not 0 <= int(member.min()) <= int(member.max()) < len(self.means):
             raise ConfigurationError(
                 f"cells live in members {int(member.min())} to {int(member.max())} of a landscape that has "
                 f"{len(self.means)}; give it as many as it was fitted with (n_members)"
             )
-        if len(self.means) == 1:
-            return self._advance(state, push, noise, 0)
         result = torch.empty_like(state)
         for own in range(len(self.means)):
             rows = (member == own).nonzero()[:, 0]

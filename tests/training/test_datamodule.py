@@ -287,7 +287,7 @@ def test_an_atlas_comes_back_from_a_checkpoint_and_serves_to_predict() -> None:
         ({"learn_target": False}, DataError, "no perturbation labels recognised"),
         ({"source": "control"}, ConfigurationError, "source 'control' has all 30 cells of target"),
         ({"source": "cell_type=rod"}, DataError, r"no cell has cell_type 'rod'; did you mean red\?"),
-        ({"target": "red"}, DataError, r"no cell has the perturbation 'red'.*did you mean cell_type=red\?"),
+        ({"target": "rde"}, DataError, r"'rde' is no cell type.*did you mean cell_type=red\?"),
         ({"split": HeldOutCells(0.0)}, DataError, "is in the half that judges"),
     ],
 )

@@ -100,13 +100,20 @@ def test_measured_cells_outrank_everything_and_have_no_other_direction() -> None
 
 
 def test_a_response_model_tells_of_what_is_like_a_measured_one() -> None:
-    own = screened()
-    alike = PriorKnowledge("alike", ("Right0", "Right1"), csr_matrix(np.ones((2, 1))))
+    """Two modules of four, which the measured ones bear out; Right1 belongs to one of them."""
+    down, up = ("Right0", "Right3", "Right4", "Right5"), LEFT[:4]
+    shifts = dict.fromkeys(down, -1.0) | dict.fromkeys(up, 1.0)
+    measured = [expression(60, 2 + i, shift) for i, shift in enumerate(shifts.values())]
+    labels = ("control",) * N + tuple(name for name in shifts for _ in range(60))
+    own = cells(labels, torch.cat((expression(), *measured)))
+    names = (*down, "Right1", *up)
+    modules = csr_matrix(np.array([[name in RIGHT, name in LEFT] for name in names], dtype=float))
     training = TrainingCells(own.expression, own.labels, own.genes)
-    found = drift_effects(own, ENCODER, ["Right1", "Right2"], response=Kriging([alike]).fit(training))
-    assert found.evidence == ("response", "association")
-    assert found.rows[0] @ AXIS < 0 < found.rows[1] @ AXIS
-    assert found.low.tolist() == [0.0, -1.0]
+    response = Kriging([PriorKnowledge("modules", names, modules)]).fit(training)
+    found, without = (drift_effects(own, ENCODER, ["Right1"], response=model) for model in (response, None))
+    assert (found.evidence, without.evidence) == (("response",), ("association",))
+    assert found.rows[0] @ AXIS < 0 < without.rows[0] @ AXIS
+    assert (found.low.tolist(), without.low.tolist()) == ([0.0], [-1.0])
 
 
 def test_equal_evidence_in_any_order_of_cells_and_names() -> None:

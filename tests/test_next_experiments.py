@@ -1,5 +1,6 @@
 """Next experiments as a call and as a command: what comes out, what is written, and what is refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,8 @@ def test_the_command_writes_tables_and_a_page(
     assert "Beside other ways to choose" in page
     names = {path.name for path in folder.iterdir()}
     assert {"compared.csv", "candidates.csv", "next_experiments.png", "strategies.png"} <= names
+    said = json.loads((folder / "metrics.json").read_text())
+    assert [row["name"] for row in said["experiments"]] == table["name"].tolist()
 
 
 def test_the_command_takes_outcomes_alone_and_refuses_in_one_sentence(

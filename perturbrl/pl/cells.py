@@ -143,6 +143,6 @@ def plot_trajectory_distances(table: pd.DataFrame, reference: str) -> Plot:
     )
     caption = (
         "Dynamic time warping (DTW) distance of the mean simulated trajectory to that of real cells; light is near, "
-        f"and the nearest design is on top. {reference}{more}"
+        f"and the nearest path is on top, which need not be the design that ends nearest. {reference}{more}"
     )
     return Plot("trajectories", "Simulated against real trajectories", caption, figure, table)

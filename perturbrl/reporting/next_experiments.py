@@ -1,5 +1,6 @@
 """Planned experiments as a person meets them: shown in a notebook, and saved with a page."""
 
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
@@ -12,7 +13,7 @@ from perturbrl.evaluation.statistics import Interval
 from perturbrl.pl.next_experiments import plot_next_experiments, plot_strategies
 from perturbrl.pl.style import Plot
 from perturbrl.planning.planned_experiments import PlannedExperiments
-from perturbrl.reporting.page import Heading, new_folder, write_page
+from perturbrl.reporting.page import Heading, new_folder, plain, write_page
 from perturbrl.reporting.report_tables import CellText, Table, TableRow, interval_cell
 from perturbrl.reporting.report_text import number
 
@@ -32,7 +33,9 @@ class NextExperiments(PlannedExperiments):
         return cls(**{one.name: getattr(planned, one.name) for one in fields(planned)})
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``report.html`` with its figures, ``next_experiments.csv``, ``compared.csv`` and ``candidates.csv``.
+        """Write ``report.html`` with its figures, ``metrics.json``, and the tables as CSV.
+
+        The tables are ``next_experiments.csv``, ``compared.csv`` and ``candidates.csv``.
 
         Returns:
             Path: the page.
@@ -48,7 +51,17 @@ class NextExperiments(PlannedExperiments):
         page = write_page(heading, LAYOUT, self.tables(), self.plots(), folder)
         # The figure of this name lies beside it with the numbers that it shows; the table has all columns.
         self.table.to_csv(folder / "next_experiments.csv", index=False)
+        (folder / "metrics.json").write_text(json.dumps(plain(self.metrics()), indent=2) + "\n")
         return page
+
+    def metrics(self) -> dict[str, object]:
+        """Everything of ``metrics.json``."""
+        return {
+            "goal": self.goal,
+            "answer": self.answer,
+            "experiments": self.table.to_dict("records"),
+            "compared": self.compared.to_dict("records"),
+        }
 
     def tables(self) -> tuple[Table, Table]:
         """The tables of the page."""

@@ -124,7 +124,7 @@ def caution(evaluation: DesignEvaluation) -> tuple[str, ...]:
         )
     if not found.detectable:
         return ()
-    left = winner.observed_distance / max(evaluation.row("no_op").observed_distance, 1e-12)
+    left = winner.distance.estimate / max(evaluation.row("no_op").distance.estimate, 1e-12)
     if left > FAR:
         return (
             f"Even the nearest design ({plain_name(winner.name)}) leaves {percent(left)} of the distance: what may be "

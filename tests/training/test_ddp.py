@@ -17,6 +17,7 @@ from perturbrl.cli import run
 from perturbrl.training.iteration import outcome_in
 
 CLI = [sys.executable, "-m", "perturbrl.cli"]
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "RANK", "WORLD_SIZE")
 BOTH = [f"--config={SMOKE}", f"--config={CONFIGS / 'ddp.yaml'}"]
 
 
@@ -26,7 +27,9 @@ def _recording(folder: Path) -> list[str]:
 
 def _environment() -> dict[str, str]:
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "GLOO_SOCKET_IFNAME": "lo"}
+    # Lightning leaves the port of a run that this process began, which may still be taken, to all that follow.
+    own = {name: value for name, value in os.environ.items() if name not in RENDEZVOUS}
+    return own | {"PYTHONPATH": os.pathsep.join(paths), "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def _launch(*command: str) -> None:

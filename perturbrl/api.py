@@ -18,8 +18,6 @@ from perturbrl.data.presets import ColumnOptions, detect_fields
 from perturbrl.data.reading import ValueKind
 from perturbrl.data.splits import HeldOutCells, SplitStrategy
 from perturbrl.embeddings.base import Encoder
-from perturbrl.embeddings.pca import PCAEncoder
-from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError, option_meant
 from perturbrl.planning.outcome_search import CURVES
 from perturbrl.planning.planned_experiments import GOALS
@@ -34,21 +32,17 @@ from perturbrl.schema import CONTROL_LABEL, PERTURBATION_OBS
 from perturbrl.training.adverts import silence_adverts
 from perturbrl.training.callbacks import IterationProgress, NoEmptyRun, StageWarnings
 from perturbrl.training.datamodule import PerturbationDataModule
-from perturbrl.training.options import (
-    CriticOptions,
-    PolicyOptions,
-    PPOOptions,
-    RolloutOptions,
-    TrustRegionOptions,
+from perturbrl.training.shipped_models import (
+    LANDSCAPE_ITERATIONS,
+    SCREEN_ITERATIONS,
+    TOP_GENES,
+    landscape_model,
+    screen_encoder,
+    screen_model,
 )
 from perturbrl.training.two_stage import TwoStageModule
-from perturbrl.twins.landscape import LandscapeTwin
-from perturbrl.twins.response import ResponseTwin
 
 # As configs/gene_screen.yaml and configs/landscape.yaml have them.
-TOP_GENES: Final = 2000
-SCREEN_ITERATIONS: Final = 80
-LANDSCAPE_ITERATIONS: Final = 60
 COLUMNS_REMEDY: Final = "give {'perturbation_key': ..., 'control_value': ..., 'cell_type_key': ...}"
 
 Columns = ColumnOptions | Mapping[str, str | None]
@@ -295,8 +289,7 @@ def respond(
     Raises:
         PerturbRLError: the data, a file or a query cannot be used; the message says what to do.
     """
-    fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
-    dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
+    dataset = _dataset_of(adata, columns, cell_type_key, value_kind)
     model, genes = fit_kriging(dataset, read_priors(gene_sets, edges, features, reference, aliases))
     names = {} if aliases is None else read_aliases(aliases)
     found = answer(model, dataset, genes, _listed(queries), aliases=names, n_cells=n_cells, seed=seed)
@@ -362,10 +355,7 @@ def next_experiments(
     Raises:
         PerturbRLError: the data, a file or an option cannot be used; the message says what to do.
     """
-    dataset = None
-    if adata is not None:
-        fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
-        dataset = PerturbationDataset.from_adata(adata, fields, value_kind)
+    dataset = None if adata is None else _dataset_of(adata, columns, cell_type_key, value_kind)
     options = PlanOptions(
         goal=None if goal is None else one_of("goal", goal, GOALS),
         target=target,
@@ -384,6 +374,13 @@ def next_experiments(
     return plan_experiments(dataset, n, options)
 
 
+def _dataset_of(
+    adata: AnnData, columns: Columns, cell_type_key: str | None, value_kind: ValueKind | None
+) -> PerturbationDataset:
+    fields = detect_fields(adata, _with_cell_types(ColumnOptions.of(columns), cell_type_key))
+    return PerturbationDataset.from_adata(adata, fields, value_kind)
+
+
 def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> ColumnOptions:
     if cell_type_key is None:
         return columns
@@ -392,36 +389,3 @@ def _with_cell_types(columns: ColumnOptions, cell_type_key: str | None) -> Colum
             f"cell_type_key is '{cell_type_key}' and columns.cell_type_key is '{columns.cell_type_key}'; give one"
         )
     return replace(columns, cell_type_key=cell_type_key)
-
-
-def screen_model(steps: int = 3) -> TwoStageModule:
-    """The model of ``configs/gene_screen.yaml``, with so many perturbations at most, one a step."""
-    return TwoStageModule(
-        ResponseTwin(),
-        ReachCellState(cost_per_perturbation=0.02),
-        n_candidates=256,
-        policy=PolicyOptions(kind="choices", exploration=0.5),
-        rollout=RolloutOptions(n_cells=512, horizon=steps),
-        trust_region=TrustRegionOptions(max_kl=0.3),
-        ppo=PPOOptions(minibatch_size=512),
-        critic=CriticOptions(minibatch_size=512),
-    )
-
-
-def screen_encoder() -> PCAEncoder:
-    """The encoder of ``configs/gene_screen.yaml``."""
-    return PCAEncoder(20, whiten=True)
-
-
-def landscape_model() -> TwoStageModule:
-    """The model of ``configs/landscape.yaml``."""
-    return TwoStageModule(
-        twin=LandscapeTwin(n_members=6, judging_members=2),
-        task=ReachCellState(goal="centroid", cost_l1=0.005, arrival=1.0),
-        policy=PolicyOptions(normalise_observations=True),
-        rollout=RolloutOptions(n_cells=512, horizon=4, settle=True),
-        trust_region=TrustRegionOptions(max_kl=0.3),
-        ppo=PPOOptions(minibatch_size=512),
-        critic=CriticOptions(minibatch_size=512),
-        n_candidates=12,
-    )

@@ -14,14 +14,6 @@ from places import CONFIGS, measured_file
 from renamed_screen import renamed_screen
 
 import perturbrl
-from perturbrl.api import (
-    LANDSCAPE_ITERATIONS,
-    SCREEN_ITERATIONS,
-    TOP_GENES,
-    landscape_model,
-    screen_encoder,
-    screen_model,
-)
 from perturbrl.cli import parse_config
 from perturbrl.data.synthetic import simulate_screen
 from perturbrl.embeddings.pca import PCAEncoder
@@ -29,6 +21,14 @@ from perturbrl.errors import ConfigurationError
 from perturbrl.training.datamodule import PerturbationDataModule
 from perturbrl.training.options import RolloutOptions
 from perturbrl.training.saved_data import PRIOR_FILES
+from perturbrl.training.shipped_models import (
+    LANDSCAPE_ITERATIONS,
+    SCREEN_ITERATIONS,
+    TOP_GENES,
+    landscape_model,
+    screen_encoder,
+    screen_model,
+)
 from perturbrl.training.two_stage import TwoStageModule
 
 

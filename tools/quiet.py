@@ -2,6 +2,9 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
+
+from lightning import Callback, Trainer
 
 
 def quiet() -> None:
@@ -9,3 +12,18 @@ def quiet() -> None:
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def quiet_trainer(
+    max_epochs: int | None, callbacks: Sequence[Callback] = (), accelerator: str = "auto"
+) -> Trainer:
+    """A trainer that writes and prints nothing of its own."""
+    return Trainer(
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )

@@ -82,14 +82,19 @@ def prices_beside(
     """
     price = before.new_zeros(len(before))
     if task.cost_uncertainty:
-        known = twin.uncertainty(before), twin.uncertainty(after)
-        assert known[0] is not None
-        assert known[1] is not None
-        price = price + task.uncertainty_price(known[1] - known[0])
+        grown = uncertainty_grown(twin, before, after)
+        assert grown is not None
+        price = price + task.uncertainty_price(grown)
     if task.cost_unmeasured:
         unmeasured = _unmeasured(tuple(twin.evidence)).to(before.device)[space.columns]
         price = price + task.cost_unmeasured * (newly_used & unmeasured).sum(1)
     return price
+
+
+def uncertainty_grown(twin: DigitalTwin, before: WholeState, after: WholeState) -> PerCell | None:
+    """By how much the standard deviation of each cell's place grew in a step; ``None`` where the twin does not tell."""
+    known = twin.uncertainty(before), twin.uncertainty(after)
+    return None if known[0] is None or known[1] is None else known[1] - known[0]
 
 
 @lru_cache(maxsize=4)

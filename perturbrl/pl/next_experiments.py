@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from perturbrl.pl.responses import EVIDENCE_COLOURS
-from perturbrl.pl.style import BLUE, GREY, Plot, legend_beside, new_figure, shortened
+from perturbrl.pl.responses import effects_by_name
+from perturbrl.pl.style import BLUE, GREY, Plot, new_figure
 
 
 def plot_next_experiments(table: pd.DataFrame, expected: str = "expected effect") -> Plot:
@@ -14,18 +14,7 @@ def plot_next_experiments(table: pd.DataFrame, expected: str = "expected effect"
         table: columns ``name``, ``evidence``, ``expected``, ``low``, ``high``, such as ``NextExperiments.table``.
         expected: what the effect is.
     """
-    figure, (axes,) = new_figure(6.8, 1.1 + 0.27 * len(table))
-    place = np.arange(len(table))[::-1]
-    axes.axvline(0, color="black", lw=0.8)
-    for evidence, colour in EVIDENCE_COLOURS.items():
-        own = (table["evidence"] == evidence).to_numpy()
-        if own.any():
-            axes.hlines(place[own], table["low"][own], table["high"][own], color=colour, lw=2)
-            axes.scatter(table["expected"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
-    axes.set_yticks(place, [shortened(name) for name in table["name"]])
-    axes.set_ylim(-0.7, len(table) - 0.3)
-    axes.set_xlabel(expected.split(",")[0])
-    legend_beside(axes)
+    figure = effects_by_name(table, expected.split(",")[0])
     caption = f"{expected}. The first choice is on top; colours tell what it rests on."
     return Plot("next_experiments", "What to measure next", _sentence(caption), figure, table)
 

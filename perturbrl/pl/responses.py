@@ -72,6 +72,16 @@ def plot_effects(table: pd.DataFrame) -> Plot:
 
 
 def _named_effects(rows: pd.DataFrame) -> Figure:
+    return effects_by_name(rows.rename(columns={"effect": "expected", "query": "name"}), "size of the effect")
+
+
+def effects_by_name(rows: pd.DataFrame, label: str) -> Figure:
+    """Effects one below the other with their intervals, coloured by evidence.
+
+    Args:
+        rows: columns ``name``, ``evidence``, ``expected``, ``low`` and ``high``.
+        label: of the axis.
+    """
     figure, (axes,) = new_figure(6.8, 1.1 + 0.27 * len(rows))
     place = np.arange(len(rows))[::-1]
     axes.axvline(0, color="black", lw=0.8)
@@ -79,10 +89,10 @@ def _named_effects(rows: pd.DataFrame) -> Figure:
         own = (rows["evidence"] == evidence).to_numpy()
         if own.any():
             axes.hlines(place[own], rows["low"][own], rows["high"][own], color=colour, lw=2)
-            axes.scatter(rows["effect"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
-    axes.set_yticks(place, [shortened(name) for name in rows["query"]])
+            axes.scatter(rows["expected"][own], place[own], s=34, color=colour, zorder=3, label=evidence)
+    axes.set_yticks(place, [shortened(name) for name in rows["name"]])
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_xlabel("size of the effect")
+    axes.set_xlabel(label)
     legend_beside(axes)
     return figure
 

@@ -18,7 +18,7 @@ from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.design_problem import DesignProblem
 from perturbrl.reporting.figures import learning_figure
 from perturbrl.reporting.judge import Finished, judge, predict
-from perturbrl.reporting.judged import Judged
+from perturbrl.reporting.judged import POLICY, Judged
 from perturbrl.reporting.judging_twins import judging_problems
 from perturbrl.reporting.likely_run import likely_sets
 from perturbrl.reporting.report import Report
@@ -163,7 +163,7 @@ def judged_of(module: TwoStageModule) -> Judged:
     assert target is not None
     return Judged(
         problem=design_problem(module),
-        policy=PolicyDesign(module.actor, menu=module.menu),
+        policy=policy_design(module),
         source=data.source,
         target=target,
         reference_cells=module.reference_cells,
@@ -234,6 +234,11 @@ def design_problem(module: TwoStageModule) -> DesignProblem:
         goal_cells=module.goal_cells,
         seed=module.seed,
     )
+
+
+def policy_design(module: TwoStageModule, name: str = POLICY) -> PolicyDesign:
+    """The module's policy as a design that gives doses."""
+    return PolicyDesign(module.actor, name, module.menu)
 
 
 def unseen_cells(module: TwoStageModule) -> UnseenCells:

@@ -19,7 +19,7 @@ from torchrl.modules import ProbabilisticActor
 
 from perturbrl import schema
 from perturbrl.rl.discrete import SoftmaxChoice
-from perturbrl.rl.distributions import ActionDistribution, Comparison, Cotangents, Tangents
+from perturbrl.rl.distributions import ActionDistribution, Cotangents, Tangents
 from perturbrl.rl.normalisation import ObservationNormaliser
 from perturbrl.rl.policies import mlp
 
@@ -95,10 +95,6 @@ class ScoredChoice(ActionDistribution):
     def kl_gradient(self, new: Self) -> Cotangents:
         """G'ᵀ (p' − p)."""
         return new._pulled(self._softmax.kl_gradient(new._softmax))
-
-    def compare(self, new: Self, action: Tensor) -> Comparison:
-        """See ``ActionDistribution``."""
-        return Comparison(self, new, action)
 
     def entropy(self) -> Tensor:
         """See ``SoftmaxChoice``."""

@@ -9,14 +9,15 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from perturbrl.envs.base import Task
-from perturbrl.envs.steps import prices_beside
+from perturbrl.envs.steps import prices_beside, uncertainty_grown
 from perturbrl.rl.policies import GaussianMLP
 from perturbrl.rl.scored_choice import ChoiceScores
-from perturbrl.schema import CellState, PerCell, WholeState
+from perturbrl.schema import CellState
 from perturbrl.twins.base import DigitalTwin
 from perturbrl.twins.perturbations import PerturbationSpace
 
 EVIDENCE: Final = ("combined", "transferred", "prior")
+PerChoice = Float[Tensor, " some"]
 _CELLS: Final = 32
 _ROWS: Final = 1 << 16
 _NUMBERS: Final = 1 << 24
@@ -60,8 +61,7 @@ class ChoiceTable:
         rows = max(1, min(_ROWS // trial.n_cells, _NUMBERS // (menu.twin_columns * trial.n_cells)))
         choices = torch.arange(menu.n_actions, device=menu.low.device)
         parts = [trial.outcome(some) for some in choices.split(rows)]
-        shifts, spread, prices = (torch.cat(of_part) for of_part in zip(*parts, strict=True))
-        doses = torch.cat([trial.size(some) for some in choices.split(rows)])
+        shifts, spread, prices, doses = (torch.cat(of_part) for of_part in zip(*parts, strict=True))
         return cls(shifts - shifts[:1], spread - spread[0], prices - prices[0], doses, _evidence(twin, menu))
 
     def promising(self, way: Float[Tensor, "cells latent"], n: int) -> Int[Tensor, " kept"]:
@@ -149,35 +149,26 @@ class _Trial:
         self.noise = twin.draw_noise(self.n_cells, generator)
         self.goal = task.goal_state(twin.place(self.state))
 
-    def size(self, choices: Int[Tensor, " some"]) -> Float[Tensor, " some"]:
-        """Of the dose."""
-        return self.menu.project(choices, self.unused(len(choices)))[0].abs().sum(1)
-
-    def unused(self, n: int) -> Tensor:
-        """For so many cells."""
-        return torch.zeros(n, self.menu.n_perturbations, dtype=torch.bool, device=self.state.device)
-
     def outcome(
         self, choices: Int[Tensor, " some"]
-    ) -> tuple[Float[Tensor, "some latent"], Float[Tensor, " some"], Float[Tensor, " some"]]:
-        """Mean displacement, mean growth of the uncertainty, and price."""
+    ) -> tuple[Float[Tensor, "some latent"], PerChoice, PerChoice, PerChoice]:
+        """Mean displacement, mean growth of the uncertainty, price, and size of the dose."""
         n = len(choices)
         state, goal = (x.repeat(n, 1) for x in (self.state, self.goal))
         noise = self.noise.repeat(n, *(1 for _ in self.noise.shape[1:]))
-        unused = self.unused(n * self.n_cells)
+        unused = torch.zeros(
+            n * self.n_cells, self.menu.n_perturbations, dtype=torch.bool, device=state.device
+        )
         dose, used = self.menu.project(choices.repeat_interleave(self.n_cells), unused)
         after = self.twin.next_state(state, self.menu.expand(dose), noise, self.member.repeat(n))
-        place, grown = self.twin.place(state), self._grown(state, after)
+        place, grown = self.twin.place(state), uncertainty_grown(self.twin, state, after)
         # What a dose costs that moves nothing.
         price = prices_beside(self.twin, self.task, self.menu, state, after, used)
         price = price - self.task.reward(place, dose, place, goal, used)
         spread = torch.zeros_like(price) if grown is None else grown
         moved = (self.twin.place(after) - place).view(n, self.n_cells, -1).mean(1)
-        return moved, spread.view(n, -1).mean(1), price.view(n, -1).mean(1)
-
-    def _grown(self, before: WholeState, after: WholeState) -> PerCell | None:
-        known = self.twin.uncertainty(before), self.twin.uncertainty(after)
-        return None if known[0] is None or known[1] is None else known[1] - known[0]
+        size = dose.abs().sum(1)[:: self.n_cells]
+        return moved, spread.view(n, -1).mean(1), price.view(n, -1).mean(1), size
 
 
 def _evidence(twin: DigitalTwin, menu: PerturbationSpace) -> Float[Tensor, "choices kinds"]:

@@ -17,8 +17,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from lightning import Trainer
-from quiet import quiet
+from quiet import quiet, quiet_trainer
 
 from perturbrl.cli import parse_config
 from perturbrl.data.labels import Label
@@ -90,13 +89,7 @@ def trained(folder: Path, part: Part, path: Path, names: Sequence[str], seed: in
     if part.gene_sets is not None:
         options.append(f"--data.gene_sets={folder / part.gene_sets}")
     built = parse_config(options)
-    trainer = Trainer(
-        max_epochs=built.max_epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(built.max_epochs)
     trainer.fit(built.model, built.data)
     return built.model
 

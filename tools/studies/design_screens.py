@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
+from quiet import quiet_trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 from perturbrl.cli import parse_config
 from perturbrl.data.module_screen import ModuleScreenOptions, simulate_module_screen
 from perturbrl.embeddings.base import EncodedCells, Encoder
-from perturbrl.evaluation.simulation import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.evaluation.statistics import mean_interval
 from perturbrl.planning.beam import BeamSearch
 from perturbrl.planning.cross_entropy import CrossEntropySearch
@@ -31,7 +32,7 @@ from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.planning.greedy import GreedyDesign
 from perturbrl.planning.planners import NearestPerturbationDesign, NoOpDesign, RandomDesign
-from perturbrl.reporting.callback import design_problem, unseen_cells
+from perturbrl.reporting.callback import design_problem, policy_design, unseen_cells
 from perturbrl.training.options import StageSchedule
 from perturbrl.training.two_stage import TwoStageModule
 from perturbrl.twins.response import ResponseTwin
@@ -100,12 +101,7 @@ class Looks(Callback):
     def _look(self, module: LightningModule, frames: int) -> None:
         assert isinstance(module, TwoStageModule)
         problem = design_problem(module)
-        self.looks.append(Look(frames, self._trained, left_of(problem, policy_of(module))))
-
-
-def policy_of(module: TwoStageModule) -> PolicyDesign:
-    """Its best choices."""
-    return PolicyDesign(module.actor, menu=module.menu)
+        self.looks.append(Look(frames, self._trained, left_of(problem, policy_design(module))))
 
 
 def left_of(problem: DesignProblem, planner: Planner) -> float:
@@ -144,7 +140,7 @@ def one_screen(setting: Run) -> Row:
             started = perf_counter()
             module, looks = _trained(path, target, schedule, seed, twin)
             row |= _training_of(schedule, looks, perf_counter() - started)
-            judged[schedule] = _judged(module, policy_of(module))
+            judged[schedule] = _judged(module, policy_design(module))
         for planner in (kind() for kind in PLANNERS):
             started = perf_counter()
             judged[planner.name] = _judged(module, planner)
@@ -181,14 +177,7 @@ def _trained(
         ]
     )
     built.model.twin, looks = twin, Looks()
-    trainer = Trainer(
-        max_epochs=built.max_epochs,
-        logger=False,
-        callbacks=[looks],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(built.max_epochs, callbacks=[looks])
     trainer.fit(built.model, built.data)
     return built.model, looks.looks
 

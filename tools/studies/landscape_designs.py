@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
+from quiet import quiet_trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -22,14 +23,14 @@ from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.tasks import ReachCellState
 from perturbrl.errors import ConfigurationError
 from perturbrl.evaluation.design import MADE_ON
-from perturbrl.evaluation.simulation import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.planning.cross_entropy import CrossEntropySearch
 from perturbrl.planning.design_problem import DesignProblem, Planner
 from perturbrl.planning.differential_expression import DifferentialExpressionDesign
 from perturbrl.planning.exhaustive import ExhaustiveSearch
 from perturbrl.planning.greedy import GreedyDesign
 from perturbrl.planning.planners import NoOpDesign, RandomDesign
-from perturbrl.reporting.callback import design_problem
+from perturbrl.reporting.callback import design_problem, policy_design
 from perturbrl.reporting.judging_twins import judging_problems
 from perturbrl.reporting.report_tables import OTHER_HALF
 from perturbrl.schema import Population
@@ -102,9 +103,7 @@ class FramesToEnough(Callback):
         if iteration % _LOOKS or self.frames == self.frames:
             return
         problem = design_problem(pl_module)
-        done = simulate(
-            problem, PolicyDesign(pl_module.actor, menu=pl_module.menu), problem.twin.start_cells[:_SEEN]
-        )
+        done = simulate(problem, policy_design(pl_module), problem.twin.start_cells[:_SEEN])
         if float(done.success.float().mean()) >= ENOUGH:
             self.frames = float(iteration * pl_module.rollout.n_cells * pl_module.rollout.horizon)
 
@@ -163,7 +162,7 @@ def one_setting(folder: Path, source: str, target: str, seed: int) -> list[dict[
             if judge is None:
                 judge = _judge(problem, setting)
                 found += _baselines(setting, problem, judge)
-            own = _row(setting, PolicyDesign(module.actor, schedule, module.menu), problem, judge)
+            own = _row(setting, policy_design(module, schedule), problem, judge)
             found.append(own | {"frames_to_90": frames})
     return found
 
@@ -205,14 +204,7 @@ def _trained(setting: Setting, schedule: StageSchedule, horizon: int) -> tuple[T
         n_candidates=N_CANDIDATES,
     )
     reached = FramesToEnough()
-    trainer = Trainer(
-        max_epochs=ITERATIONS,
-        logger=False,
-        callbacks=[reached],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(ITERATIONS, callbacks=[reached])
     trainer.fit(module, setting.data)
     return module, reached.frames
 

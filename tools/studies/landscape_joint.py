@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from lightning import Trainer
-from quiet import quiet
+from quiet import quiet, quiet_trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -28,9 +27,9 @@ from perturbrl.data.regulators import read_regulators
 from perturbrl.embeddings.base import EncodedCells
 from perturbrl.embeddings.pca import PCAEncoder
 from perturbrl.envs.tasks import ReachCellState
-from perturbrl.evaluation.simulation import PolicyDesign, simulate
+from perturbrl.evaluation.simulation import simulate
 from perturbrl.evaluation.statistics import mean_interval
-from perturbrl.reporting.callback import design_problem
+from perturbrl.reporting.callback import design_problem, policy_design
 from perturbrl.responses.kriging import Kriging
 from perturbrl.responses.training_cells import TrainingCells
 from perturbrl.schema import Expression
@@ -96,18 +95,11 @@ def arrived(half: str, schedule: StageSchedule, seed: int) -> float:
         trust_region=TrustRegionOptions(max_kl=0.3),
         seed=seed,
     )
-    trainer = Trainer(
-        max_epochs=ITERATIONS,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accelerator="cpu",
-    )
+    trainer = quiet_trainer(ITERATIONS, accelerator="cpu")
     trainer.fit(module, data)
     problem = design_problem(module)
     start = problem.twin.start_cells[:JUDGED]
-    doses = simulate(problem, PolicyDesign(module.actor), start).doses.mean(0)
+    doses = simulate(problem, policy_design(module), start).doses.mean(0)
     return judged(truth, problem.space.names, doses, seed)
 
 

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from lightning import Trainer
-from quiet import quiet
+from quiet import quiet, quiet_trainer
 from rich.console import Console
 from rich.table import Table
 
@@ -24,9 +23,8 @@ from perturbrl.cli import parse_config
 from perturbrl.data.dataset import load_dataset
 from perturbrl.errors import DataError
 from perturbrl.evaluation.design import DesignRow, evaluate_designs
-from perturbrl.evaluation.simulation import PolicyDesign
 from perturbrl.planning.planners import default_planners
-from perturbrl.reporting.callback import design_problem, unseen_cells
+from perturbrl.reporting.callback import design_problem, policy_design, unseen_cells
 from studies.runner import Row, Run, add_common_arguments, run_all
 
 LINEAR = "perturbrl.twins.gene_effect.GeneEffectTwin"
@@ -73,19 +71,13 @@ def one_run(path: Path, frames: int | None, setting: Run) -> Row:
     )
     rollout = built.model.rollout
     per_iteration = rollout.n_cells * (rollout.steps or rollout.horizon)
-    trainer = Trainer(
-        max_epochs=built.max_epochs if frames is None else max(1, frames // per_iteration),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(built.max_epochs if frames is None else max(1, frames // per_iteration))
     trainer.fit(built.model, built.data)
     model, target = built.model, str(built.data.target)
     problem = design_problem(model)
     evaluation = evaluate_designs(
         problem,
-        (PolicyDesign(model.actor, menu=model.menu), *default_planners()),
+        (policy_design(model), *default_planners()),
         unseen_cells(model),
         target,
     )

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
+from quiet import quiet_trainer
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -161,15 +162,7 @@ def one_policy(folder: Path, setting: Run) -> Row:
     )
     torch.set_num_threads(1)
     snapshots = Snapshots(SECONDS)
-    trainer = Trainer(
-        max_epochs=built.max_epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[snapshots],
-    )
+    trainer = quiet_trainer(built.max_epochs, accelerator="cpu", callbacks=[snapshots])
     trainer.fit(built.model, built.data)
     return snapshots.row
 
